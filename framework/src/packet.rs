@@ -1,0 +1,110 @@
+//! What travels along an edge: packets, and the tombstones that dropped packets leave behind.
+
+use std::any::{Any, TypeId};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::ports::PortType;
+
+/// Name of a stream: the source it comes from, unique in a pipeline. Cheap to clone.
+pub type StreamId = Arc<str>;
+
+/// Identity of a packet. `seq` rises by one from packet to packet of one `(stream, epoch)`, without gaps.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PacketId {
+    /// The stream the packet belongs to.
+    pub stream: StreamId,
+    /// Grows when the stream starts anew: reconnect, loop wrap with a discontinuity, restart.
+    pub epoch: u32,
+    /// Place of the packet in its `(stream, epoch)`, from 0, gapless.
+    pub seq: u64,
+}
+
+/// Everything of a packet but its payload; copied freely.
+#[derive(Debug, Clone)]
+pub struct Header {
+    /// Identity: stream, epoch and sequence number.
+    pub id: PacketId,
+    /// Monotonic time at which the source took the packet in; the start of its latency.
+    pub captured: Instant,
+    /// Presentation time since the start of the stream, where the medium has one.
+    pub pts: Option<Duration>,
+}
+
+/// A value that can travel in a packet: shared by reference, never copied between stages.
+pub trait Payload: Any + Send + Sync {
+    /// The port type this value belongs to; edges are checked against it.
+    fn port_type(&self) -> PortType;
+    /// Memory the payload keeps alive, in bytes; queues limited in bytes count it.
+    fn bytes(&self) -> usize;
+}
+
+/// A packet: header, payload and attachments.
+///
+/// Attachments are values that stay with the packet while stages replace its payload, one per type:
+/// the source frame, the geometry of a letterbox, ground truth.
+#[derive(Clone)]
+pub struct Packet {
+    /// Identity and times.
+    pub header: Header,
+    payload: Arc<dyn Payload>,
+    attachments: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
+}
+
+impl Packet {
+    /// A packet without attachments.
+    pub fn new(header: Header, payload: Arc<dyn Payload>) -> Self {
+        Self {
+            header,
+            payload,
+            attachments: Vec::new(),
+        }
+    }
+
+    /// The payload, if it is a `T`.
+    pub fn payload<T: Payload>(&self) -> Option<&T> {
+        let any: &dyn Any = &*self.payload;
+        any.downcast_ref()
+    }
+
+    /// The payload as a shared `T`, if it is one.
+    pub fn shared_payload<T: Payload>(&self) -> Option<Arc<T>> {
+        let any: Arc<dyn Any + Send + Sync> = self.payload.clone();
+        any.downcast().ok()
+    }
+
+    /// The payload behind its trait.
+    pub fn raw_payload(&self) -> &Arc<dyn Payload> {
+        &self.payload
+    }
+
+    /// The same packet with another payload; attachments stay.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Arc<dyn Payload>) -> Self {
+        self.payload = payload;
+        self
+    }
+
+    /// Attaches `value`, replacing an attachment of the same type.
+    pub fn attach<T: Any + Send + Sync>(&mut self, value: Arc<T>) {
+        let id = TypeId::of::<T>();
+        self.attachments.retain(|(t, _)| *t != id);
+        self.attachments.push((id, value));
+    }
+
+    /// The attachment of type `T`, if there is one.
+    pub fn attachment<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let id = TypeId::of::<T>();
+        let (_, value) = self.attachments.iter().find(|(t, _)| *t == id)?;
+        value.clone().downcast().ok()
+    }
+}
+
+impl std::fmt::Debug for Packet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packet")
+            .field("header", &self.header)
+            .field("payload", &self.payload.port_type())
+            .finish()
+    }
+}

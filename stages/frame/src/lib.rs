@@ -1,0 +1,38 @@
+//! What the stages of a pipeline hand to each other.
+//!
+//! Each type here is a [`flow::packet::Payload`] or an attachment of a packet:
+//! [`Encoded`] access units, decoded [`Frame`]s, [`Tensor`]s into and out of a network,
+//! [`Detections`], [`Classes`] and [`KeyPoints`] in the coordinates of the source frame, the [`Geometry`]
+//! that leads from network input back to the source frame, and [`GroundTruth`].
+#![deny(missing_docs)]
+
+mod buffer;
+mod encoded;
+mod frame;
+mod geometry;
+mod results;
+mod tensor;
+
+pub use buffer::{Buffer, Pool};
+pub use encoded::{Codec, Encoded};
+pub use frame::{ColorSpace, Frame, FrameError, Matrix, PixelFormat, PlaneLayout, Range};
+pub use geometry::Geometry;
+pub use results::{BBox, Class, Classes, Detection, Detections, GroundTruth, KeyPoint, KeyPoints, Pose};
+pub use tensor::{ColorOrder, DType, InputQuantization, Layout, Tensor, TensorSpec, Tensors};
+
+use flow::ports::PortType;
+
+/// Encoded access units.
+pub const ENCODED: PortType = PortType("encoded");
+/// Decoded frames.
+pub const FRAME: PortType = PortType("frame");
+/// One tensor: the input of a network.
+pub const TENSOR: PortType = PortType("tensor");
+/// The outputs of a network.
+pub const TENSORS: PortType = PortType("tensors");
+/// Labelled boxes.
+pub const DETECTIONS: PortType = PortType("detections");
+/// Classes of a whole picture.
+pub const CLASSES: PortType = PortType("classes");
+/// Key points of bodies.
+pub const KEY_POINTS: PortType = PortType("key_points");

@@ -1,0 +1,14 @@
+//! Neural network graphs: OpenVINO IR in and out, shape inference, and a slow, plain reference evaluator.
+//!
+//! A [`Graph`] is a list of [`Node`]s in topological order. Passes over it are functions `Graph -> Graph`
+//! that walk the nodes once and build a new list. What an operation means is stated once, in its module
+//! under [`ops`]: attributes, shape inference and evaluation.
+#![deny(missing_docs)]
+
+pub mod graph;
+pub mod op;
+pub mod tensor;
+
+pub use graph::{Dim, Graph, Node, NodeId, OutputInfo, PartialShape, Value};
+pub use op::Op;
+pub use tensor::{ElementType, Tensor};

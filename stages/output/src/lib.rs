@@ -1,0 +1,2 @@
+//! JSON lines, overlays, video and image writers, statistics.
+#![deny(missing_docs)]

@@ -1,0 +1,2 @@
+//! Network outputs to classes, boxes and key points in source-frame coordinates.
+#![deny(missing_docs)]
