@@ -9,6 +9,8 @@
 //! parse, check (no I/O), prepare (files, models, pins) and run.
 #![deny(missing_docs)]
 
+pub mod config;
+pub mod diagnostics;
 pub mod error;
 pub mod packet;
 pub mod ports;

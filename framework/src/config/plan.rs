@@ -1,0 +1,384 @@
+//! The checked plan of a pipeline: what `check` gives and what the runtime runs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::diagnostics::Span;
+use crate::packet::StreamId;
+use crate::registry::{AnyConfig, ModelDecl, PreparedComponent, Role};
+
+/// A checked pipeline. Components stand in topological order: every producer before its consumers.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// Name of the pipeline, from `name` or else from the file.
+    pub name: String,
+    /// The file as it was named by the user, for messages.
+    pub file: String,
+    /// Folder of the pipeline file; files to be read may lie beside it.
+    pub folder: PathBuf,
+    /// Options of the run as a whole.
+    pub runtime: RuntimeSpec,
+    /// The `models` section.
+    pub models: BTreeMap<String, ModelDecl>,
+    /// Sources, stages and sinks in topological order.
+    pub components: Vec<Component>,
+}
+
+impl Pipeline {
+    /// Index and component of that name.
+    pub fn component(&self, name: &str) -> Option<(usize, &Component)> {
+        self.components.iter().enumerate().find(|(_, c)| &*c.name == name)
+    }
+
+    /// Indices of the components that take the output of component `index`, with the number of the edge
+    /// among their inputs, in topological order.
+    pub fn consumers(&self, index: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.components
+            .iter()
+            .enumerate()
+            .flat_map(move |(c, component)| {
+                let edges = component.inputs.iter().enumerate();
+                edges
+                    .filter(move |(_, e)| e.from == index)
+                    .map(move |(e, _)| (c, e))
+            })
+    }
+}
+
+/// One source, stage or sink of the plan.
+#[derive(Clone)]
+pub struct Component {
+    /// Name in the pipeline file, unique over sources, stages and sinks.
+    pub name: Arc<str>,
+    /// Source, stage or sink.
+    pub role: Role,
+    /// Name of its kind (`type:`).
+    pub kind: &'static str,
+    /// Its configuration, parsed by its kind.
+    pub config: AnyConfig,
+    /// Edges that feed it, in the order of the file; empty for sources. Several edges merge: the component
+    /// takes the union of their streams.
+    pub inputs: Vec<InputEdge>,
+    /// Streams that reach it (for a source: its own), in the order of the pipeline file.
+    pub streams: Vec<StreamId>,
+    /// Number of instances.
+    pub replicas: Replicas,
+    /// Threads each replica may use, and CPUs it is given when pinned; at least 1.
+    pub threads: usize,
+    /// Where its workers are pinned; `None`: not pinned.
+    pub pin: Option<PinSpec>,
+    /// What becomes of a packet that fails here.
+    pub on_error: OnError,
+    /// How often an instance that panicked or failed fatally is rebuilt.
+    pub restart: RestartSpec,
+    /// Which replica takes a packet.
+    pub route: Route,
+    /// Order in which packets leave a replicated stage.
+    pub order: Order,
+    /// Sinks: a packet counts as delivered when all required sinks took it. Always `true` for others.
+    pub required: bool,
+    /// Sources: packets arrive at the pace of the world, so that lossy queues may drop them even on the way
+    /// to a required sink. Always `false` for others.
+    pub live: bool,
+    /// Where its name stands in the pipeline file.
+    pub span: Span,
+    /// Where its keys stand in the pipeline file, by path relative to the component (`size[0]`); used to
+    /// point at a key when preparing fails.
+    pub key_spans: Arc<BTreeMap<String, Span>>,
+}
+
+impl Component {
+    /// A component with every option at its default, for pipelines built without a file.
+    pub fn new(name: &str, role: Role, kind: &'static str, config: AnyConfig) -> Self {
+        Self {
+            name: name.into(),
+            role,
+            kind,
+            config,
+            inputs: Vec::new(),
+            streams: Vec::new(),
+            replicas: Replicas::Count(1),
+            threads: 1,
+            pin: None,
+            on_error: OnError::default(),
+            restart: RestartSpec::default(),
+            route: Route::default(),
+            order: Order::default(),
+            required: true,
+            live: false,
+            span: Span::default(),
+            key_spans: Arc::default(),
+        }
+    }
+
+    /// Number of instances that are built.
+    pub fn replica_count(&self) -> usize {
+        match self.replicas {
+            Replicas::Count(n) => n,
+            Replicas::PerStream => self.streams.len().max(1),
+        }
+    }
+}
+
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Component")
+            .field("name", &self.name)
+            .field("role", &self.role)
+            .field("kind", &self.kind)
+            .field("inputs", &self.inputs)
+            .field("streams", &self.streams)
+            .field("replicas", &self.replicas)
+            .field("threads", &self.threads)
+            .field("pin", &self.pin)
+            .field("on_error", &self.on_error)
+            .field("restart", &self.restart)
+            .field("route", &self.route)
+            .field("order", &self.order)
+            .field("required", &self.required)
+            .field("live", &self.live)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One edge into a component.
+#[derive(Debug, Clone)]
+pub struct InputEdge {
+    /// Index of the producer in [`Pipeline::components`].
+    pub from: usize,
+    /// The queue between the two.
+    pub queue: QueueSpec,
+    /// Where the producer's name stands in the pipeline file.
+    pub span: Span,
+}
+
+impl InputEdge {
+    /// An edge from component `from` with the default queue.
+    pub fn new(from: usize) -> Self {
+        Self {
+            from,
+            queue: QueueSpec::default(),
+            span: Span::default(),
+        }
+    }
+}
+
+/// The bounded queue of an edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueSpec {
+    /// Packets that may wait, shared by the consumer's replicas; with [`Overflow::Latest`] there is one slot
+    /// per stream and this counts nothing. At least 1.
+    pub capacity: usize,
+    /// What happens when the queue is full.
+    pub overflow: Overflow,
+    /// Which streams a lossy policy may touch on an edge that leads to a required sink.
+    pub lossy: Lossy,
+}
+
+impl QueueSpec {
+    /// Largest capacity that a pipeline file may ask for.
+    pub const MAX_CAPACITY: usize = 65_536;
+}
+
+impl Default for QueueSpec {
+    fn default() -> Self {
+        Self {
+            capacity: 4,
+            overflow: Overflow::Block,
+            lossy: Lossy::Live,
+        }
+    }
+}
+
+/// What happens when a queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// The producer waits.
+    #[default]
+    Block,
+    /// One slot per stream: a newer packet replaces the older one.
+    Latest,
+    /// The oldest packet of the queue is dropped.
+    DropOldest,
+    /// The new packet is dropped.
+    DropNewest,
+    /// The pipeline ends with an error.
+    Fail,
+}
+
+impl Overflow {
+    /// Whether packets may be dropped.
+    pub fn is_lossy(self) -> bool {
+        matches!(self, Self::Latest | Self::DropOldest | Self::DropNewest)
+    }
+
+    /// The name used in pipeline files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Latest => "latest",
+            Self::DropOldest => "drop_oldest",
+            Self::DropNewest => "drop_newest",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// Which streams a lossy policy may touch on an edge that leads to a required sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lossy {
+    /// Only streams of live sources; others wait.
+    #[default]
+    Live,
+    /// All streams.
+    All,
+}
+
+/// Number of instances of a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replicas {
+    /// A fixed number, at least 1.
+    Count(usize),
+    /// One for each stream that reaches the component.
+    PerStream,
+}
+
+/// Which replica takes a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Route {
+    /// Whichever is free.
+    #[default]
+    Any,
+    /// Always the same one for packets of one stream.
+    ByStream,
+}
+
+/// Order in which packets leave a replicated stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Packets of one stream leave in the order in which they came.
+    #[default]
+    PerStream,
+    /// As they are done.
+    None,
+}
+
+/// What becomes of a packet that fails.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// The pipeline ends.
+    Fail,
+    /// The packet is dropped and counted under its error code.
+    #[default]
+    Drop,
+    /// The packet is counted as dead-lettered, and written as one JSON line where a path is given.
+    DeadLetter {
+        /// The file that takes the lines.
+        path: Option<PathBuf>,
+        /// Largest size of that file in bytes.
+        max_bytes: u64,
+    },
+    /// The packet is given to the stage again.
+    Retry {
+        /// Number of further tries, at least 1.
+        max: u32,
+        /// What happens after the last of them; never `Retry`.
+        then: Box<OnError>,
+    },
+}
+
+/// How often instances of a component may be rebuilt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartSpec {
+    /// Number of restarts within the window before the pipeline fails; 0: never restarted.
+    pub max: u32,
+    /// The sliding window.
+    pub within: Duration,
+}
+
+impl Default for RestartSpec {
+    fn default() -> Self {
+        Self {
+            max: 5,
+            within: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Where the workers of a component are pinned. The keys are intersected.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PinSpec {
+    /// Kernel CPU numbers, ascending without duplicates; `None`: any.
+    pub cores: Option<Vec<usize>>,
+    /// NUMA node.
+    pub node: Option<usize>,
+    /// Class of cores.
+    pub cpuset: CpuSet,
+    /// Whether both hardware threads of a core may be used.
+    pub smt: Smt,
+    /// No other component may be pinned to these CPUs.
+    pub exclusive: bool,
+    /// Replicas may share CPUs when there are too few.
+    pub oversubscribe: bool,
+    /// Where `pin` stands in the pipeline file.
+    pub span: Span,
+}
+
+/// Class of cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CpuSet {
+    /// All CPUs.
+    #[default]
+    All,
+    /// Performance cores of a hybrid processor.
+    Pcores,
+    /// Efficiency cores of a hybrid processor.
+    Ecores,
+    /// One hardware thread of each core.
+    Physical,
+}
+
+/// Use of the hardware threads of a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Smt {
+    /// All hardware threads.
+    #[default]
+    Allow,
+    /// One hardware thread per core.
+    Avoid,
+}
+
+/// Options of the run as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimeSpec {
+    /// Longest time the pipeline may take to empty itself after a stop.
+    pub drain_timeout: Duration,
+    /// A pin that cannot be had is an error rather than a warning.
+    pub strict_pins: bool,
+    /// Kernel CPU numbers that no worker is pinned to, ascending.
+    pub reserve: Vec<usize>,
+    /// Part of the source packets, 0 to 1, that may be lost to errors before the run counts as failed
+    /// (exit code 3). Drops of lossy queues are declared and do not count.
+    pub max_loss: f64,
+}
+
+impl Default for RuntimeSpec {
+    fn default() -> Self {
+        Self {
+            drain_timeout: Duration::from_secs(20),
+            strict_pins: false,
+            reserve: Vec::new(),
+            max_loss: 0.0,
+        }
+    }
+}
+
+/// A pipeline whose components are prepared: files found, models loaded. The runtime takes it.
+pub struct PreparedPipeline {
+    /// The plan.
+    pub pipeline: Pipeline,
+    /// One prepared component for each of [`Pipeline::components`], in the same order.
+    pub parts: Vec<PreparedComponent>,
+}
