@@ -150,6 +150,9 @@ impl<T: ?Sized> Prepared<T> {
     }
 }
 
+/// Prepares a component of a kind with configuration `C`: finds files, loads models.
+pub type PrepareKind<C, T> = fn(&C, &PrepareContext<'_>) -> Result<Prepared<T>, PrepareError>;
+
 /// A prepared source, stage or sink.
 pub enum PreparedComponent {
     /// A source.
@@ -222,11 +225,7 @@ impl Registry {
     }
 
     /// Registers a source kind.
-    pub fn source<C: Config>(
-        &mut self,
-        info: KindInfo,
-        prepare: fn(&C, &PrepareContext<'_>) -> Result<Prepared<dyn Source>, PrepareError>,
-    ) {
+    pub fn source<C: Config>(&mut self, info: KindInfo, prepare: PrepareKind<C, dyn Source>) {
         self.add::<C>(
             Role::Source,
             info,
@@ -235,11 +234,7 @@ impl Registry {
     }
 
     /// Registers a stage kind.
-    pub fn stage<C: Config>(
-        &mut self,
-        info: KindInfo,
-        prepare: fn(&C, &PrepareContext<'_>) -> Result<Prepared<dyn Stage>, PrepareError>,
-    ) {
+    pub fn stage<C: Config>(&mut self, info: KindInfo, prepare: PrepareKind<C, dyn Stage>) {
         self.add::<C>(
             Role::Stage,
             info,
@@ -248,11 +243,7 @@ impl Registry {
     }
 
     /// Registers a sink kind.
-    pub fn sink<C: Config>(
-        &mut self,
-        info: KindInfo,
-        prepare: fn(&C, &PrepareContext<'_>) -> Result<Prepared<dyn Sink>, PrepareError>,
-    ) {
+    pub fn sink<C: Config>(&mut self, info: KindInfo, prepare: PrepareKind<C, dyn Sink>) {
         self.add::<C>(
             Role::Sink,
             info,

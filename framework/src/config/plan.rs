@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::diagnostics::Span;
+use crate::diagnostics::{Sources, Span};
 use crate::packet::StreamId;
 use crate::registry::{AnyConfig, ModelDecl, PreparedComponent, Role};
 
@@ -24,9 +24,27 @@ pub struct Pipeline {
     pub models: BTreeMap<String, ModelDecl>,
     /// Sources, stages and sinks in topological order.
     pub components: Vec<Component>,
+    /// Where the path of each model stands in the pipeline file.
+    pub model_spans: BTreeMap<String, Span>,
+    /// The texts that spans point into.
+    pub sources: Arc<Sources>,
 }
 
 impl Pipeline {
+    /// A pipeline built without a file.
+    pub fn new(name: &str, components: Vec<Component>) -> Self {
+        Self {
+            name: name.to_owned(),
+            file: String::new(),
+            folder: PathBuf::new(),
+            runtime: RuntimeSpec::default(),
+            models: BTreeMap::new(),
+            components,
+            model_spans: BTreeMap::new(),
+            sources: Arc::default(),
+        }
+    }
+
     /// Index and component of that name.
     pub fn component(&self, name: &str) -> Option<(usize, &Component)> {
         self.components.iter().enumerate().find(|(_, c)| &*c.name == name)
