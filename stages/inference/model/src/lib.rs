@@ -5,10 +5,14 @@
 //! under [`ops`]: attributes, shape inference and evaluation.
 #![deny(missing_docs)]
 
+pub mod error;
 pub mod graph;
+pub mod ir;
 pub mod op;
+pub mod ops;
 pub mod tensor;
 
+pub use error::{EvalError, ModelError, OpError};
 pub use graph::{Dim, Graph, Node, NodeId, OutputInfo, PartialShape, Value};
 pub use op::Op;
 pub use tensor::{ElementType, Tensor};

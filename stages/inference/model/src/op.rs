@@ -112,6 +112,8 @@ pub enum Op {
     Pad(PadMode),
     /// Broadcast to the shape in the second input (numpy rules).
     Broadcast,
+    /// Broadcast to what the shapes of the input and the second input have in common (`mode="bidirectional"`).
+    BroadcastBidirectional,
     /// FakeQuantize-1: inputs data, input low, input high, output low, output high.
     FakeQuantize {
         /// Number of levels.
@@ -141,6 +143,8 @@ pub enum BinaryKind {
     Subtract,
     Multiply,
     Divide,
+    /// Division of integers that truncates towards zero (`m_pythondiv="false"`); `Divide` rounds down.
+    DivideTruncating,
     Power,
     Maximum,
     Minimum,

@@ -1,0 +1,565 @@
+//! From XML to a checked graph.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use roxmltree::{Document, Node as Xml, ParsingOptions};
+
+use super::Weights;
+use crate::error::{ModelError, UnknownOperation};
+use crate::graph::{Graph, Node, NodeId, OutputInfo, PartialShape, Value};
+use crate::op::Op;
+use crate::ops::attributes::Attributes;
+use crate::tensor::{ElementType, SharedBytes, Tensor, element_count};
+
+/// Most XML nodes of a file: bounds memory at a few GiB.
+const MAX_XML_NODES: u32 = 20_000_000;
+
+/// Reads the graph of an IR.
+pub(super) fn graph(path: &Path, text: &str, weights: Weights) -> Result<Graph, ModelError> {
+    let options = ParsingOptions {
+        allow_dtd: false,
+        nodes_limit: MAX_XML_NODES,
+        ..ParsingOptions::default()
+    };
+    let document = Document::parse_with_options(text, options).map_err(|error| {
+        let at = error.pos();
+        ModelError::Xml {
+            path: path.to_path_buf(),
+            line: at.row,
+            column: at.col,
+            message: error.to_string(),
+        }
+    })?;
+    Reader {
+        source: Source::new(path, text),
+        weights,
+        blob: None,
+    }
+    .read(document.root_element())
+}
+
+/// The file: names places in errors.
+struct Source<'a> {
+    path: &'a Path,
+    line_starts: Vec<usize>,
+}
+
+impl<'a> Source<'a> {
+    fn new(path: &'a Path, text: &str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
+        Self {
+            path,
+            line_starts: std::iter::once(0).chain(breaks.map(|(i, _)| i + 1)).collect(),
+        }
+    }
+
+    fn line(&self, node: Xml) -> u32 {
+        let start = node.range().start;
+        self.line_starts.partition_point(|&s| s <= start) as u32
+    }
+
+    fn error(
+        &self,
+        line: u32,
+        place: impl Into<String>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> ModelError {
+        ModelError::Structure {
+            path: self.path.to_path_buf(),
+            line,
+            place: place.into(),
+            message: message.into(),
+            help: help.into(),
+        }
+    }
+
+    /// An attribute that must be there.
+    fn required<'x>(&self, node: Xml<'x, '_>, name: &str) -> Result<&'x str, ModelError> {
+        node.attribute(name).ok_or_else(|| {
+            self.error(
+                self.line(node),
+                format!("<{}>", node.tag_name().name()),
+                format!("attribute `{name}` is missing"),
+                REEXPORT,
+            )
+        })
+    }
+
+    /// An attribute that must be a non-negative integer.
+    fn number(&self, node: Xml, name: &str) -> Result<u64, ModelError> {
+        let text = self.required(node, name)?;
+        text.trim().parse().map_err(|_| {
+            self.error(
+                self.line(node),
+                format!("<{}>", node.tag_name().name()),
+                format!("attribute `{name}`: expected a non-negative integer, found \"{text}\""),
+                REEXPORT,
+            )
+        })
+    }
+}
+
+const REEXPORT: &str = "The file is damaged or not written by OpenVINO; export the model again";
+
+/// A port: its number and what the file says of it.
+struct Port {
+    id: u64,
+    info: OutputInfo,
+}
+
+/// A `layer` element.
+struct Layer<'x> {
+    id: u64,
+    name: &'x str,
+    kind: &'x str,
+    version: &'x str,
+    line: u32,
+    attributes: Vec<(&'x str, &'x str)>,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+}
+
+impl Layer<'_> {
+    fn place(&self) -> String {
+        format!("layer \"{}\" ({})", self.name, self.kind)
+    }
+}
+
+/// Where an input port comes from: layer and output, both by index.
+type Link = (usize, usize);
+
+struct Reader<'a> {
+    source: Source<'a>,
+    weights: Weights,
+    blob: Option<SharedBytes>,
+}
+
+impl Reader<'_> {
+    fn read(mut self, net: Xml) -> Result<Graph, ModelError> {
+        self.check_header(net)?;
+        let layers = self.layers(net)?;
+        let links = self.links(net, &layers)?;
+        let operations = self.operations(&layers)?;
+        let order = self.order(&layers, &links)?;
+
+        let mut ids = vec![NodeId(0); layers.len()];
+        let mut graph = Graph {
+            name: net.attribute("name").unwrap_or_default().to_owned(),
+            ..Graph::default()
+        };
+        let mut operations: Vec<Option<Op>> = operations.into_iter().map(Some).collect();
+        for index in order {
+            let layer = &layers[index];
+            let inputs = links[index]
+                .iter()
+                .map(|&(from, port)| Value {
+                    node: ids[from],
+                    port: port as u32,
+                })
+                .collect();
+            let Some(op) = operations[index].take() else {
+                continue;
+            };
+            ids[index] = graph.push(Node {
+                name: Arc::from(layer.name),
+                line: layer.line,
+                op,
+                inputs,
+                outputs: self.outputs(layer)?,
+            });
+        }
+        for (index, layer) in layers.iter().enumerate() {
+            match layer.kind {
+                "Parameter" => graph.parameters.push(ids[index]),
+                "Result" => graph.results.push(ids[index]),
+                _ => {}
+            }
+        }
+        if graph.results.is_empty() {
+            return Err(self.source.error(
+                1,
+                "<layers>",
+                "expected at least one Result layer, found none",
+                REEXPORT,
+            ));
+        }
+        Ok(graph)
+    }
+
+    fn check_header(&self, net: Xml) -> Result<(), ModelError> {
+        let source = &self.source;
+        if net.tag_name().name() != "net" {
+            return Err(source.error(
+                source.line(net),
+                format!("<{}>", net.tag_name().name()),
+                "expected <net> as the outermost element",
+                "Give the .xml file of an OpenVINO IR",
+            ));
+        }
+        match source.number(net, "version")? {
+            10 | 11 => Ok(()),
+            version => Err(source.error(
+                source.line(net),
+                "<net>",
+                format!("expected IR version 10 or 11, found {version}"),
+                "Convert the model again with OpenVINO 2022.1 or later",
+            )),
+        }
+    }
+
+    /// The child element of that name.
+    fn child<'x, 'i>(&self, net: Xml<'x, 'i>, name: &str) -> Result<Xml<'x, 'i>, ModelError> {
+        net.children().find(|c| c.has_tag_name(name)).ok_or_else(|| {
+            self.source.error(
+                self.source.line(net),
+                "<net>",
+                format!("element <{name}> is missing"),
+                REEXPORT,
+            )
+        })
+    }
+
+    fn layers<'x>(&self, net: Xml<'x, '_>) -> Result<Vec<Layer<'x>>, ModelError> {
+        let source = &self.source;
+        let mut seen = HashSet::new();
+        let mut layers = Vec::new();
+        for node in self
+            .child(net, "layers")?
+            .children()
+            .filter(|c| c.has_tag_name("layer"))
+        {
+            let data = node.children().find(|c| c.has_tag_name("data"));
+            let mut layer = Layer {
+                id: source.number(node, "id")?,
+                name: source.required(node, "name")?,
+                kind: source.required(node, "type")?,
+                version: node.attribute("version").unwrap_or("opset1"),
+                line: source.line(node),
+                attributes: data
+                    .iter()
+                    .flat_map(|d| d.attributes())
+                    .map(|a| (a.name(), a.value()))
+                    .collect(),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+            };
+            if !seen.insert(layer.id) {
+                return Err(source.error(
+                    layer.line,
+                    layer.place(),
+                    format!("id {} is used by another layer too", layer.id),
+                    REEXPORT,
+                ));
+            }
+            layer.inputs = self.ports(node, "input", &layer)?;
+            layer.outputs = self.ports(node, "output", &layer)?;
+            layers.push(layer);
+        }
+        Ok(layers)
+    }
+
+    fn ports(&self, node: Xml, side: &str, layer: &Layer) -> Result<Vec<Port>, ModelError> {
+        let source = &self.source;
+        let mut ports: Vec<Port> = Vec::new();
+        let mut seen = HashSet::new();
+        let elements = node
+            .children()
+            .filter(|c| c.has_tag_name(side))
+            .flat_map(|c| c.children().filter(|p| p.has_tag_name("port")));
+        for element in elements {
+            let line = source.line(element);
+            let id = source.number(element, "id")?;
+            let place = || format!("{}, {side} port {id}", layer.place());
+            if !seen.insert(id) {
+                return Err(source.error(line, place(), "the port is there twice", REEXPORT));
+            }
+            let precision = element.attribute("precision").unwrap_or("FP32");
+            let element_type = ElementType::from_precision(precision).ok_or_else(|| {
+                source.error(
+                    line,
+                    place(),
+                    format!("precision \"{precision}\" is not supported"),
+                    "Known are FP64, FP32, FP16, BF16, I64..I4, U64..U4, BIN and BOOL",
+                )
+            })?;
+            let mut shape = PartialShape::new();
+            for dim in element.children().filter(|c| c.has_tag_name("dim")) {
+                let text = dim.text().unwrap_or_default().trim();
+                shape.push(match text.parse::<i64>() {
+                    Ok(-1) => None,
+                    Ok(length) if length >= 0 => Some(length as usize),
+                    _ => {
+                        return Err(source.error(
+                            source.line(dim),
+                            place(),
+                            format!("expected an axis length or -1, found \"{text}\""),
+                            REEXPORT,
+                        ));
+                    }
+                });
+            }
+            self.check_size(&shape, line, &place)?;
+            let names = element.attribute("names").map(split_names);
+            ports.push(Port {
+                id,
+                info: OutputInfo {
+                    element_type,
+                    shape,
+                    names: names.unwrap_or_default(),
+                },
+            });
+        }
+        Ok(ports)
+    }
+
+    /// Fails if the fixed axes alone have more elements than can be addressed.
+    fn check_size(
+        &self,
+        shape: &PartialShape,
+        line: u32,
+        place: &dyn Fn() -> String,
+    ) -> Result<(), ModelError> {
+        let fixed: Vec<usize> = shape.iter().flatten().copied().collect();
+        match element_count(&fixed).and_then(|n| n.checked_mul(64)) {
+            Some(_) => Ok(()),
+            None => Err(self.source.error(
+                line,
+                place(),
+                format!("shape {fixed:?} has more elements than memory can hold"),
+                REEXPORT,
+            )),
+        }
+    }
+
+    /// For each layer where each of its inputs comes from.
+    fn links(&self, net: Xml, layers: &[Layer]) -> Result<Vec<Vec<Link>>, ModelError> {
+        let source = &self.source;
+        let by_id: HashMap<u64, usize> = layers.iter().enumerate().map(|(i, l)| (l.id, i)).collect();
+        let mut links: Vec<Vec<Option<Link>>> = layers.iter().map(|l| vec![None; l.inputs.len()]).collect();
+        for edge in self
+            .child(net, "edges")?
+            .children()
+            .filter(|c| c.has_tag_name("edge"))
+        {
+            let line = source.line(edge);
+            let [from_layer, from_port, to_layer, to_port] =
+                ["from-layer", "from-port", "to-layer", "to-port"].map(|n| source.number(edge, n));
+            let (from_layer, from_port, to_layer, to_port) = (from_layer?, from_port?, to_layer?, to_port?);
+            let place = format!("edge from {from_layer}:{from_port} to {to_layer}:{to_port}");
+            let find = |id: u64| {
+                by_id
+                    .get(&id)
+                    .copied()
+                    .ok_or_else(|| source.error(line, &place, format!("there is no layer {id}"), REEXPORT))
+            };
+            let (from, to) = (find(from_layer)?, find(to_layer)?);
+            let port = |ports: &[Port], id: u64, layer: &Layer, side: &str| {
+                ports.iter().position(|p| p.id == id).ok_or_else(|| {
+                    let message = format!("{} has no {side} port {id}", layer.place());
+                    source.error(line, &place, message, REEXPORT)
+                })
+            };
+            let output = port(&layers[from].outputs, from_port, &layers[from], "output")?;
+            let input = port(&layers[to].inputs, to_port, &layers[to], "input")?;
+            if links[to][input].replace((from, output)).is_some() {
+                let message = format!("input port {to_port} of {} has two edges", layers[to].place());
+                return Err(source.error(line, &place, message, REEXPORT));
+            }
+            let (given, taken) = (&layers[from].outputs[output], &layers[to].inputs[input]);
+            if given.info.element_type != taken.info.element_type || given.info.shape != taken.info.shape {
+                let message = format!(
+                    "the output is {}, the input it feeds is {}",
+                    describe(&given.info),
+                    describe(&taken.info)
+                );
+                return Err(source.error(line, &place, message, REEXPORT));
+            }
+        }
+        links
+            .into_iter()
+            .zip(layers)
+            .map(|(inputs, layer)| {
+                inputs
+                    .into_iter()
+                    .zip(&layer.inputs)
+                    .map(|(link, port)| {
+                        link.ok_or_else(|| {
+                            let message = format!("input port {} has no edge", port.id);
+                            source.error(layer.line, layer.place(), message, REEXPORT)
+                        })
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+
+    /// The operation of each layer; unknown ones are reported together.
+    fn operations(&mut self, layers: &[Layer]) -> Result<Vec<Op>, ModelError> {
+        let mut operations = Vec::with_capacity(layers.len());
+        let mut unknown = Vec::new();
+        for layer in layers {
+            if layer.kind == "Const" {
+                operations.push(Op::Constant(self.constant(layer)?));
+                continue;
+            }
+            let opset = layer.version.strip_prefix("opset").and_then(|n| n.parse().ok());
+            let attributes = Attributes {
+                kind: layer.kind,
+                opset: opset.unwrap_or(0),
+                pairs: layer.attributes.clone(),
+                inputs: layer.inputs.len(),
+            };
+            // An operation of an extension is not the standard one of the same name.
+            let op = match opset {
+                Some(_) => crate::ops::parse(&attributes)
+                    .map_err(|error| self.source.error(layer.line, layer.place(), error.0, REEXPORT))?,
+                None => None,
+            };
+            match op {
+                Some(op) => operations.push(op),
+                None => unknown.push(UnknownOperation {
+                    layer: layer.name.to_owned(),
+                    kind: layer.kind.to_owned(),
+                    opset: layer.version.to_owned(),
+                    line: layer.line,
+                }),
+            }
+        }
+        if unknown.is_empty() {
+            Ok(operations)
+        } else {
+            Err(ModelError::Unsupported {
+                path: self.source.path.to_path_buf(),
+                operations: unknown,
+            })
+        }
+    }
+
+    fn constant(&mut self, layer: &Layer) -> Result<Tensor, ModelError> {
+        let source = &self.source;
+        let wrong = |message: String| source.error(layer.line, layer.place(), message, REEXPORT);
+        let attributes = Attributes {
+            kind: layer.kind,
+            opset: 1,
+            pairs: layer.attributes.clone(),
+            inputs: 0,
+        };
+        let element_type = attributes
+            .element_type("element_type", None)
+            .map_err(|e| wrong(e.0))?;
+        let shape: Vec<usize> = attributes.list("shape", None).map_err(|e| wrong(e.0))?;
+        let start = attributes.size("offset", None).map_err(|e| wrong(e.0))?;
+        let len = attributes.size("size", None).map_err(|e| wrong(e.0))?;
+        let expected = element_count(&shape).and_then(|n| element_type.byte_len(n));
+        if expected != Some(len) {
+            return Err(wrong(format!(
+                "attribute `size` is {len}, but shape {shape:?} of {element_type} needs {} bytes",
+                expected.map_or("too many".to_owned(), |n| n.to_string())
+            )));
+        }
+        if len == 0 {
+            return Tensor::new(element_type, shape, Vec::new()).map_err(|e| wrong(e.to_string()));
+        }
+        let blob = match &self.blob {
+            Some(blob) => blob,
+            None => self.blob.insert(self.weights.open(source.path)?),
+        };
+        let available = (**blob).as_ref().len();
+        Tensor::shared(element_type, shape, Arc::clone(blob), start, len).map_err(|_| ModelError::Weights {
+            path: match &self.weights {
+                Weights::File(path) => path.clone(),
+                Weights::Memory(_) => source.path.to_path_buf(),
+            },
+            place: format!("{} at {}:{}", layer.place(), source.path.display(), layer.line),
+            message: format!(
+                "expected {len} bytes from byte {start}, but the weights have {available} bytes"
+            ),
+            help: "The file is cut off or belongs to another model; copy both files again".to_owned(),
+        })
+    }
+
+    /// Layers in an order in which inputs come first, as close to the file's as may be.
+    fn order(&self, layers: &[Layer], links: &[Vec<Link>]) -> Result<Vec<usize>, ModelError> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Mark {
+            New,
+            Open,
+            Done,
+        }
+        let mut marks = vec![Mark::New; layers.len()];
+        let mut order = Vec::with_capacity(layers.len());
+        for root in 0..layers.len() {
+            if marks[root] != Mark::New {
+                continue;
+            }
+            // Depth first with an own stack: (layer, next input to visit).
+            let mut stack = vec![(root, 0)];
+            marks[root] = Mark::Open;
+            while let Some((layer, next)) = stack.pop() {
+                let Some(&(from, _)) = links[layer].get(next) else {
+                    marks[layer] = Mark::Done;
+                    order.push(layer);
+                    continue;
+                };
+                stack.push((layer, next + 1));
+                match marks[from] {
+                    Mark::Done => {}
+                    Mark::New => {
+                        marks[from] = Mark::Open;
+                        stack.push((from, 0));
+                    }
+                    Mark::Open => {
+                        return Err(self.source.error(
+                            layers[from].line,
+                            layers[from].place(),
+                            format!("it feeds itself through {}", layers[layer].place()),
+                            REEXPORT,
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(order)
+    }
+
+    fn outputs(&self, layer: &Layer) -> Result<Vec<OutputInfo>, ModelError> {
+        Ok(layer.outputs.iter().map(|p| p.info.clone()).collect())
+    }
+}
+
+/// Tensor names are separated by commas; a comma of a name is written `\,`.
+fn split_names(text: &str) -> Vec<Arc<str>> {
+    let mut names = vec![String::new()];
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        match (c, characters.peek()) {
+            ('\\', Some(',')) => {
+                characters.next();
+                if let Some(name) = names.last_mut() {
+                    name.push(',');
+                }
+            }
+            (',', _) => names.push(String::new()),
+            _ => {
+                if let Some(name) = names.last_mut() {
+                    name.push(c);
+                }
+            }
+        }
+    }
+    names.retain(|n| !n.is_empty());
+    names.into_iter().map(Arc::from).collect()
+}
+
+/// Type and shape in words: `f32 [1, 3, ?, ?]`.
+fn describe(info: &OutputInfo) -> String {
+    let dims: Vec<String> = info
+        .shape
+        .iter()
+        .map(|d| d.map_or("?".to_owned(), |d| d.to_string()))
+        .collect();
+    format!("{} [{}]", info.element_type, dims.join(", "))
+}
