@@ -1,0 +1,46 @@
+//! Kernels: checked argument types, packed weights, and one table of functions per instruction set.
+//!
+//! A kernel takes arguments that were checked on construction, then runs without checks. Integer kernels give
+//! the same bits on every instruction set; f32 kernels may differ in rounding.
+//!
+//! ```text
+//! let table = KernelTable::select(None)?;
+//! let conv = ConvU8::new(table, window, channels, &weights, epilogue, pixel_stride)?; // once, at compile
+//! let mut args = ConvU8Args::new(&conv, input, None, Output::U8(output))?;           // once per run
+//! let all = args.whole();
+//! table.conv_u8(&mut args, &all);                                                    // or a band
+//! ```
+//!
+//! A team of threads splits a layer by giving each thread its own arguments, built over the same buffers with
+//! [`ViewMut::from_raw`], and a band of its own.
+
+mod aligned;
+mod conv;
+mod conv_f32;
+mod depthwise;
+mod elementwise;
+mod epilogue;
+mod error;
+mod f32_ops;
+mod isa;
+mod pool;
+mod scalar;
+mod table;
+mod view;
+mod weights;
+mod window;
+
+pub use aligned::{ALIGNMENT, AlignedVec, Plain};
+pub use conv::{Band, ConvU8, ConvU8Args, Output};
+pub use conv_f32::{ConvF32, ConvF32Args, DepthwiseF32, DepthwiseF32Args, EpilogueF32};
+pub use depthwise::{DepthwiseU8, DepthwiseU8Args};
+pub use elementwise::{AffineU8Args, CopyArgs, LookupArgs, QuantizeArgs, Quantizer};
+pub use epilogue::{CHANNEL_BLOCK, Epilogue, EpilogueSpec, MidSpec, OutputKind, ResidualSpec};
+pub use error::ArgError;
+pub use f32_ops::{BinaryF32, UnaryF32, binary_f32, clamp_f32, deinterleave, interleave, softmax_rows, unary_f32};
+pub use isa::{Isa, IsaError, MAX_ISA_ENV};
+pub use pool::{AverageOver, AvgPoolArgs, MaxPoolArgs};
+pub use table::KernelTable;
+pub use view::{Halo, Layout, SLACK, View, ViewMut};
+pub use weights::{Channels, MAX_TAPS, WeightCodes, Weights};
+pub use window::Window;

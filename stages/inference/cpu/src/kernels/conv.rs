@@ -1,0 +1,306 @@
+//! Integer convolution: packed weights, checked arguments.
+
+use std::ops::Range;
+
+use super::error::expect_len;
+use super::weights::{eight_bit_part, passes};
+use super::{AlignedVec, ArgError, Channels, Epilogue, KernelTable, OutputKind, View, ViewMut, Weights, Window};
+
+/// Output image of a kernel that ends in an [`Epilogue`].
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// Codes.
+    U8(ViewMut<'a, u8>),
+    /// Real values.
+    F32(ViewMut<'a, f32>),
+}
+
+impl Output<'_> {
+    /// Where the elements lie.
+    pub fn layout(&self) -> &super::Layout {
+        match self {
+            Output::U8(view) => view.layout(),
+            Output::F32(view) => view.layout(),
+        }
+    }
+
+    /// Checks element type and channels against the epilogue, the residual against both.
+    pub(crate) fn check(&self, epilogue: &Epilogue, residual: Option<&View<'_, u8>>) -> Result<(), ArgError> {
+        let kind = match self {
+            Output::U8(_) => OutputKind::U8,
+            Output::F32(_) => OutputKind::F32,
+        };
+        if kind != epilogue.output {
+            return Err(ArgError::Mismatch {
+                what: "bytes per output element",
+                expected: if epilogue.output == OutputKind::U8 { 1 } else { 4 },
+                found: if kind == OutputKind::U8 { 1 } else { 4 },
+            });
+        }
+        let layout = self.layout();
+        expect_len("output channels", epilogue.channels, layout.channels)?;
+        expect_len(
+            "residual inputs",
+            usize::from(epilogue.has_residual()),
+            usize::from(residual.is_some()),
+        )?;
+        if let Some(residual) = residual {
+            expect_len("residual height", layout.height, residual.layout().height)?;
+            expect_len("residual width", layout.width, residual.layout().width)?;
+            expect_len("residual channels", layout.channels, residual.layout().channels)?;
+        }
+        Ok(())
+    }
+}
+
+/// A block of output channels whose weights lie together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panel {
+    /// Index of its first byte in the packed weights.
+    pub weights: usize,
+    /// First output channel.
+    pub first: usize,
+    /// Output channels in use.
+    pub channels: usize,
+    /// Output channels in memory: 16 or the panel width of the instruction set.
+    pub lanes: usize,
+    /// Group it belongs to.
+    pub group: usize,
+    /// 8-bit parts into which its weights are split.
+    pub passes: usize,
+}
+
+/// How the taps of a kernel row lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowTaps {
+    /// One run of bytes over all taps, pixels `stride` bytes apart.
+    Joined {
+        /// Pixel stride of the input.
+        stride: usize,
+    },
+    /// One run per tap.
+    Separate,
+}
+
+/// An integer convolution with weights packed for one instruction set.
+///
+/// Packed order: `[panel][pass][ky][run in row][quad of bytes][lane][4]`, a run being the taps of a kernel
+/// row where they are contiguous in NHWC memory, else a tap. Quads are filled with zero weights.
+#[derive(Debug, Clone)]
+pub struct ConvU8 {
+    pub(crate) window: Window,
+    pub(crate) channels: Channels,
+    pub(crate) row_taps: RowTaps,
+    /// Runs in a kernel row.
+    pub(crate) runs: usize,
+    /// Groups of four bytes in a run.
+    pub(crate) quads: usize,
+    pub(crate) weights: AlignedVec<i8>,
+    pub(crate) init: AlignedVec<i32>,
+    pub(crate) panels: Vec<Panel>,
+    pub(crate) epilogue: Epilogue,
+}
+
+impl ConvU8 {
+    /// Packs `weights` for `table`.
+    ///
+    /// `input_pixel_stride` is the pixel stride of the input it will run on: rows of taps that are contiguous
+    /// there become one run.
+    ///
+    /// # Errors
+    /// [`ArgError`] for lengths that do not fit, zero points out of range, or sums that could overflow.
+    pub fn new(
+        table: &KernelTable,
+        window: Window,
+        channels: Channels,
+        weights: &Weights<'_>,
+        epilogue: Epilogue,
+        input_pixel_stride: usize,
+    ) -> Result<Self, ArgError> {
+        window.check()?;
+        channels.check()?;
+        expect_len("epilogue channels", channels.output, epilogue.channels)?;
+        if weights.data_zero_point.len() != 1 {
+            expect_len("data zero points of a convolution", 1, weights.data_zero_point.len())?;
+        }
+        let group_inputs = channels.input / channels.groups;
+        let group_outputs = channels.output / channels.groups;
+        let [kh, kw] = window.kernel;
+        let taps = window
+            .taps()
+            .checked_mul(group_inputs)
+            .ok_or(ArgError::Overflow("weights"))?;
+        let centred = weights.centre(channels.output, taps)?;
+
+        let separate = group_inputs.div_ceil(4);
+        let joined = (kw - 1)
+            .checked_mul(input_pixel_stride)
+            .and_then(|n| n.checked_add(group_inputs))
+            .ok_or(ArgError::Overflow("weights"))?
+            .div_ceil(4);
+        let join = kw > 1
+            && channels.groups == 1
+            && window.dilation[1] == 1
+            && input_pixel_stride >= group_inputs
+            && joined.saturating_mul(8) <= (separate * kw).saturating_mul(9);
+        let (row_taps, runs, quads) = if join {
+            let stride = input_pixel_stride;
+            (RowTaps::Joined { stride }, 1, joined)
+        } else {
+            (RowTaps::Separate, kw, separate)
+        };
+
+        let mut panels = Vec::new();
+        let mut len = 0_usize;
+        for group in 0..channels.groups {
+            let mut done = 0;
+            while done < group_outputs {
+                let left = group_outputs - done;
+                let lanes = if left <= 16 { 16 } else { table.panel_width() };
+                let used = left.min(lanes);
+                let first = group * group_outputs + done;
+                let values = &centred.values[first * taps..(first + used) * taps];
+                let passes = values.iter().map(|&w| passes(w)).max().unwrap_or(1).max(1);
+                panels.push(Panel {
+                    weights: len,
+                    first,
+                    channels: used,
+                    lanes,
+                    group,
+                    passes,
+                });
+                len = [passes, kh, runs, quads, lanes, 4]
+                    .iter()
+                    .try_fold(1_usize, |n, &f| n.checked_mul(f))
+                    .and_then(|n| n.checked_add(len))
+                    .ok_or(ArgError::Overflow("weights"))?;
+                done += used;
+            }
+        }
+        let mut packed = AlignedVec::zeroed(len);
+        for panel in &panels {
+            for pass in 0..panel.passes {
+                for lane in 0..panel.channels {
+                    let oc = panel.first + lane;
+                    for ic in 0..group_inputs {
+                        for ky in 0..kh {
+                            for kx in 0..kw {
+                                let value = centred.values[((oc * group_inputs + ic) * kh + ky) * kw + kx];
+                                let (run, byte) = match row_taps {
+                                    RowTaps::Joined { stride } => (0, kx * stride + ic),
+                                    RowTaps::Separate => (kx, ic),
+                                };
+                                let quad = ((pass * kh + ky) * runs + run) * quads + byte / 4;
+                                packed[panel.weights + (quad * panel.lanes + lane) * 4 + byte % 4] =
+                                    eight_bit_part(value, pass);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Self {
+            window,
+            channels,
+            row_taps,
+            runs,
+            quads,
+            weights: packed,
+            init: centred.init,
+            panels,
+            epilogue,
+        })
+    }
+
+    /// Number of blocks of output channels, the unit in which a team splits them.
+    pub fn panels(&self) -> usize {
+        self.panels.len()
+    }
+
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// The epilogue.
+    pub fn epilogue(&self) -> &Epilogue {
+        &self.epilogue
+    }
+}
+
+/// Part of an output: rows and, where the kernel has them, panels of channels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Band {
+    /// Output rows.
+    pub rows: Range<usize>,
+    /// Panels of output channels.
+    pub panels: Range<usize>,
+}
+
+/// Checked arguments of one run of a [`ConvU8`].
+#[derive(Debug)]
+pub struct ConvU8Args<'a> {
+    pub(crate) conv: &'a ConvU8,
+    pub(crate) input: View<'a, u8>,
+    pub(crate) residual: Option<View<'a, u8>>,
+    pub(crate) output: Output<'a>,
+}
+
+impl<'a> ConvU8Args<'a> {
+    /// Checks once that every read, those past the last channel included, and every write lies in its buffer.
+    ///
+    /// # Errors
+    /// [`ArgError`] naming what does not fit.
+    pub fn new(
+        conv: &'a ConvU8,
+        input: View<'a, u8>,
+        residual: Option<View<'a, u8>>,
+        output: Output<'a>,
+    ) -> Result<Self, ArgError> {
+        expect_len("input channels", conv.channels.input, input.layout().channels)?;
+        output.check(&conv.epilogue, residual.as_ref())?;
+        if let RowTaps::Joined { stride } = conv.row_taps {
+            expect_len("input pixel stride", stride, input.layout().pixel_stride)?;
+        }
+        let (last_y, last_x) = conv.window.check_reads(input.layout(), output.layout())?;
+        let group_inputs = conv.channels.input / conv.channels.groups;
+        let first_x = match conv.row_taps {
+            RowTaps::Joined { .. } => last_x - (conv.window.kernel[1] as isize - 1),
+            RowTaps::Separate => last_x,
+        };
+        let l = input.layout();
+        let end = last_y * l.row_pitch as isize
+            + first_x * l.pixel_stride as isize
+            + (conv.channels.input - group_inputs + 4 * conv.quads) as isize;
+        if end > input.available() as isize {
+            return Err(ArgError::OutOfBounds {
+                what: "input with the slack after its last pixel",
+                needed: usize::try_from(end).unwrap_or(0) + l.origin,
+                available: input.buffer_len(),
+            });
+        }
+        Ok(Self {
+            conv,
+            input,
+            residual,
+            output,
+        })
+    }
+
+    /// All rows and panels.
+    pub fn whole(&self) -> Band {
+        Band {
+            rows: 0..self.output.layout().height,
+            panels: 0..self.conv.panels.len(),
+        }
+    }
+
+    /// The part of `band` that exists.
+    pub(crate) fn limit(&self, band: &Band) -> (Range<usize>, &'a [Panel]) {
+        let height = self.output.layout().height;
+        let rows = band.rows.start.min(height)..band.rows.end.min(height);
+        let n = self.conv.panels.len();
+        let end = band.panels.end.min(n);
+        (rows, &self.conv.panels[band.panels.start.min(end)..end])
+    }
+}

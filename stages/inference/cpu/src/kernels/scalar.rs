@@ -1,0 +1,36 @@
+//! Portable kernels: the reference for all others, and the fallback.
+
+mod conv;
+mod pixelwise;
+mod pool;
+
+pub(crate) use conv::{conv_f32, conv_u8, depthwise_f32, depthwise_u8};
+pub(crate) use pixelwise::{affine_u8, copy, lookup_u8, quantize};
+pub(crate) use pool::{avg_pool_u8, max_pool};
+
+use super::{Epilogue, Output, View};
+
+/// Writes channels `first .. first + sums.len()` of output pixel `(y, x)`.
+#[inline(always)]
+pub(super) fn finish(
+    epilogue: &Epilogue,
+    output: &mut Output<'_>,
+    residual: Option<&View<'_, u8>>,
+    (y, x): (usize, usize),
+    first: usize,
+    sums: &[i32],
+) {
+    for (i, &sum) in sums.iter().enumerate() {
+        let c = first + i;
+        let f = epilogue.apply(sum, c, || {
+            residual.map_or(0, |r| r.at(y as isize, x as isize, c))
+        });
+        // SAFETY: (y, x, c) lies in the output, whose view was checked.
+        unsafe {
+            match output {
+                Output::U8(view) => *view.pixel(y, x).add(c) = epilogue.code(f),
+                Output::F32(view) => *view.pixel(y, x).add(c) = f,
+            }
+        }
+    }
+}

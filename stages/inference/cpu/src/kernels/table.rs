@@ -1,0 +1,143 @@
+//! One table of functions per instruction set.
+
+use std::ops::Range;
+
+use super::{
+    AffineU8Args, AvgPoolArgs, Band, ConvF32Args, ConvU8Args, CopyArgs, DepthwiseF32Args, DepthwiseU8Args, Isa,
+    IsaError, LookupArgs, MaxPoolArgs, QuantizeArgs, scalar,
+};
+
+/// The kernels of one instruction set. Only [`KernelTable::select`] hands tables out, so that whoever holds
+/// one may run its functions.
+#[derive(Debug)]
+pub struct KernelTable {
+    /// Instruction set of the integer kernels.
+    pub(crate) isa: Isa,
+    /// Output channels in a panel of packed weights.
+    pub(crate) panel_width: usize,
+    pub(crate) conv_u8: fn(&mut ConvU8Args<'_>, &Band),
+    pub(crate) depthwise_u8: fn(&mut DepthwiseU8Args<'_>, Range<usize>),
+    pub(crate) max_pool_u8: fn(&mut MaxPoolArgs<'_, u8>, Range<usize>),
+    pub(crate) max_pool_f32: fn(&mut MaxPoolArgs<'_, f32>, Range<usize>),
+    pub(crate) avg_pool_u8: fn(&mut AvgPoolArgs<'_>, Range<usize>),
+    pub(crate) affine_u8: fn(&mut AffineU8Args<'_>, Range<usize>),
+    pub(crate) lookup_u8: fn(&mut LookupArgs<'_>, Range<usize>),
+    pub(crate) copy_u8: fn(&mut CopyArgs<'_, u8>, Range<usize>),
+    pub(crate) copy_f32: fn(&mut CopyArgs<'_, f32>, Range<usize>),
+    pub(crate) quantize: fn(&mut QuantizeArgs<'_>, Range<usize>),
+    pub(crate) conv_f32: fn(&mut ConvF32Args<'_>, &Band),
+    pub(crate) depthwise_f32: fn(&mut DepthwiseF32Args<'_>, Range<usize>),
+}
+
+/// Portable kernels.
+pub(crate) static SCALAR: KernelTable = KernelTable {
+    isa: Isa::Scalar,
+    panel_width: 32,
+    conv_u8: scalar::conv_u8,
+    depthwise_u8: scalar::depthwise_u8,
+    max_pool_u8: scalar::max_pool,
+    max_pool_f32: scalar::max_pool,
+    avg_pool_u8: scalar::avg_pool_u8,
+    affine_u8: scalar::affine_u8,
+    lookup_u8: scalar::lookup_u8,
+    copy_u8: scalar::copy,
+    copy_f32: scalar::copy,
+    quantize: scalar::quantize,
+    conv_f32: scalar::conv_f32,
+    depthwise_f32: scalar::depthwise_f32,
+};
+
+impl KernelTable {
+    /// The table of the best instruction set that this machine supports, that is not above `cap` and not
+    /// above `FLOW_MAX_ISA`.
+    ///
+    /// # Errors
+    /// [`IsaError`] where `FLOW_MAX_ISA` is not the name of an instruction set.
+    pub fn select(cap: Option<Isa>) -> Result<&'static KernelTable, IsaError> {
+        let cap = match (cap, Isa::cap_from_env()?) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Ok(Self::of(Isa::detect(cap)))
+    }
+
+    /// The best table that a machine with `isa` runs.
+    fn of(_isa: Isa) -> &'static KernelTable {
+        &SCALAR
+    }
+
+    /// Instruction set of the integer kernels in this table; lower than the machine's where no kernels are
+    /// written for that.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Output channels in a panel of packed weights, a multiple of 16.
+    pub fn panel_width(&self) -> usize {
+        self.panel_width
+    }
+
+    /// Integer convolution of a band of rows and panels.
+    pub fn conv_u8(&self, args: &mut ConvU8Args<'_>, band: &Band) {
+        (self.conv_u8)(args, band);
+    }
+
+    /// Integer depthwise convolution of output rows `rows`.
+    pub fn depthwise_u8(&self, args: &mut DepthwiseU8Args<'_>, rows: Range<usize>) {
+        (self.depthwise_u8)(args, limit(rows, args.output.layout().height));
+    }
+
+    /// Maximum pooling of codes, output rows `rows`.
+    pub fn max_pool_u8(&self, args: &mut MaxPoolArgs<'_, u8>, rows: Range<usize>) {
+        (self.max_pool_u8)(args, limit(rows, args.output.layout().height));
+    }
+
+    /// Maximum pooling of f32, output rows `rows`.
+    pub fn max_pool_f32(&self, args: &mut MaxPoolArgs<'_, f32>, rows: Range<usize>) {
+        (self.max_pool_f32)(args, limit(rows, args.output.layout().height));
+    }
+
+    /// Average pooling of codes, output rows `rows`.
+    pub fn avg_pool_u8(&self, args: &mut AvgPoolArgs<'_>, rows: Range<usize>) {
+        (self.avg_pool_u8)(args, limit(rows, args.output.layout().height));
+    }
+
+    /// Requantization, dequantization, addition of codes; rows `rows`.
+    pub fn affine_u8(&self, args: &mut AffineU8Args<'_>, rows: Range<usize>) {
+        (self.affine_u8)(args, limit(rows, args.output.layout().height));
+    }
+
+    /// Codes through a table, rows `rows`.
+    pub fn lookup_u8(&self, args: &mut LookupArgs<'_>, rows: Range<usize>) {
+        (self.lookup_u8)(args, limit(rows, args.output.layout().height));
+    }
+
+    /// Copy or nearest upsampling of codes, output rows `rows`.
+    pub fn copy_u8(&self, args: &mut CopyArgs<'_, u8>, rows: Range<usize>) {
+        (self.copy_u8)(args, limit(rows, args.output.layout().height));
+    }
+
+    /// Copy or nearest upsampling of f32, output rows `rows`.
+    pub fn copy_f32(&self, args: &mut CopyArgs<'_, f32>, rows: Range<usize>) {
+        (self.copy_f32)(args, limit(rows, args.output.layout().height));
+    }
+
+    /// Quantization of f32 to codes, rows `rows`.
+    pub fn quantize(&self, args: &mut QuantizeArgs<'_>, rows: Range<usize>) {
+        (self.quantize)(args, limit(rows, args.output.layout().height));
+    }
+
+    /// f32 convolution of a band of rows and panels.
+    pub fn conv_f32(&self, args: &mut ConvF32Args<'_>, band: &Band) {
+        (self.conv_f32)(args, band);
+    }
+
+    /// f32 depthwise convolution of output rows `rows`.
+    pub fn depthwise_f32(&self, args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) {
+        (self.depthwise_f32)(args, limit(rows, args.output.layout().height));
+    }
+}
+
+fn limit(rows: Range<usize>, height: usize) -> Range<usize> {
+    rows.start.min(height)..rows.end.min(height)
+}
