@@ -1,0 +1,62 @@
+# Everything a newcomer needs: `make demo` and `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+SHARED ?= ../shared
+FUZZ_SECONDS ?= 20
+CARGO ?= cargo
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+
+# Debian packages the build needs: the linker and C++ (openh264), nasm (its fast paths), hwloc.
+PACKAGES := build-essential pkg-config nasm libhwloc-dev
+
+.PHONY: help deps build demo test test-models lint deny bench fuzz-short config-docs clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+deps: ## Install the system packages that the build needs
+	@bash .ci/deps $(PACKAGES)
+
+build: deps ## Build the flowrun command (release)
+	@echo "==> building flowrun (a first build takes a few minutes)"
+	$(CARGO) build --release -p flowrun
+
+demo: build ## Run the detector on the clip that the repository ships
+	@echo "==> running pipelines/demo.yaml"
+	@mkdir -p out
+	$(RELEASE)/flowrun run pipelines/demo.yaml
+
+test: deps ## Run all tests that need nothing but the repository
+	@echo "==> building and running the tests (a first build takes several minutes)"
+	$(CARGO) build -p flowrun
+	$(CARGO) test --workspace
+
+test-models: build ## Run the engine over the real models in $(SHARED)
+	@test -d $(SHARED)/models || { echo "test-models: no folder $(SHARED)/models; give it with SHARED=FOLDER"; exit 1; }
+	FLOW_SHARED=$(abspath $(SHARED)) $(CARGO) test --release -p flow-tests --features models --test 'models_*'
+
+lint: deps ## Check formatting, clippy and documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+
+deny: ## Check licences and advisories of the dependencies (needs cargo-deny)
+	$(CARGO) deny check
+
+bench: build ## Run the benchmarks of the kernels
+	$(CARGO) bench --workspace
+
+fuzz-short: ## Fuzz each parser for $(FUZZ_SECONDS) seconds (needs cargo-fuzz)
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz
+	@set -e; for dir in stages/decode stages/inference/model; do \
+	  for target in $$(cd $$dir && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz list); do \
+	    echo "==> fuzzing $$target for $(FUZZ_SECONDS) s"; \
+	    (cd $$dir && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048); \
+	  done; done
+
+config-docs: build ## Write docs/config.md from the code
+	$(RELEASE)/flowrun schema --markdown > docs/config.md
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf out
