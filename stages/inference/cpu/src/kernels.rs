@@ -15,6 +15,8 @@
 //! [`ViewMut::from_raw`], and a band of its own.
 
 mod aligned;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod conv;
 mod conv_f32;
 mod depthwise;
@@ -26,6 +28,9 @@ mod isa;
 mod pool;
 mod scalar;
 mod table;
+#[cfg(test)]
+#[cfg(all(target_arch = "x86_64", unix))]
+mod tests;
 mod view;
 mod weights;
 mod window;
@@ -37,7 +42,9 @@ pub use depthwise::{DepthwiseU8, DepthwiseU8Args};
 pub use elementwise::{AffineU8Args, CopyArgs, LookupArgs, QuantizeArgs, Quantizer};
 pub use epilogue::{CHANNEL_BLOCK, Epilogue, EpilogueSpec, MidSpec, OutputKind, ResidualSpec};
 pub use error::ArgError;
-pub use f32_ops::{BinaryF32, UnaryF32, binary_f32, clamp_f32, deinterleave, interleave, softmax_rows, unary_f32};
+pub use f32_ops::{
+    BinaryF32, UnaryF32, binary_f32, clamp_f32, deinterleave, interleave, softmax_rows, unary_f32,
+};
 pub use isa::{Isa, IsaError, MAX_ISA_ENV};
 pub use pool::{AverageOver, AvgPoolArgs, MaxPoolArgs};
 pub use table::KernelTable;

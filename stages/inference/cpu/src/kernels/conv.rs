@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use super::error::expect_len;
 use super::weights::{eight_bit_part, passes};
-use super::{AlignedVec, ArgError, Channels, Epilogue, KernelTable, OutputKind, View, ViewMut, Weights, Window};
+use super::{
+    AlignedVec, ArgError, Channels, Epilogue, KernelTable, OutputKind, View, ViewMut, Weights, Window,
+};
 
 /// Output image of a kernel that ends in an [`Epilogue`].
 #[derive(Debug)]
@@ -121,7 +123,11 @@ impl ConvU8 {
         channels.check()?;
         expect_len("epilogue channels", channels.output, epilogue.channels)?;
         if weights.data_zero_point.len() != 1 {
-            expect_len("data zero points of a convolution", 1, weights.data_zero_point.len())?;
+            expect_len(
+                "data zero points of a convolution",
+                1,
+                weights.data_zero_point.len(),
+            )?;
         }
         let group_inputs = channels.input / channels.groups;
         let group_outputs = channels.output / channels.groups;

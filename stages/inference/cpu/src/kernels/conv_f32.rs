@@ -4,7 +4,9 @@
 //! differs between instruction sets.
 
 use super::error::expect_len;
-use super::{AlignedVec, ArgError, Band, Channels, KernelTable, View, ViewMut, Window, epilogue::per_channel};
+use super::{
+    AlignedVec, ArgError, Band, Channels, KernelTable, View, ViewMut, Window, epilogue::per_channel,
+};
 
 /// What follows an f32 sum. Every slice holds one value or one per channel.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Arguments of kernels that treat each element or pixel on its own, and of copies.
 
 use super::error::expect_len;
-use super::{ArgError, Epilogue, Output, View, ViewMut, epilogue::per_channel, AlignedVec};
+use super::{AlignedVec, ArgError, Epilogue, Output, View, ViewMut, epilogue::per_channel};
 
 /// Same height, width and channels.
 fn expect_same(a: &super::Layout, b: &super::Layout) -> Result<(), ArgError> {
@@ -55,11 +55,7 @@ impl<'a> LookupArgs<'a> {
     ///
     /// # Errors
     /// [`ArgError`] where shapes differ.
-    pub fn new(
-        table: &'a [u8; 256],
-        input: View<'a, u8>,
-        output: ViewMut<'a, u8>,
-    ) -> Result<Self, ArgError> {
+    pub fn new(table: &'a [u8; 256], input: View<'a, u8>, output: ViewMut<'a, u8>) -> Result<Self, ArgError> {
         expect_same(input.layout(), output.layout())?;
         Ok(Self { table, input, output })
     }

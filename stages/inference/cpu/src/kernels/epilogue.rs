@@ -172,7 +172,7 @@ impl Epilogue {
         let low = per_channel("epilogue low limits", &spec.low, channels)?;
         let high = per_channel("epilogue high limits", &spec.high, channels)?;
         for (&l, &h) in low.iter().zip(high.iter()) {
-            if !(l <= h) {
+            if l.is_nan() || h.is_nan() || l > h {
                 return Err(ArgError::Value {
                     what: "epilogue low limit",
                     expected: "at most the high limit",

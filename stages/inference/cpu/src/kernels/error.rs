@@ -21,7 +21,9 @@ pub enum ArgError {
         found: usize,
     },
     /// A read or write would leave its buffer.
-    #[error("{what}: {needed} elements needed, {available} in the buffer; enlarge the buffer, its halo or slack")]
+    #[error(
+        "{what}: {needed} elements needed, {available} in the buffer; enlarge the buffer, its halo or slack"
+    )]
     OutOfBounds {
         /// Which access.
         what: &'static str,
@@ -55,6 +57,10 @@ pub(crate) fn expect_len(what: &'static str, expected: usize, found: usize) -> R
     if expected == found {
         Ok(())
     } else {
-        Err(ArgError::Mismatch { what, expected, found })
+        Err(ArgError::Mismatch {
+            what,
+            expected,
+            found,
+        })
     }
 }

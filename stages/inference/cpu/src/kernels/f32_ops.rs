@@ -136,7 +136,10 @@ pub fn softmax_rows(input: &[f32], row: usize, output: &mut [f32]) -> Result<(),
 /// [`ArgError`] where `planes` does not hold C * H * W elements.
 pub fn interleave<T: Copy>(planes: &[T], output: &mut ViewMut<'_, T>) -> Result<(), ArgError> {
     let l = *output.layout();
-    let area = l.height.checked_mul(l.width).ok_or(ArgError::Overflow("planes"))?;
+    let area = l
+        .height
+        .checked_mul(l.width)
+        .ok_or(ArgError::Overflow("planes"))?;
     let len = area.checked_mul(l.channels).ok_or(ArgError::Overflow("planes"))?;
     expect_len("planar elements", len, planes.len())?;
     for y in 0..l.height {
@@ -156,7 +159,10 @@ pub fn interleave<T: Copy>(planes: &[T], output: &mut ViewMut<'_, T>) -> Result<
 /// [`ArgError`] where `planes` does not hold C * H * W elements.
 pub fn deinterleave<T: Copy>(input: &View<'_, T>, planes: &mut [T]) -> Result<(), ArgError> {
     let l = *input.layout();
-    let area = l.height.checked_mul(l.width).ok_or(ArgError::Overflow("planes"))?;
+    let area = l
+        .height
+        .checked_mul(l.width)
+        .ok_or(ArgError::Overflow("planes"))?;
     let len = area.checked_mul(l.channels).ok_or(ArgError::Overflow("planes"))?;
     expect_len("planar elements", len, planes.len())?;
     for y in 0..l.height {

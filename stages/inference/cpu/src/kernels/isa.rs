@@ -25,7 +25,9 @@ pub const MAX_ISA_ENV: &str = "FLOW_MAX_ISA";
 
 /// An instruction set name that is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {found:?} is not an instruction set; expected one of scalar, sse42, avx2, avxvnni, avx512bw, avx512vnni")]
+#[error(
+    "{place}: {found:?} is not an instruction set; expected one of scalar, sse42, avx2, avxvnni, avx512bw, avx512vnni"
+)]
 pub struct IsaError {
     /// Where the name stands, such as the environment variable.
     pub place: &'static str,
@@ -88,7 +90,12 @@ impl Isa {
         static SUPPORTED: OnceLock<Vec<Isa>> = OnceLock::new();
         let supported = SUPPORTED.get_or_init(|| Isa::ALL.into_iter().filter(|i| i.is_supported()).collect());
         let cap = cap.unwrap_or(Isa::Avx512Vnni);
-        supported.iter().copied().filter(|&i| i <= cap).max().unwrap_or(Isa::Scalar)
+        supported
+            .iter()
+            .copied()
+            .filter(|&i| i <= cap)
+            .max()
+            .unwrap_or(Isa::Scalar)
     }
 
     /// The cap that the environment states, if any.
@@ -112,10 +119,13 @@ impl std::fmt::Display for Isa {
 impl FromStr for Isa {
     type Err = IsaError;
     fn from_str(s: &str) -> Result<Self, IsaError> {
-        Isa::ALL.into_iter().find(|i| i.name() == s).ok_or_else(|| IsaError {
-            place: MAX_ISA_ENV,
-            found: s.to_owned(),
-        })
+        Isa::ALL
+            .into_iter()
+            .find(|i| i.name() == s)
+            .ok_or_else(|| IsaError {
+                place: MAX_ISA_ENV,
+                found: s.to_owned(),
+            })
     }
 }
 
@@ -129,7 +139,10 @@ mod tests {
             assert_eq!(isa.name().parse(), Ok(isa));
         }
         let text = "avx1024".parse::<Isa>().unwrap_err().to_string();
-        assert!(text.contains("avx1024") && text.contains("avx512vnni") && text.contains("scalar"), "{text}");
+        assert!(
+            text.contains("avx1024") && text.contains("avx512vnni") && text.contains("scalar"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -39,7 +39,11 @@ impl<'a, T> MaxPoolArgs<'a, T> {
     /// # Errors
     /// [`ArgError`] where channels differ or a window holds no pixel.
     pub fn new(window: Window, input: View<'a, T>, output: ViewMut<'a, T>) -> Result<Self, ArgError> {
-        expect_len("output channels", input.layout().channels, output.layout().channels)?;
+        expect_len(
+            "output channels",
+            input.layout().channels,
+            output.layout().channels,
+        )?;
         check_windows(&window, input.layout(), output.layout())?;
         Ok(Self {
             window,

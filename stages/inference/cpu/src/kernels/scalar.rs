@@ -22,9 +22,7 @@ pub(super) fn finish(
 ) {
     for (i, &sum) in sums.iter().enumerate() {
         let c = first + i;
-        let f = epilogue.apply(sum, c, || {
-            residual.map_or(0, |r| r.at(y as isize, x as isize, c))
-        });
+        let f = epilogue.apply(sum, c, || residual.map_or(0, |r| r.at(y as isize, x as isize, c)));
         // SAFETY: (y, x, c) lies in the output, whose view was checked.
         unsafe {
             match output {

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::{
-    AffineU8Args, AvgPoolArgs, Band, ConvF32Args, ConvU8Args, CopyArgs, DepthwiseF32Args, DepthwiseU8Args, Isa,
-    IsaError, LookupArgs, MaxPoolArgs, QuantizeArgs, scalar,
+    AffineU8Args, AvgPoolArgs, Band, ConvF32Args, ConvU8Args, CopyArgs, DepthwiseF32Args, DepthwiseU8Args,
+    Isa, IsaError, LookupArgs, MaxPoolArgs, QuantizeArgs, scalar,
 };
 
 /// The kernels of one instruction set. Only [`KernelTable::select`] hands tables out, so that whoever holds
@@ -47,6 +49,21 @@ pub(crate) static SCALAR: KernelTable = KernelTable {
     depthwise_f32: scalar::depthwise_f32,
 };
 
+/// AVX-512 with VNNI.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static AVX512_VNNI: KernelTable = KernelTable {
+    isa: Isa::Avx512Vnni,
+    conv_u8: avx512::conv_u8,
+    depthwise_u8: avx512::depthwise_u8,
+    max_pool_u8: avx512::max_pool_u8,
+    avg_pool_u8: avx512::avg_pool_u8,
+    affine_u8: avx512::affine_u8,
+    quantize: avx512::quantize,
+    conv_f32: avx512::conv_f32,
+    depthwise_f32: avx512::depthwise_f32,
+    ..SCALAR
+};
+
 impl KernelTable {
     /// The table of the best instruction set that this machine supports, that is not above `cap` and not
     /// above `FLOW_MAX_ISA`.
@@ -62,8 +79,12 @@ impl KernelTable {
     }
 
     /// The best table that a machine with `isa` runs.
-    fn of(_isa: Isa) -> &'static KernelTable {
-        &SCALAR
+    fn of(isa: Isa) -> &'static KernelTable {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => &AVX512_VNNI,
+            _ => &SCALAR,
+        }
     }
 
     /// Instruction set of the integer kernels in this table; lower than the machine's where no kernels are

@@ -120,10 +120,12 @@ impl Layout {
     pub fn required_len(&self) -> Result<usize, ArgError> {
         let rows = self.height.checked_add(self.halo.bottom);
         let pixels = self.width.checked_add(self.halo.right);
-        rows.and_then(|r| r.checked_sub(1).unwrap_or(0).checked_mul(self.row_pitch))
+        rows.and_then(|r| r.saturating_sub(1).checked_mul(self.row_pitch))
             .and_then(|y| {
-                let x = pixels?.checked_sub(1).unwrap_or(0).checked_mul(self.pixel_stride)?;
-                y.checked_add(x)?.checked_add(self.channels)?.checked_add(self.origin)
+                let x = pixels?.saturating_sub(1).checked_mul(self.pixel_stride)?;
+                y.checked_add(x)?
+                    .checked_add(self.channels)?
+                    .checked_add(self.origin)
             })
             .filter(|&len| len <= isize::MAX as usize / 8)
             .ok_or(ArgError::Overflow("layout"))
@@ -205,11 +207,6 @@ macro_rules! view_methods {
         pub fn buffer_len(&self) -> usize {
             self.len
         }
-
-        /// Elements from (0, 0, 0) to the end of the buffer.
-        pub(crate) fn available(&self) -> usize {
-            self.len - self.layout.origin
-        }
     };
 }
 
@@ -276,6 +273,11 @@ impl<'a, T> View<'a, T> {
     pub(crate) fn origin(&self) -> *const T {
         self.origin
     }
+
+    /// Elements from (0, 0, 0) to the end of the buffer.
+    pub(crate) fn available(&self) -> usize {
+        self.len - self.layout.origin
+    }
 }
 
 impl<T: Copy> View<'_, T> {
@@ -325,11 +327,6 @@ impl<'a, T> ViewMut<'a, T> {
             layout,
             buffer: PhantomData,
         })
-    }
-
-    /// Address of element (0, 0, 0).
-    pub(crate) fn origin(&self) -> *mut T {
-        self.origin
     }
 
     /// Address of element `(y, x, 0)`, inside the image.

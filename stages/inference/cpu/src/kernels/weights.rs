@@ -96,7 +96,12 @@ impl Weights<'_> {
                 None => Ok(()),
             }
         };
-        one_or_all("weight zero points", self.zero_point, range, "a code of the weights")?;
+        one_or_all(
+            "weight zero points",
+            self.zero_point,
+            range,
+            "a code of the weights",
+        )?;
         one_or_all("data zero points", self.data_zero_point, 0..=255, "0..=255")?;
         let code = |i: usize| match self.codes {
             WeightCodes::I8(codes) => i16::from(codes[i]),

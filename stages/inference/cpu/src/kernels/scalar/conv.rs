@@ -57,7 +57,14 @@ pub(crate) fn conv_u8(args: &mut ConvU8Args<'_>, band: &Band) {
                     }
                 }
                 let sums = &acc[..panel.channels];
-                finish(&conv.epilogue, &mut args.output, args.residual.as_ref(), (y, x), panel.first, sums);
+                finish(
+                    &conv.epilogue,
+                    &mut args.output,
+                    args.residual.as_ref(),
+                    (y, x),
+                    panel.first,
+                    sums,
+                );
             }
         }
     }
@@ -84,7 +91,14 @@ pub(crate) fn depthwise_u8(args: &mut DepthwiseU8Args<'_>, rows: Range<usize>) {
                         }
                     }
                 }
-                finish(&conv.epilogue, &mut args.output, args.residual.as_ref(), (y, x), first, &acc[..count]);
+                finish(
+                    &conv.epilogue,
+                    &mut args.output,
+                    args.residual.as_ref(),
+                    (y, x),
+                    first,
+                    &acc[..count],
+                );
             }
         }
     }

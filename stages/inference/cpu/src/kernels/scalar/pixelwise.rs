@@ -11,7 +11,14 @@ pub(crate) fn affine_u8(args: &mut AffineU8Args<'_>, rows: Range<usize>) {
         for x in 0..l.width {
             for c in 0..l.channels {
                 let sum = i32::from(args.input.at(y as isize, x as isize, c));
-                finish(args.epilogue, &mut args.output, args.residual.as_ref(), (y, x), c, &[sum]);
+                finish(
+                    args.epilogue,
+                    &mut args.output,
+                    args.residual.as_ref(),
+                    (y, x),
+                    c,
+                    &[sum],
+                );
             }
         }
     }
@@ -33,7 +40,11 @@ pub(crate) fn lookup_u8(args: &mut LookupArgs<'_>, rows: Range<usize>) {
 pub(crate) fn copy<T: Copy>(args: &mut CopyArgs<'_, T>, rows: Range<usize>) {
     let (l, o) = (*args.input.layout(), *args.output.layout());
     let dense = l.pixel_stride == l.channels && o.pixel_stride == o.channels && args.factor[1] == 1;
-    let (pixels, run) = if dense { (1, l.channels * l.width) } else { (o.width, l.channels) };
+    let (pixels, run) = if dense {
+        (1, l.channels * l.width)
+    } else {
+        (o.width, l.channels)
+    };
     for y in rows {
         for x in 0..pixels {
             let (iy, ix) = (y / args.factor[0], x / args.factor[1]);

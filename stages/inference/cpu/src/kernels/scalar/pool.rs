@@ -5,7 +5,12 @@ use std::ops::Range;
 use crate::kernels::{AverageOver, AvgPoolArgs, MaxPoolArgs, Window};
 
 /// Input coordinates along `axis` of the taps of output `o` that lie in an image of `len`.
-pub(crate) fn clip(window: &Window, axis: usize, o: usize, len: usize) -> impl Iterator<Item = usize> + Clone {
+pub(crate) fn clip(
+    window: &Window,
+    axis: usize,
+    o: usize,
+    len: usize,
+) -> impl Iterator<Item = usize> + Clone + use<> {
     let start = o * window.stride[axis];
     let (pad, dilation) = (window.pad_begin[axis], window.dilation[axis]);
     (0..window.kernel[axis])

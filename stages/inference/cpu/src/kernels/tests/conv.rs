@@ -1,0 +1,456 @@
+//! Integer convolutions, bit for bit.
+
+use proptest::prelude::*;
+
+use super::guard::Guarded;
+use super::reference::{Image, Rng, epilogue, tap};
+use super::tables;
+use crate::kernels::*;
+
+/// One random layer. Values come from `seed`.
+#[derive(Debug, Clone)]
+struct Case {
+    seed: u64,
+    out: [usize; 2],
+    window: Window,
+    groups: usize,
+    group_in: usize,
+    group_out: usize,
+    extra_stride: usize,
+    data_zero_point: i32,
+    /// 0: i8 symmetric, 1: i8 with zero points, 2: u8 with zero points, 3: u8 with zero point 0.
+    weights: usize,
+    /// 0: random, 1: all 255 x extremes.
+    extreme: bool,
+    /// Bits: mid, residual, f32, table.
+    epilogue: usize,
+    at_end: bool,
+}
+
+fn window() -> impl Strategy<Value = Window> {
+    (
+        prop::sample::select(vec![
+            [1, 1],
+            [3, 3],
+            [1, 3],
+            [5, 5],
+            [7, 7],
+            [2, 2],
+            [3, 1],
+            [4, 6],
+        ]),
+        [1..=3_usize, 1..=3],
+        prop::sample::select(vec![[1, 1], [1, 1], [2, 2], [1, 3]]),
+        [0..=3_usize, 0..=3],
+    )
+        .prop_map(|(kernel, stride, dilation, pad_begin)| Window {
+            kernel,
+            stride,
+            dilation,
+            pad_begin,
+        })
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    (
+        any::<u64>(),
+        [1..=9_usize, 1..=33],
+        window(),
+        prop::sample::select(vec![1, 1, 1, 2, 3]),
+        prop::sample::select(vec![1, 2, 3, 4, 7, 8, 16, 20, 32, 64]),
+        prop::sample::select(vec![1, 3, 8, 16, 17, 24, 32, 33, 48, 64, 80]),
+        prop::sample::select(vec![0, 0, 1, 13]),
+        prop::sample::select(vec![0, 128, 255, 77]),
+        (0..4_usize, prop::bool::weighted(0.2), 0..16_usize, any::<bool>()),
+    )
+        .prop_map(
+            |(seed, out, window, groups, group_in, group_out, extra_stride, data_zero_point, rest)| Case {
+                seed,
+                out,
+                window,
+                groups,
+                group_in,
+                group_out,
+                extra_stride,
+                data_zero_point,
+                weights: rest.0,
+                extreme: rest.1,
+                epilogue: rest.2,
+                at_end: rest.3,
+            },
+        )
+}
+
+/// Values of a layer, and its expected result.
+struct Layer {
+    input: Image<u8>,
+    residual: Image<u8>,
+    i8_codes: Vec<i8>,
+    u8_codes: Vec<u8>,
+    zero_points: Vec<i32>,
+    data_zero_points: Vec<i32>,
+    spec: EpilogueSpec,
+    expected: Vec<(f32, u8)>,
+}
+
+fn spec(case: &Case, channels: usize, taps: usize, rng: &mut Rng) -> EpilogueSpec {
+    let scale = 1.0 / (taps as f32).sqrt() / 60.0;
+    let each = |rng: &mut Rng, a: f32, b: f32| (0..channels).map(|_| a + b * rng.unit()).collect::<Vec<_>>();
+    let output = if case.epilogue & 4 != 0 {
+        OutputKind::F32
+    } else {
+        OutputKind::U8
+    };
+    let table = (case.epilogue & 8 != 0 && output == OutputKind::U8).then(|| {
+        let mut table = Box::new([0; 256]);
+        table.iter_mut().for_each(|t| *t = rng.below(256) as u8);
+        table
+    });
+    EpilogueSpec {
+        scale: each(rng, scale, scale / 2.0),
+        bias: each(rng, 100.0, 60.0),
+        mid: (case.epilogue & 1 != 0).then(|| MidSpec {
+            low: -3.0,
+            high: 200.0,
+            scale: each(rng, 1.0, 0.5),
+            offset: each(rng, 0.0, 20.0),
+        }),
+        residual: (case.epilogue & 2 != 0).then(|| ResidualSpec {
+            scale: each(rng, 0.3, 0.2),
+            offset: each(rng, -30.0, 20.0),
+        }),
+        low: each(rng, 10.0, 10.0),
+        high: vec![240.0],
+        output,
+        table,
+    }
+}
+
+fn layer(case: &Case) -> Layer {
+    let mut rng = Rng(case.seed);
+    let w = &case.window;
+    let (ic, oc) = (case.groups * case.group_in, case.groups * case.group_out);
+    let taps = w.taps() * case.group_in;
+    let side = |axis: usize| {
+        let reach = (case.out[axis] - 1) * w.stride[axis] + (w.kernel[axis] - 1) * w.dilation[axis] + 1;
+        reach
+            .saturating_sub(w.pad_begin[axis] + rng_pad(case.seed, axis, w.kernel[axis]))
+            .max(1)
+    };
+    let (h, wd) = (side(0), side(1));
+    let extreme = case.extreme;
+    let input = Image::from_fn(h, wd, ic, || if extreme { 255 } else { rng.below(256) as u8 });
+    let residual = Image::from_fn(case.out[0], case.out[1], oc, || rng.below(256) as u8);
+    let count = oc * taps;
+    let code = |rng: &mut Rng| match (extreme, rng.below(2)) {
+        (true, 0) => 0,
+        (true, _) => 255,
+        (false, _) => rng.below(256),
+    };
+    let u8_codes: Vec<u8> = (0..count).map(|_| code(&mut rng) as u8).collect();
+    let i8_codes: Vec<i8> = u8_codes.iter().map(|&c| (i32::from(c) - 128) as i8).collect();
+    let zero_points: Vec<i32> = match case.weights {
+        0 => vec![0],
+        1 => (0..oc).map(|_| rng.below(256) as i32 - 128).collect(),
+        2 => (0..oc).map(|_| rng.below(256) as i32).collect(),
+        _ => vec![0],
+    };
+    let data_zero_points = vec![case.data_zero_point];
+    let spec = spec(case, oc, taps, &mut rng);
+    let mut expected = Vec::new();
+    for y in 0..case.out[0] {
+        for x in 0..case.out[1] {
+            for o in 0..oc {
+                let group = o / case.group_out;
+                let mut acc = 0_i64;
+                for i in 0..case.group_in {
+                    for ky in 0..w.kernel[0] {
+                        for kx in 0..w.kernel[1] {
+                            let (iy, ix) = tap(w, (y, x), (ky, kx));
+                            let Some(q) = input.get(iy, ix, group * case.group_in + i) else {
+                                continue;
+                            };
+                            let at = ((o * case.group_in + i) * w.kernel[0] + ky) * w.kernel[1] + kx;
+                            let z = zero_points[if zero_points.len() == 1 { 0 } else { o }];
+                            let v = if case.weights < 2 {
+                                i32::from(i8_codes[at])
+                            } else {
+                                i32::from(u8_codes[at])
+                            };
+                            acc += i64::from((i32::from(q) - case.data_zero_point) * (v - z));
+                        }
+                    }
+                }
+                let at = (y * case.out[1] + x) * oc + o;
+                let acc = i32::try_from(acc).unwrap();
+                expected.push(epilogue(&spec, acc, 1, o, residual.data[at]));
+            }
+        }
+    }
+    Layer {
+        input,
+        residual,
+        i8_codes,
+        u8_codes,
+        zero_points,
+        data_zero_points,
+        spec,
+        expected,
+    }
+}
+
+/// Padding after the image, from the seed.
+fn rng_pad(seed: u64, axis: usize, kernel: usize) -> usize {
+    Rng(seed ^ axis as u64).below(kernel)
+}
+
+/// Copies a dense image into a guarded buffer of `layout`, halo filled with `halo`.
+fn place<T: Plain>(
+    image: &Image<T>,
+    layout: Layout,
+    len: usize,
+    at_end: bool,
+    halo: T,
+    rest: T,
+) -> Guarded<T> {
+    let mut buffer = Guarded::new(len, at_end);
+    buffer.fill(rest);
+    let mut view = ViewMut::new(&mut buffer, layout).unwrap();
+    view.fill_halo(halo);
+    for y in 0..image.h {
+        for x in 0..image.w {
+            for c in 0..image.c {
+                // SAFETY: inside the checked view.
+                unsafe { *view.pixel(y, x).add(c) = image.data[(y * image.w + x) * image.c + c] };
+            }
+        }
+    }
+    buffer
+}
+
+/// Checks written elements and that all others keep the sentinel.
+fn check<T: Plain + PartialEq + std::fmt::Debug>(
+    what: &str,
+    buffer: &[T],
+    layout: Layout,
+    sentinel: T,
+    expected: impl Fn(usize) -> T,
+) {
+    let mut rest = buffer.to_vec();
+    let mut n = 0;
+    for y in 0..layout.height {
+        for x in 0..layout.width {
+            for c in 0..layout.channels {
+                let at = layout.origin + y * layout.row_pitch + x * layout.pixel_stride + c;
+                assert_eq!(buffer[at], expected(n), "{what}: output ({y}, {x}, {c})");
+                rest[at] = sentinel;
+                n += 1;
+            }
+        }
+    }
+    assert!(
+        rest.iter().all(|&v| v == sentinel),
+        "{what}: wrote outside the output"
+    );
+}
+
+enum Packed {
+    Conv(Box<ConvU8>),
+    Depthwise(Box<DepthwiseU8>),
+}
+
+/// Runs the layer on every table, split into two bands, against the reference.
+fn run(case: &Case, depthwise: bool) {
+    let layer = layer(case);
+    let (ic, oc) = (case.groups * case.group_in, case.groups * case.group_out);
+    let codes = if case.weights < 2 {
+        WeightCodes::I8(&layer.i8_codes)
+    } else {
+        WeightCodes::U8(&layer.u8_codes)
+    };
+    let weights = Weights {
+        codes,
+        zero_point: &layer.zero_points,
+        data_zero_point: &layer.data_zero_points,
+    };
+    let (h, w) = (layer.input.h, layer.input.w);
+    let halo = case.window.halo(h, w, case.out[0], case.out[1]).unwrap();
+    let stride = ic + case.extra_stride;
+    let input_layout = Layout::with_halo(h, w, ic, stride, halo).unwrap();
+    // Bytes that convolutions may read past the last channel.
+    let slack = if depthwise { 0 } else { 3 };
+    let input_len = input_layout.required_len().unwrap() + slack;
+    let input = place(
+        &layer.input,
+        input_layout,
+        input_len,
+        case.at_end,
+        case.data_zero_point as u8,
+        0xA5,
+    );
+    let residual_layout = Layout::dense(case.out[0], case.out[1], oc);
+    let residual_len = residual_layout.required_len().unwrap();
+    let residual = place(&layer.residual, residual_layout, residual_len, case.at_end, 0, 0);
+    let out_layout = Layout::with_halo(
+        case.out[0],
+        case.out[1],
+        oc,
+        oc + case.extra_stride,
+        Halo::uniform(1),
+    )
+    .unwrap();
+    let out_len = out_layout.required_len().unwrap();
+    for table in tables() {
+        let e = Epilogue::new(oc, &layer.spec).unwrap();
+        let packed = if depthwise {
+            Packed::Depthwise(Box::new(DepthwiseU8::new(case.window, &weights, e).unwrap()))
+        } else {
+            let channels = Channels {
+                input: ic,
+                output: oc,
+                groups: case.groups,
+            };
+            Packed::Conv(Box::new(
+                ConvU8::new(table, case.window, channels, &weights, e, stride).unwrap(),
+            ))
+        };
+        let input = View::new(&input, input_layout).unwrap();
+        let residual_view = layer
+            .spec
+            .residual
+            .is_some()
+            .then(|| View::new(&residual, residual_layout).unwrap());
+        let go = |output: Output<'_>| match &packed {
+            Packed::Conv(conv) => {
+                let mut args = ConvU8Args::new(conv, input, residual_view, output).unwrap();
+                let whole = args.whole();
+                let (row, panel) = (whole.rows.end / 2, whole.panels.end / 2);
+                for rows in [0..row, row..whole.rows.end] {
+                    for panels in [0..panel, panel..whole.panels.end] {
+                        let rows = rows.clone();
+                        table.conv_u8(&mut args, &Band { rows, panels });
+                    }
+                }
+            }
+            Packed::Depthwise(conv) => {
+                let mut args = DepthwiseU8Args::new(conv, input, residual_view, output).unwrap();
+                let half = case.out[0] / 2;
+                table.depthwise_u8(&mut args, 0..half);
+                table.depthwise_u8(&mut args, half..case.out[0]);
+            }
+        };
+        let name = table.isa().name();
+        if layer.spec.output == OutputKind::U8 {
+            let mut out = Guarded::<u8>::new(out_len, case.at_end);
+            out.fill(0x5A);
+            go(Output::U8(ViewMut::new(&mut out, out_layout).unwrap()));
+            check(name, &out, out_layout, 0x5A, |n| layer.expected[n].1);
+        } else {
+            let mut out = Guarded::<f32>::new(out_len, case.at_end);
+            out.fill(-12345.0);
+            go(Output::F32(ViewMut::new(&mut out, out_layout).unwrap()));
+            check(name, &out, out_layout, -12345.0, |n| layer.expected[n].0);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn convolution_equals_its_definition_on_every_instruction_set(case in case()) {
+        run(&case, false);
+    }
+
+    #[test]
+    fn depthwise_equals_its_definition_on_every_instruction_set(
+        case in case(),
+        channels in prop::sample::select(vec![1, 3, 16, 31, 64, 65, 100, 128]),
+    ) {
+        let case = Case { groups: channels, group_in: 1, group_out: 1, ..case };
+        run(&case, true);
+    }
+}
+
+/// One pixel, 16 channels, a plain sum as f32.
+fn sum(table: &'static KernelTable, q: u8, w: i8, zero: i32) -> f32 {
+    let weights = [w; 16];
+    let weights = Weights {
+        codes: WeightCodes::I8(&weights),
+        zero_point: &[0],
+        data_zero_point: &[zero],
+    };
+    let e = Epilogue::new(1, &EpilogueSpec::dequantize(vec![1.0], vec![0.0])).unwrap();
+    let conv = ConvU8::new(table, Window::POINT, Channels::dense(16, 1), &weights, e, 16).unwrap();
+    let input = [q; 16];
+    let mut out = [0.0];
+    let layout = Layout::dense(1, 1, 1);
+    let output = Output::F32(ViewMut::new(&mut out, layout).unwrap());
+    let input = View::new(&input, Layout::dense(1, 1, 16)).unwrap();
+    let mut args = ConvU8Args::new(&conv, input, None, output).unwrap();
+    let whole = args.whole();
+    table.conv_u8(&mut args, &whole);
+    out[0]
+}
+
+#[test]
+fn extreme_sums_do_not_saturate() {
+    for table in tables() {
+        assert_eq!(sum(table, 255, 127, 0), 518_160.0);
+        assert_eq!(sum(table, 255, -128, 0), -522_240.0);
+        assert_eq!(sum(table, 255, -128, 255), 0.0);
+        assert_eq!(sum(table, 0, -128, 255), 522_240.0);
+    }
+}
+
+#[test]
+fn a_missing_halo_or_slack_is_an_error_that_says_so() {
+    let table = KernelTable::select(None).unwrap();
+    let codes = [1_i8; 27];
+    let weights = Weights {
+        codes: WeightCodes::I8(&codes),
+        zero_point: &[0],
+        data_zero_point: &[0],
+    };
+    let window = Window {
+        kernel: [3, 3],
+        stride: [1, 1],
+        dilation: [1, 1],
+        pad_begin: [1, 1],
+    };
+    let e = Epilogue::new(1, &EpilogueSpec::dequantize(vec![1.0], vec![0.0])).unwrap();
+    let conv = ConvU8::new(table, window, Channels::dense(3, 1), &weights, e, 3).unwrap();
+    let mut out = [0.0; 16];
+    let data = [0_u8; 1000];
+    let mut attempt = |halo: Halo, slack: usize| {
+        let layout = Layout::with_halo(4, 4, 3, 3, halo).unwrap();
+        let len = layout.required_len().unwrap() + slack;
+        let input = View::new(&data[..len], layout).unwrap();
+        let output = Output::F32(ViewMut::new(&mut out, Layout::dense(4, 4, 1)).unwrap());
+        ConvU8Args::new(&conv, input, None, output)
+            .map(|_| ())
+            .map_err(|e| e.to_string())
+    };
+    assert_eq!(attempt(Halo::uniform(1), 3), Ok(()));
+    assert!(attempt(Halo::uniform(1), 2).unwrap_err().contains("slack"));
+    let halo = Halo {
+        right: 0,
+        ..Halo::uniform(1)
+    };
+    assert!(attempt(halo, 64).unwrap_err().contains("halo right"));
+}
+
+#[test]
+fn sums_that_could_overflow_are_refused() {
+    let table = KernelTable::select(None).unwrap();
+    let codes = vec![0_i8; MAX_TAPS + 1];
+    let weights = Weights {
+        codes: WeightCodes::I8(&codes),
+        zero_point: &[0],
+        data_zero_point: &[0],
+    };
+    let e = Epilogue::new(1, &EpilogueSpec::dequantize(vec![1.0], vec![0.0])).unwrap();
+    let channels = Channels::dense(MAX_TAPS + 1, 1);
+    let result = ConvU8::new(table, Window::POINT, channels, &weights, e, MAX_TAPS + 1);
+    assert!(matches!(result, Err(ArgError::Accumulator { .. })));
+}

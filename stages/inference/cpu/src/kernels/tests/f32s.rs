@@ -1,0 +1,177 @@
+//! f32 kernels, within rounding of an f64 reference.
+
+use proptest::prelude::*;
+
+use super::guard::Guarded;
+use super::reference::{Image, Rng, tap};
+use super::tables;
+use crate::kernels::*;
+
+#[derive(Debug, Clone)]
+struct Case {
+    seed: u64,
+    size: [usize; 2],
+    window: Window,
+    groups: usize,
+    group_in: usize,
+    group_out: usize,
+    residual: bool,
+    relu: bool,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    (
+        any::<u64>(),
+        [1..=8_usize, 1..=32],
+        (
+            prop::sample::select(vec![[1, 1], [3, 3], [1, 5], [5, 2]]),
+            [1..=2_usize, 1..=2],
+            prop::sample::select(vec![[1, 1], [2, 2]]),
+        ),
+        1..=2_usize,
+        prop::sample::select(vec![1, 3, 4, 16, 33]),
+        prop::sample::select(vec![1, 3, 16, 20, 32, 50]),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(seed, size, (kernel, stride, dilation), groups, group_in, group_out, residual, relu)| Case {
+                seed,
+                size,
+                window: Window {
+                    kernel,
+                    stride,
+                    dilation,
+                    pad_begin: [kernel[0] / 2, kernel[1] / 2],
+                },
+                groups,
+                group_in,
+                group_out,
+                residual,
+                relu,
+            },
+        )
+}
+
+fn run(case: &Case, depthwise: bool) {
+    let mut rng = Rng(case.seed);
+    let w = &case.window;
+    let (ic, oc) = (case.groups * case.group_in, case.groups * case.group_out);
+    let taps = w.taps() * case.group_in;
+    let [h, wd] = case.size;
+    let input = Image::from_fn(h, wd, ic, || rng.unit());
+    let out = [0, 1].map(|a| (case.size[a] - 1) / w.stride[a] + 1);
+    let residual = Image::from_fn(out[0], out[1], oc, || rng.unit());
+    let weights: Vec<f32> = (0..oc * taps).map(|_| rng.unit()).collect();
+    let bias: Vec<f32> = (0..oc).map(|_| rng.unit()).collect();
+    let low = [if case.relu { 0.0 } else { f32::NEG_INFINITY }];
+    let high = [if case.relu { 6.0 } else { f32::INFINITY }];
+
+    let halo = w.halo(h, wd, out[0], out[1]).unwrap();
+    let layout = Layout::with_halo(h, wd, ic, ic, halo).unwrap();
+    let mut buffer = Guarded::<f32>::new(layout.required_len().unwrap(), true);
+    let view = ViewMut::new(&mut buffer, layout).unwrap();
+    for (n, &v) in input.data.iter().enumerate() {
+        // SAFETY: inside the checked view.
+        unsafe { *view.pixel(n / ic / wd, n / ic % wd).add(n % ic) = v };
+    }
+    let out_layout = Layout::dense(out[0], out[1], oc);
+    for table in tables() {
+        let e = EpilogueF32::new(oc, &bias, &low, &high).unwrap();
+        let mut output = Guarded::<f32>::new(out[0] * out[1] * oc, true);
+        let view = ViewMut::new(&mut output, out_layout).unwrap();
+        let input_view = View::new(&buffer, layout).unwrap();
+        let second = case
+            .residual
+            .then(|| View::new(&residual.data, out_layout).unwrap());
+        if depthwise {
+            let conv = DepthwiseF32::new(*w, &weights, e).unwrap();
+            let mut args = DepthwiseF32Args::new(&conv, input_view, second, view).unwrap();
+            table.depthwise_f32(&mut args, 0..out[0]);
+        } else {
+            let channels = Channels {
+                input: ic,
+                output: oc,
+                groups: case.groups,
+            };
+            let conv = ConvF32::new(table, *w, channels, &weights, e).unwrap();
+            let mut args = ConvF32Args::new(&conv, input_view, second, view).unwrap();
+            let whole = args.whole();
+            table.conv_f32(&mut args, &whole);
+        }
+        for (n, &found) in output.iter().enumerate() {
+            let (y, x, o) = (n / oc / out[1], n / oc % out[1], n % oc);
+            let group = o / case.group_out;
+            let mut sum = f64::from(bias[o]);
+            for i in 0..case.group_in {
+                for ky in 0..w.kernel[0] {
+                    for kx in 0..w.kernel[1] {
+                        let (iy, ix) = tap(w, (y, x), (ky, kx));
+                        let v = input.get(iy, ix, group * case.group_in + i).unwrap_or(0.0);
+                        let at = ((o * case.group_in + i) * w.kernel[0] + ky) * w.kernel[1] + kx;
+                        sum += f64::from(v) * f64::from(weights[at]);
+                    }
+                }
+            }
+            if case.residual {
+                sum += f64::from(residual.data[n]);
+            }
+            let expected = sum.clamp(low[0].into(), high[0].into());
+            let tolerance = 1e-6 * (taps as f64 + 2.0);
+            assert!(
+                (f64::from(found) - expected).abs() <= tolerance,
+                "{} ({y}, {x}, {o}): {found} against {expected}",
+                table.isa()
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn f32_convolution_is_within_rounding(case in case()) {
+        run(&case, false);
+    }
+
+    #[test]
+    fn f32_depthwise_is_within_rounding(
+        case in case(),
+        channels in prop::sample::select(vec![1, 16, 19, 64]),
+    ) {
+        run(&Case { groups: channels, group_in: 1, group_out: 1, ..case }, true);
+    }
+
+    #[test]
+    fn softmax_rows_sum_to_one(values in prop::collection::vec(-50.0..50.0_f32, 12)) {
+        let mut out = [0.0; 12];
+        softmax_rows(&values, 4, &mut out).unwrap();
+        for row in out.chunks(4) {
+            prop_assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn element_wise_functions_meet_known_values() {
+    let mut out = [0.0; 3];
+    unary_f32(UnaryF32::HSwish, &[-4.0, 0.0, 5.0], &mut out).unwrap();
+    assert_eq!(out, [0.0, 0.0, 5.0]);
+    unary_f32(UnaryF32::Sigmoid, &[0.0, 100.0, -100.0], &mut out).unwrap();
+    assert_eq!(out[..2], [0.5, 1.0]);
+    binary_f32(BinaryF32::Subtract, &[1.0, 2.0, 3.0], &[1.0], &mut out).unwrap();
+    assert_eq!(out, [0.0, 1.0, 2.0]);
+    let mut four = [0.0; 4];
+    binary_f32(
+        BinaryF32::Multiply,
+        &[1.0, 2.0, 3.0, 4.0],
+        &[10.0, 100.0],
+        &mut four,
+    )
+    .unwrap();
+    assert_eq!(four, [10.0, 200.0, 30.0, 400.0]);
+    assert!(binary_f32(BinaryF32::Add, &[1.0, 2.0, 3.0], &[1.0, 2.0], &mut out).is_err());
+    clamp_f32(&[-1.0, 0.5, f32::NAN], 0.0, 1.0, &mut out).unwrap();
+    assert!(out[..2] == [0.0, 0.5] && out[2].is_nan());
+}
