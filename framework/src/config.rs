@@ -1,3 +1,27 @@
 //! Pipeline files: from text to a checked plan, and from a checked plan to prepared components.
+//!
+//! | phase | function | does |
+//! |---|---|---|
+//! | parse | [`parse`], [`load`] | YAML to a tree with places; `--set` and the environment filled in |
+//! | check | [`check`] | keys, values, graph and ports, without I/O; all errors at once |
+//! | prepare | [`prepare`] | files found, models loaded, details of ports compared |
+//!
+//! The fourth phase, run, takes the [`PreparedPipeline`](plan::PreparedPipeline).
 
+mod check;
+mod document;
+mod environment;
+pub mod keys;
+mod overrides;
+mod path;
 pub mod plan;
+mod prepare;
+mod suggest;
+mod tree;
+mod validate;
+mod yaml;
+
+pub use check::{Checked, check};
+pub use document::{Document, Options, load, parse};
+pub use prepare::prepare;
+pub use yaml::MAX_FILE_BYTES;

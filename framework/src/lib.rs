@@ -9,6 +9,7 @@
 //! parse, check (no I/O), prepare (files, models, pins) and run.
 #![deny(missing_docs)]
 
+pub mod codes;
 pub mod config;
 pub mod diagnostics;
 pub mod error;
@@ -16,3 +17,4 @@ pub mod packet;
 pub mod ports;
 pub mod registry;
 pub mod stage;
+pub mod units;

@@ -8,6 +8,16 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortType(pub &'static str);
 
+impl PortType {
+    /// Any type. A kind that takes it takes everything; a kind that gives it hands on what it takes.
+    pub const ANY: PortType = PortType("any");
+
+    /// Whether a consumer that takes `takes` takes this type.
+    pub fn is_taken_by(&self, takes: &[PortType]) -> bool {
+        takes.contains(self) || takes.contains(&Self::ANY)
+    }
+}
+
 impl fmt::Display for PortType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)

@@ -76,6 +76,8 @@ pub struct Component {
     pub kind: &'static str,
     /// Its configuration, parsed by its kind.
     pub config: AnyConfig,
+    /// The entry of `models` that its key `model` names.
+    pub model: Option<String>,
     /// Edges that feed it, in the order of the file; empty for sources. Several edges merge: the component
     /// takes the union of their streams.
     pub inputs: Vec<InputEdge>,
@@ -115,6 +117,7 @@ impl Component {
             role,
             kind,
             config,
+            model: None,
             inputs: Vec::new(),
             streams: Vec::new(),
             replicas: Replicas::Count(1),

@@ -1,0 +1,169 @@
+//! The prepare phase: every kind opens what it needs, and the details of ports are compared.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::plan::{Component, Pipeline, PreparedPipeline};
+use crate::codes;
+use crate::diagnostics::{Diagnostic, Diagnostics, Span};
+use crate::ports::SharedDetail;
+use crate::registry::{ModelDecl, PrepareContext, PreparedComponent, Registry};
+
+/// Prepares all components, consumers before their producers, so that a producer knows what is wanted of it.
+/// All errors come out at once.
+pub fn prepare(pipeline: &Pipeline, registry: &Registry) -> Result<PreparedPipeline, Diagnostics> {
+    let mut found = Diagnostics::new(pipeline.sources.clone());
+    let models = resolve_models(pipeline, &mut found);
+    let count = pipeline.components.len();
+    let mut parts: Vec<Option<PreparedComponent>> = Vec::new();
+    parts.resize_with(count, || None);
+    for (i, component) in pipeline.components.iter().enumerate().rev() {
+        let downstream: Vec<(String, SharedDetail)> = pipeline
+            .consumers(i)
+            .filter_map(|(c, _)| {
+                let detail = wants(parts[c].as_ref()?)?;
+                Some((pipeline.components[c].name.to_string(), detail))
+            })
+            .collect();
+        // That its model is missing has been said.
+        if component.model.as_ref().is_some_and(|m| !models.contains_key(m)) {
+            continue;
+        }
+        let context = PrepareContext {
+            name: &component.name,
+            folder: &pipeline.folder,
+            models: &models,
+            downstream: &downstream,
+            streams: &component.streams,
+            replicas: component.replica_count(),
+            threads: component.threads,
+        };
+        let Some(kind) = registry.get(component.role, component.kind) else {
+            found.push(Diagnostic::error(
+                codes::UNKNOWN_TYPE,
+                component.span,
+                format!("unknown type `{}` of {}", component.kind, component.name),
+            ));
+            continue;
+        };
+        match kind.prepare(&component.config, &context) {
+            Ok(part) => parts[i] = Some(part),
+            Err(error) => {
+                let place = if error.key.is_empty() {
+                    format!("`{}`", component.name)
+                } else {
+                    format!("`{}.{}`", component.name, error.key)
+                };
+                let span = key_span(component, &error.key);
+                let mut diagnostic =
+                    Diagnostic::error(error.code, span, format!("{place}: {}", error.message));
+                diagnostic.help.extend(error.help);
+                found.push(diagnostic);
+            }
+        }
+    }
+    check_details(pipeline, &parts, &mut found);
+    let complete: Option<Vec<PreparedComponent>> = parts.into_iter().collect();
+    match complete {
+        Some(parts) if !found.has_errors() => Ok(PreparedPipeline {
+            pipeline: pipeline.clone(),
+            parts,
+        }),
+        _ => {
+            found.sort();
+            Err(found)
+        }
+    }
+}
+
+/// The models whose files exist, with the paths that do.
+fn resolve_models(pipeline: &Pipeline, found: &mut Diagnostics) -> BTreeMap<String, ModelDecl> {
+    let mut models = BTreeMap::new();
+    for (name, model) in &pipeline.models {
+        if let Some(path) = resolve(&model.path, &pipeline.folder) {
+            let sha256 = model.sha256.clone();
+            models.insert(name.clone(), ModelDecl { path, sha256 });
+            continue;
+        }
+        let mut looked = vec![model.path.display().to_string()];
+        if model.path.is_relative() {
+            looked.push(pipeline.folder.join(&model.path).display().to_string());
+        }
+        looked.dedup();
+        let span = pipeline.model_spans.get(name).copied().unwrap_or_default();
+        found.push(
+            Diagnostic::error(
+                codes::MODEL_MISSING,
+                span,
+                format!("there is no model file {}", looked.join(" nor ")),
+            )
+            .help(format!("correct `models.{name}.path`")),
+        );
+    }
+    models
+}
+
+fn resolve(path: &Path, folder: &Path) -> Option<std::path::PathBuf> {
+    [path.to_path_buf(), folder.join(path)]
+        .into_iter()
+        .find(|p| p.exists())
+}
+
+/// Place of a key of a component, of the nearest key above it, or of the component.
+fn key_span(component: &Component, key: &str) -> Span {
+    let mut key = key;
+    loop {
+        if let Some(span) = component.key_spans.get(key) {
+            return *span;
+        }
+        match key.rfind(['.', '[']) {
+            Some(end) => key = &key[..end],
+            None => return component.span,
+        }
+    }
+}
+
+fn wants(part: &PreparedComponent) -> Option<SharedDetail> {
+    match part {
+        PreparedComponent::Source(p) => p.wants.clone(),
+        PreparedComponent::Stage(p) => p.wants.clone(),
+        PreparedComponent::Sink(p) => p.wants.clone(),
+    }
+}
+
+fn gives(part: &PreparedComponent) -> Option<SharedDetail> {
+    match part {
+        PreparedComponent::Source(p) => p.gives.clone(),
+        PreparedComponent::Stage(p) => p.gives.clone(),
+        PreparedComponent::Sink(p) => p.gives.clone(),
+    }
+}
+
+fn check_details(pipeline: &Pipeline, parts: &[Option<PreparedComponent>], found: &mut Diagnostics) {
+    for (c, consumer) in pipeline.components.iter().enumerate() {
+        let Some(wanted) = parts[c].as_ref().and_then(wants) else {
+            continue;
+        };
+        for edge in &consumer.inputs {
+            let Some(given) = parts[edge.from].as_ref().and_then(gives) else {
+                continue;
+            };
+            let Err(difference) = given.feeds(&*wanted) else {
+                continue;
+            };
+            let producer = &pipeline.components[edge.from];
+            found.push(
+                Diagnostic::error(
+                    codes::PORT_DETAIL,
+                    edge.span,
+                    format!(
+                        "mismatch on edge {} -> {}: {} gives {given}; {} wants {wanted}",
+                        producer.name, consumer.name, producer.name, consumer.name
+                    ),
+                )
+                .help(difference)
+                .help(format!("run `flowrun explain {}`", codes::PORT_DETAIL)),
+            );
+        }
+    }
+}
