@@ -103,3 +103,6 @@ impl Weights {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

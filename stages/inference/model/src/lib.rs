@@ -6,13 +6,19 @@
 #![deny(missing_docs)]
 
 pub mod error;
+pub mod evaluate;
+mod file;
 pub mod graph;
 pub mod ir;
+pub mod npy;
 pub mod op;
 pub mod ops;
+mod shapes;
 pub mod tensor;
+pub mod text;
 
 pub use error::{EvalError, ModelError, OpError};
+pub use evaluate::{evaluate, evaluate_named};
 pub use graph::{Dim, Graph, Node, NodeId, OutputInfo, PartialShape, Value};
 pub use op::Op;
 pub use tensor::{ElementType, Tensor};

@@ -134,6 +134,91 @@ pub enum Op {
     Lookup(Lookup),
 }
 
+impl Op {
+    /// Name of the operation as model files spell it; the integer operations have their own.
+    pub fn type_name(&self) -> &'static str {
+        let named = |name: Option<&'static str>| name.unwrap_or("unknown");
+        match self {
+            Self::Parameter => "Parameter",
+            Self::Constant(_) => "Const",
+            Self::Result => "Result",
+            Self::Convert(_) => "Convert",
+            Self::Binary(BinaryKind::DivideTruncating) => "Divide",
+            Self::Binary(kind) => named(
+                crate::ops::BINARY_NAMES
+                    .iter()
+                    .find(|n| n.1 == *kind)
+                    .map(|n| n.0),
+            ),
+            Self::Unary(kind) => kind.type_name(),
+            Self::Clamp { .. } => "Clamp",
+            Self::PRelu => "PReLU",
+            Self::Select => "Select",
+            Self::Convolution(_) => "Convolution",
+            Self::GroupConvolution(_) => "GroupConvolution",
+            Self::MatMul { .. } => "MatMul",
+            Self::MaxPool(_) => "MaxPool",
+            Self::AvgPool { .. } => "AvgPool",
+            Self::Reduce { kind, .. } => named(
+                crate::ops::REDUCE_NAMES
+                    .iter()
+                    .find(|n| n.1 == *kind)
+                    .map(|n| n.0),
+            ),
+            Self::Reshape { .. } => "Reshape",
+            Self::Transpose => "Transpose",
+            Self::Squeeze => "Squeeze",
+            Self::Unsqueeze => "Unsqueeze",
+            Self::Concat { .. } => "Concat",
+            Self::Split { .. } => "Split",
+            Self::VariadicSplit => "VariadicSplit",
+            Self::Slice => "Slice",
+            Self::StridedSlice(_) => "StridedSlice",
+            Self::Gather { .. } => "Gather",
+            Self::GatherNd { .. } => "GatherND",
+            Self::Interpolate(_) => "Interpolate",
+            Self::Softmax { .. } => "SoftMax",
+            Self::ShapeOf(_) => "ShapeOf",
+            Self::TopK(_) => "TopK",
+            Self::Pad(_) => "Pad",
+            Self::Broadcast | Self::BroadcastBidirectional => "Broadcast",
+            Self::FakeQuantize { .. } => "FakeQuantize",
+            Self::Quantize(_) => "Quantize",
+            Self::Dequantize(_) => "Dequantize",
+            Self::QuantizedConvolution(_) => "QuantizedConvolution",
+            Self::QuantizedMatMul(_) => "QuantizedMatMul",
+            Self::Lookup(_) => "Lookup",
+        }
+    }
+}
+
+impl UnaryKind {
+    /// Name of the operation as model files spell it.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            Self::Relu => "ReLU",
+            Self::Sigmoid => "Sigmoid",
+            Self::Tanh => "Tanh",
+            Self::Exp => "Exp",
+            Self::Log => "Log",
+            Self::Sqrt => "Sqrt",
+            Self::Abs => "Abs",
+            Self::Negative => "Negative",
+            Self::Floor => "Floor",
+            Self::Ceiling => "Ceiling",
+            Self::HSwish => "HSwish",
+            Self::HSigmoid => "HSigmoid",
+            Self::Swish { .. } => "Swish",
+            Self::Elu { .. } => "Elu",
+            Self::Gelu { .. } => "Gelu",
+            Self::Mish => "Mish",
+            Self::SoftPlus => "SoftPlus",
+            Self::Erf => "Erf",
+            Self::LogicalNot => "LogicalNot",
+        }
+    }
+}
+
 /// Element-wise operations on two inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -209,7 +294,8 @@ pub struct ConvAttrs {
     pub strides: Vec<usize>,
     /// Dilations.
     pub dilations: Vec<usize>,
-    /// Padding before; shape inference replaces `auto_pad` by explicit values where shapes are fixed.
+    /// Padding before. Where shapes are fixed, shape inference writes here and in `pads_end` what `auto_pad`
+    /// chooses, so that these are the padding whatever `auto_pad` says; it stays for other input shapes.
     pub pads_begin: Vec<isize>,
     /// Padding after.
     pub pads_end: Vec<isize>,
@@ -226,7 +312,7 @@ pub struct PoolAttrs {
     pub strides: Vec<usize>,
     /// Dilations (MaxPool-8).
     pub dilations: Vec<usize>,
-    /// Padding before.
+    /// Padding before; written by shape inference as of [`ConvAttrs`].
     pub pads_begin: Vec<usize>,
     /// Padding after.
     pub pads_end: Vec<usize>,
@@ -353,11 +439,10 @@ pub enum PadMode {
     Symmetric,
 }
 
-/// A quantization from f32 to codes of an 8-bit type:
-/// `q = low + round_ties_even(clamp(x, il, ih) - il) * (levels - 1) / (ih - il))` with FakeQuantize's own
-/// association, `low..=high` being the codes used.
+/// A quantization from f32 to codes of an 8-bit type, `low..=high` being the codes used: `low` plus the level
+/// on which [`crate::ops::fake_quantize::level`] puts the value, which is exactly FakeQuantize's own.
 ///
-/// Limits hold one value, or one per index of `axis`. `il > ih` is legal (inverted interval).
+/// Limits hold one value, or one per index of `axis`. `il > ih` is legal (inverted interval). NaN becomes `low`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quantize {
     /// Input low limits.
@@ -376,7 +461,8 @@ pub struct Quantize {
     pub element_type: ElementType,
 }
 
-/// A dequantization as a value: `(q - zero_point) * scale`.
+/// A dequantization as a value: `(q - zero_point) * scale`, every step (the conversion of `q` too) rounded to
+/// f32.
 ///
 /// Scale and zero point hold one value, or one per index of `axis`.
 #[derive(Debug, Clone, PartialEq)]

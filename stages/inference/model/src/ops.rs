@@ -1,20 +1,45 @@
 //! What operations mean: attributes, shape inference and evaluation, one module per family.
+//!
+//! Evaluation is plain and slow. Floats are computed in f64 and rounded once to the element type, sums over
+//! products are kept in f64; FakeQuantize, Quantize and Dequantize round every step to f32, as their
+//! definition asks.
 
 pub mod attributes;
-mod basic;
 mod binary;
+mod concat;
+mod convert;
 mod convolution;
+pub mod fake_quantize;
+mod gather;
 mod interpolate;
-mod layout;
+mod matmul;
+mod pad;
 mod pool;
-mod select;
+mod quantized;
+mod reduce;
+mod reshape;
+mod slice;
+mod softmax;
 mod strided_slice;
+mod support;
+mod topk;
+mod transpose;
 mod unary;
 
-use attributes::Attributes;
+use std::ops::RangeInclusive;
 
-use crate::error::OpError;
+use attributes::Attributes;
+pub(crate) use binary::NAMES as BINARY_NAMES;
+pub(crate) use reduce::NAMES as REDUCE_NAMES;
+pub use support::Input;
+
+use crate::error::{OpError, bail};
+use crate::graph::{Dim, OutputInfo};
 use crate::op::Op;
+use crate::tensor::{Tensor, element_count};
+
+/// Largest tensor that evaluation makes, in elements.
+pub const MAX_ELEMENTS: usize = 1 << 30;
 
 /// Reads an operation from its attributes; `None` if it is not known in that operation set.
 ///
@@ -22,19 +47,199 @@ use crate::op::Op;
 /// If an attribute is missing or wrong, or the number of inputs is.
 pub fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
     for family in [
-        basic::parse,
+        convert::parse,
         binary::parse,
         unary::parse,
+        fake_quantize::parse,
         convolution::parse,
+        matmul::parse,
         pool::parse,
-        layout::parse,
-        select::parse,
-        interpolate::parse,
+        reduce::parse,
+        reshape::parse,
+        transpose::parse,
+        concat::parse,
+        slice::parse,
         strided_slice::parse,
+        gather::parse,
+        interpolate::parse,
+        softmax::parse,
+        topk::parse,
+        pad::parse,
     ] {
         if let Some(op) = family(a)? {
+            check_inputs(&op, a.inputs)?;
             return Ok(Some(op));
         }
     }
     Ok(None)
+}
+
+/// Numbers of inputs an operation may have.
+pub fn input_count(op: &Op) -> RangeInclusive<usize> {
+    match op {
+        Op::Parameter | Op::Constant(_) => 0..=0,
+        Op::Binary(_)
+        | Op::PRelu
+        | Op::Convolution(_)
+        | Op::GroupConvolution(_)
+        | Op::MatMul { .. }
+        | Op::Reduce { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose
+        | Op::Unsqueeze
+        | Op::Split { .. }
+        | Op::GatherNd { .. }
+        | Op::TopK(_)
+        | Op::Broadcast
+        | Op::BroadcastBidirectional
+        | Op::QuantizedConvolution(_)
+        | Op::QuantizedMatMul(_) => 2..=2,
+        Op::Squeeze => 1..=2,
+        Op::Select | Op::VariadicSplit | Op::Gather { .. } => 3..=3,
+        Op::Pad(_) | Op::StridedSlice(_) => 3..=4,
+        Op::Slice => 4..=5,
+        Op::Interpolate(a) if a.version >= 11 => 2..=3,
+        Op::Interpolate(_) => 3..=4,
+        Op::FakeQuantize { .. } => 5..=5,
+        Op::Concat { .. } => 1..=usize::MAX,
+        Op::Result
+        | Op::Convert(_)
+        | Op::Unary(_)
+        | Op::Clamp { .. }
+        | Op::MaxPool(_)
+        | Op::AvgPool { .. }
+        | Op::Softmax { .. }
+        | Op::ShapeOf(_)
+        | Op::Quantize(_)
+        | Op::Dequantize(_)
+        | Op::Lookup(_) => 1..=1,
+    }
+}
+
+fn check_inputs(op: &Op, found: usize) -> Result<(), OpError> {
+    let range = input_count(op);
+    if range.contains(&found) {
+        return Ok(());
+    }
+    let expected = match (*range.start(), *range.end()) {
+        (low, high) if low == high => low.to_string(),
+        (low, usize::MAX) => format!("at least {low}"),
+        (low, high) => format!("{low} to {high}"),
+    };
+    bail!("expected {expected} inputs, found {found}")
+}
+
+/// Types and shapes of the outputs of an operation, without names. A Parameter has none of its own: the
+/// caller knows them.
+///
+/// # Errors
+/// If number, types, shapes or values of the inputs do not fit.
+pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
+    check_inputs(op, inputs.len())?;
+    match op {
+        Op::Parameter => bail!("the type and shape of a Parameter come from outside"),
+        Op::Constant(t) => Ok(vec![OutputInfo::fixed(t.element_type(), t.shape())]),
+        Op::Result | Op::Convert(_) | Op::ShapeOf(_) => convert::infer(op, inputs),
+        Op::Binary(_) | Op::Select => binary::infer(op, inputs),
+        Op::Unary(_) | Op::Clamp { .. } | Op::PRelu => unary::infer(op, inputs),
+        Op::Convolution(_) | Op::GroupConvolution(_) => convolution::infer(op, inputs),
+        Op::MatMul { .. } => matmul::infer(op, inputs),
+        Op::MaxPool(_) | Op::AvgPool { .. } => pool::infer(op, inputs),
+        Op::Reduce { .. } => reduce::infer(op, inputs),
+        Op::Reshape { .. } | Op::Squeeze | Op::Unsqueeze => reshape::infer(op, inputs),
+        Op::Transpose | Op::Broadcast | Op::BroadcastBidirectional => transpose::infer(op, inputs),
+        Op::Concat { .. } | Op::Split { .. } | Op::VariadicSplit => concat::infer(op, inputs),
+        Op::Slice => slice::infer(inputs),
+        Op::StridedSlice(attrs) => strided_slice::infer(attrs, inputs),
+        Op::Gather { .. } | Op::GatherNd { .. } => gather::infer(op, inputs),
+        Op::Interpolate(attrs) => interpolate::infer(attrs, inputs),
+        Op::Softmax { axis } => softmax::infer(*axis, inputs),
+        Op::TopK(attrs) => topk::infer(attrs, inputs),
+        Op::Pad(_) => pad::infer(inputs),
+        Op::FakeQuantize { .. } => fake_quantize::infer(inputs),
+        Op::Quantize(_)
+        | Op::Dequantize(_)
+        | Op::QuantizedConvolution(_)
+        | Op::QuantizedMatMul(_)
+        | Op::Lookup(_) => quantized::infer(op, inputs),
+    }
+}
+
+/// Evaluates an operation on tensors.
+///
+/// # Errors
+/// As [`infer`]; if an output would have more than [`MAX_ELEMENTS`] elements; or if a value makes no sense,
+/// such as an index outside its axis.
+pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
+    let shapes: Vec<Vec<Dim>> = tensors
+        .iter()
+        .map(|t| t.shape().iter().map(|&d| Some(d)).collect())
+        .collect();
+    let inputs: Vec<Input> = tensors
+        .iter()
+        .zip(&shapes)
+        .map(|(tensor, shape)| Input {
+            element_type: tensor.element_type(),
+            shape,
+            value: Some(tensor),
+        })
+        .collect();
+    let outputs = infer(op, &inputs)?;
+    for output in &outputs {
+        let shape = support::fixed(output)?;
+        if element_count(&shape).is_none_or(|n| n > MAX_ELEMENTS) {
+            bail!("the output {shape:?} has more than {MAX_ELEMENTS} elements");
+        }
+    }
+    match op {
+        Op::Parameter => bail!("a Parameter has no value of its own"),
+        Op::Constant(tensor) => Ok(vec![tensor.clone()]),
+        Op::Result => Ok(tensors.to_vec()),
+        Op::Convert(to) => Ok(vec![convert::convert(*to, &tensors[0])?]),
+        Op::ShapeOf(to) => Ok(vec![convert::shape_of(*to, tensors[0].shape())?]),
+        Op::Binary(_) | Op::Select => binary::evaluate(op, tensors, &outputs),
+        Op::Unary(_) | Op::Clamp { .. } | Op::PRelu => unary::evaluate(op, tensors),
+        Op::Convolution(_) | Op::GroupConvolution(_) => convolution::evaluate(op, tensors, &outputs),
+        Op::MatMul { .. } => matmul::evaluate(op, tensors),
+        Op::MaxPool(_) | Op::AvgPool { .. } => pool::evaluate(op, tensors, &outputs),
+        Op::Reduce { .. } => reduce::evaluate(op, tensors, &outputs),
+        Op::Reshape { .. } | Op::Squeeze | Op::Unsqueeze => reshape::evaluate(tensors, &outputs),
+        Op::Transpose | Op::Broadcast | Op::BroadcastBidirectional => {
+            transpose::evaluate(op, tensors, &outputs)
+        }
+        Op::Concat { .. } | Op::Split { .. } | Op::VariadicSplit => concat::evaluate(op, tensors, &outputs),
+        Op::Slice => slice::evaluate(tensors),
+        Op::StridedSlice(attrs) => strided_slice::evaluate(attrs, tensors, &outputs),
+        Op::Gather { .. } | Op::GatherNd { .. } => gather::evaluate(op, tensors, &outputs),
+        Op::Interpolate(attrs) => interpolate::evaluate(attrs, &inputs, &tensors[0], &outputs),
+        Op::Softmax { axis } => softmax::evaluate(*axis, tensors),
+        Op::TopK(attrs) => topk::evaluate(attrs, tensors, &outputs),
+        Op::Pad(mode) => pad::evaluate(*mode, tensors, &outputs),
+        Op::FakeQuantize { .. } => fake_quantize::evaluate(op, tensors, &outputs),
+        Op::Quantize(_)
+        | Op::Dequantize(_)
+        | Op::QuantizedConvolution(_)
+        | Op::QuantizedMatMul(_)
+        | Op::Lookup(_) => quantized::evaluate(op, tensors, &outputs),
+    }
+}
+
+/// Writes the padding that `auto_pad` chooses for the given inputs into the attributes of an operation.
+pub(crate) fn resolve_padding(op: &mut Op, inputs: &[Input]) {
+    let Some(data) = inputs.first().map(|i| i.shape) else {
+        return;
+    };
+    let kernel = |skip: usize| {
+        inputs
+            .get(1)
+            .and_then(|w| w.shape.get(skip..))
+            .unwrap_or_default()
+    };
+    match op {
+        Op::Convolution(attrs) => convolution::resolve(attrs, data, kernel(2)),
+        Op::QuantizedConvolution(c) => convolution::resolve(&mut c.conv, data, kernel(2)),
+        Op::GroupConvolution(attrs) => convolution::resolve(attrs, data, kernel(3)),
+        Op::MaxPool(pool) | Op::AvgPool { pool, .. } => pool::resolve(pool, data),
+        _ => {}
+    }
 }

@@ -12,6 +12,7 @@ use crate::graph::{Graph, Node, NodeId, OutputInfo, PartialShape, Value};
 use crate::op::Op;
 use crate::ops::attributes::Attributes;
 use crate::tensor::{ElementType, SharedBytes, Tensor, element_count};
+use crate::text::describe;
 
 /// Most XML nodes of a file: bounds memory at a few GiB.
 const MAX_XML_NODES: u32 = 20_000_000;
@@ -168,7 +169,7 @@ impl Reader<'_> {
                 line: layer.line,
                 op,
                 inputs,
-                outputs: self.outputs(layer)?,
+                outputs: layer.outputs.iter().map(|p| p.info.clone()).collect(),
             });
         }
         for (index, layer) in layers.iter().enumerate() {
@@ -186,6 +187,18 @@ impl Reader<'_> {
                 REEXPORT,
             ));
         }
+        graph.check_shapes().map_err(|error| match error {
+            ModelError::Layer {
+                layer,
+                kind,
+                line,
+                source,
+            } => {
+                let place = format!("layer \"{layer}\" ({kind})");
+                self.source.error(line, place, source.0, REEXPORT)
+            }
+            other => other,
+        })?;
         Ok(graph)
     }
 
@@ -524,10 +537,6 @@ impl Reader<'_> {
         }
         Ok(order)
     }
-
-    fn outputs(&self, layer: &Layer) -> Result<Vec<OutputInfo>, ModelError> {
-        Ok(layer.outputs.iter().map(|p| p.info.clone()).collect())
-    }
 }
 
 /// Tensor names are separated by commas; a comma of a name is written `\,`.
@@ -552,14 +561,4 @@ fn split_names(text: &str) -> Vec<Arc<str>> {
     }
     names.retain(|n| !n.is_empty());
     names.into_iter().map(Arc::from).collect()
-}
-
-/// Type and shape in words: `f32 [1, 3, ?, ?]`.
-fn describe(info: &OutputInfo) -> String {
-    let dims: Vec<String> = info
-        .shape
-        .iter()
-        .map(|d| d.map_or("?".to_owned(), |d| d.to_string()))
-        .collect();
-    format!("{} [{}]", info.element_type, dims.join(", "))
 }

@@ -111,17 +111,4 @@ impl<'a> Attributes<'a> {
             },
         )
     }
-
-    /// Fails unless the layer has between `low` and `high` inputs.
-    pub fn expect_inputs(&self, low: usize, high: usize) -> Result<(), OpError> {
-        if (low..=high).contains(&self.inputs) {
-            return Ok(());
-        }
-        let expected = if low == high {
-            low.to_string()
-        } else {
-            format!("{low} to {high}")
-        };
-        bail!("expected {expected} inputs, found {}", self.inputs)
-    }
 }

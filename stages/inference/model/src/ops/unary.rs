@@ -1,8 +1,13 @@
 //! Element-wise operations on one input, Clamp and PRelu.
+//!
+//! Floats are computed in f64 and rounded once to the element type.
 
 use super::attributes::Attributes;
-use crate::error::OpError;
+use super::support::{self, Input};
+use crate::error::{OpError, bail};
+use crate::graph::{Dim, OutputInfo, PartialShape};
 use crate::op::{Op, UnaryKind};
+use crate::tensor::{ElementType, Tensor};
 
 /// Reads an operation of this family; `None` if it is of another.
 pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
@@ -36,19 +41,225 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
         "Erf" => UnaryKind::Erf,
         "LogicalNot" => UnaryKind::LogicalNot,
         "Clamp" => {
-            a.expect_inputs(1, 1)?;
             let (min, max) = (a.float("min", None)?, a.float("max", None)?);
             if min > max {
-                crate::error::bail!("attribute `min` ({min}) is above `max` ({max})");
+                bail!("attribute `min` ({min}) is above `max` ({max})");
             }
             return Ok(Some(Op::Clamp { min, max }));
         }
-        "PReLU" | "PRelu" => {
-            a.expect_inputs(2, 2)?;
-            return Ok(Some(Op::PRelu));
-        }
+        "PReLU" | "PRelu" => return Ok(Some(Op::PRelu)),
         _ => return Ok(None),
     };
-    a.expect_inputs(1, 1)?;
     Ok(Some(Op::Unary(kind)))
+}
+
+/// The output: type and shape of the input.
+pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
+    let x = &inputs[0];
+    match op {
+        Op::Unary(UnaryKind::LogicalNot) if x.element_type != ElementType::Boolean => {
+            bail!("expected a boolean input, found {}", x.element_type)
+        }
+        Op::Unary(kind) if float_only(*kind) && !x.element_type.is_float() => {
+            bail!("expected a floating point input, found {}", x.element_type)
+        }
+        Op::PRelu => {
+            let slope = &inputs[1];
+            support::same_type(x, slope)?;
+            support::broadcast(x.shape, &slope_shape(x.shape.len(), slope.shape))?;
+        }
+        _ => {}
+    }
+    Ok(vec![support::output(x.element_type, x.shape.to_vec())])
+}
+
+fn float_only(kind: UnaryKind) -> bool {
+    !matches!(
+        kind,
+        UnaryKind::Relu
+            | UnaryKind::Abs
+            | UnaryKind::Negative
+            | UnaryKind::Floor
+            | UnaryKind::Ceiling
+            | UnaryKind::LogicalNot
+    )
+}
+
+/// A slope of one axis lies along axis 1 of the data, whatever the rank.
+fn slope_shape(rank: usize, slope: &[Dim]) -> PartialShape {
+    match slope {
+        [channels] if rank > 1 => {
+            let mut shape = vec![Some(1); rank];
+            shape[1] = *channels;
+            shape
+        }
+        _ => slope.to_vec(),
+    }
+}
+
+/// `f(x)` of a kind.
+fn apply(kind: UnaryKind, x: f64) -> f64 {
+    match kind {
+        UnaryKind::Relu => x.max(0.0),
+        UnaryKind::Sigmoid => sigmoid(x),
+        UnaryKind::Tanh => x.tanh(),
+        UnaryKind::Exp => x.exp(),
+        UnaryKind::Log => x.ln(),
+        UnaryKind::Sqrt => x.sqrt(),
+        UnaryKind::Abs => x.abs(),
+        UnaryKind::Negative => -x,
+        UnaryKind::Floor => x.floor(),
+        UnaryKind::Ceiling => x.ceil(),
+        UnaryKind::HSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        UnaryKind::HSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        UnaryKind::Swish { beta } => x * sigmoid(x * f64::from(beta)),
+        UnaryKind::Elu { alpha } if x < 0.0 => f64::from(alpha) * x.exp_m1(),
+        UnaryKind::Elu { .. } => x,
+        UnaryKind::Gelu { tanh: false } => 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
+        UnaryKind::Gelu { tanh: true } => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        UnaryKind::Mish => x * soft_plus(x).tanh(),
+        UnaryKind::SoftPlus => soft_plus(x),
+        UnaryKind::Erf => erf(x),
+        UnaryKind::LogicalNot => f64::from(u8::from(x == 0.0)),
+    }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// `ln(1 + e^x)` without overflow.
+fn soft_plus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// The error function to about 1e-15: its Maclaurin series near zero, and Lentz's continued fraction of
+/// `erfc` beyond (Abramowitz and Stegun, 7.1.5 and 7.1.14).
+fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    if a.is_nan() {
+        return x;
+    }
+    let value = if a < 2.5 {
+        let (mut term, mut sum, mut n) = (a, a, 0.0);
+        while f64::abs(term) > 1e-18 * f64::abs(sum) {
+            n += 1.0;
+            term *= -a * a / n;
+            sum += term / (2.0 * n + 1.0);
+            if n > 200.0 {
+                break;
+            }
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    } else if a < 6.0 {
+        let fraction = (1..=120).rev().fold(a, |f, k| a + f64::from(k) / 2.0 / f);
+        1.0 - (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt())
+    } else {
+        1.0
+    };
+    value.copysign(x)
+}
+
+/// Evaluates an operation of this family.
+pub(crate) fn evaluate(op: &Op, inputs: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
+    let x = &inputs[0];
+    let element_type = x.element_type();
+    let make = |values: Vec<f64>| Tensor::from_f64(element_type, x.shape(), &values);
+    let output = match op {
+        // Integers stay integers: 64 bits do not fit f64.
+        Op::Unary(kind) if element_type.is_integer() => {
+            let values: Vec<i128> = x
+                .to_i128()
+                .into_iter()
+                .map(|v| match kind {
+                    UnaryKind::Relu => v.max(0),
+                    UnaryKind::Abs => v.abs(),
+                    UnaryKind::Negative => -v,
+                    _ => v,
+                })
+                .collect();
+            Tensor::from_i128(element_type, x.shape(), &values)?
+        }
+        Op::Unary(kind) => make(x.to_f64().into_iter().map(|v| apply(*kind, v)).collect())?,
+        Op::Clamp { min, max } => {
+            let (min, max) = (f64::from(*min), f64::from(*max));
+            // Limits of an integer input round inwards.
+            let (min, max) = if element_type.is_float() {
+                (min, max)
+            } else {
+                (min.ceil(), max.floor())
+            };
+            make(x.to_f64().into_iter().map(|v| v.max(min).min(max)).collect())?
+        }
+        Op::PRelu => {
+            let dims: PartialShape = inputs[1].shape().iter().map(|&d| Some(d)).collect();
+            let shape: Vec<usize> = slope_shape(x.shape().len(), &dims)
+                .into_iter()
+                .flatten()
+                .collect();
+            let slopes = inputs[1].to_f64();
+            let at = support::broadcast_offsets(&shape, x.shape());
+            let values = x.to_f64().into_iter().zip(at);
+            make(
+                values
+                    .map(|(v, o)| if v < 0.0 { v * slopes[o] } else { v })
+                    .collect(),
+            )?
+        }
+        _ => bail!("not an operation of this family"),
+    };
+    Ok(vec![output])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(op: Op, x: &[f32]) -> Vec<f32> {
+        let x = Tensor::from_slice(&[x.len()], x).unwrap();
+        crate::ops::evaluate(&op, &[x]).unwrap()[0].to_f32()
+    }
+
+    #[test]
+    fn known_values() {
+        let one = |kind, x: f32| run(Op::Unary(kind), &[x])[0];
+        assert_eq!(one(UnaryKind::Sigmoid, 0.0), 0.5);
+        assert_eq!(one(UnaryKind::HSwish, 3.0), 3.0);
+        assert_eq!(one(UnaryKind::HSigmoid, -3.0), 0.0);
+        assert!((one(UnaryKind::Erf, 1.0) - 0.842_700_8).abs() < 1e-7);
+        assert!((one(UnaryKind::Erf, 3.0) - 0.999_977_9).abs() < 1e-7);
+        assert!((one(UnaryKind::Gelu { tanh: false }, 1.0) - 0.841_344_7).abs() < 1e-7);
+        assert!((one(UnaryKind::Mish, 1.0) - 0.865_098_4).abs() < 1e-6);
+        assert!((one(UnaryKind::SoftPlus, 100.0) - 100.0).abs() < 1e-4);
+        assert!((one(UnaryKind::Elu { alpha: 2.0 }, -1.0) + 1.264_241_1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn erf_is_smooth_where_its_two_forms_meet() {
+        assert!((erf(2.5 - 1e-12) - erf(2.5)).abs() < 1e-13);
+    }
+
+    #[test]
+    fn clamp_limits() {
+        let clamp = Op::Clamp { min: -1.0, max: 6.0 };
+        assert_eq!(run(clamp, &[-5.0, 0.5, 7.0]), [-1.0, 0.5, 6.0]);
+    }
+
+    #[test]
+    fn a_slope_per_channel_lies_along_axis_one() {
+        let x = Tensor::from_slice(&[1, 2, 2], &[-1f32, 1.0, -2.0, 2.0]).unwrap();
+        let slope = Tensor::from_slice(&[2], &[0.5f32, 0.25]).unwrap();
+        let y = crate::ops::evaluate(&Op::PRelu, &[x, slope]).unwrap();
+        assert_eq!(y[0].to_f32(), [-0.5, 1.0, -0.5, 2.0]);
+    }
+
+    #[test]
+    fn wide_integers_are_exact() {
+        let x = Tensor::from_slice(&[1], &[i64::MAX]).unwrap();
+        let y = crate::ops::evaluate(&Op::Unary(UnaryKind::Relu), &[x]).unwrap();
+        assert_eq!(y[0].to_i64(), [i64::MAX]);
+    }
 }
