@@ -1,4 +1,25 @@
 //! CPU plugin: INT8 and f32 kernels, memory planner and executor.
+//!
+//! [`compile`] lowers a graph to steps over one arena and packs its weights; the [`Program`] is immutable and
+//! shared. A [`Request`] owns an arena and runs the program on one thread; throughput comes from one request
+//! per core. Operations without a kernel run on the reference evaluator of `flow-model`, so that every graph it
+//! can evaluate runs here too; [`Program::steps`] says which do.
 #![deny(missing_docs)]
 
+mod bind;
+mod copy;
+mod error;
 pub mod kernels;
+mod lower;
+mod memory;
+mod nest;
+mod placement;
+mod plan;
+mod program;
+mod record;
+mod rows;
+mod run;
+
+pub use error::{CompileError, RunError};
+pub use program::{CompileOptions, Input, InputQuantize, Port, Program, Request, compile};
+pub use record::StepRecord;

@@ -1,0 +1,381 @@
+//! Compiled networks and the requests that run them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flow_model::op::Quantize;
+use flow_model::{ElementType, Graph, NodeId};
+
+use crate::bind::{Bound, bind};
+use crate::copy::CopyPlan;
+use crate::error::{CompileError, RunError};
+use crate::kernels::{AlignedVec, Isa, KernelTable};
+use crate::lower::{Action, element_bytes, lower, stored_bias};
+use crate::memory::Arena;
+use crate::placement::Placement;
+use crate::record::{StepRecord, record};
+use crate::run::{Machine, copy};
+
+/// How to compile.
+#[derive(Debug, Clone, Default)]
+pub struct CompileOptions {
+    /// Do not use instructions beyond this set; `FLOW_MAX_ISA` caps it further.
+    pub isa: Option<Isa>,
+}
+
+/// An input or output of a network.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// Name of the Parameter or Result.
+    pub name: Arc<str>,
+    /// Element type.
+    pub element_type: ElementType,
+    /// Axis lengths.
+    pub shape: Vec<usize>,
+    /// For an input that the network quantizes first, per tensor to `u8` codes from 0: how. Such an input may
+    /// be given as codes.
+    pub quantization: Option<InputQuantize>,
+}
+
+impl Port {
+    /// Bytes of a dense value.
+    pub fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * element_bytes(self.element_type)
+    }
+}
+
+/// A FakeQuantize on an input.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InputQuantize {
+    /// Input low limit: code 0.
+    pub low: f32,
+    /// Input high limit: code `levels - 1`.
+    pub high: f32,
+    /// Number of levels.
+    pub levels: u32,
+}
+
+/// An input of one run: dense, row-major.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// Values of the input's element type, little endian.
+    Values(&'a [u8]),
+    /// `u8` codes, where the port states a quantization.
+    Codes(&'a [u8]),
+}
+
+/// A compiled network: immutable, shared, cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Program {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    table: &'static KernelTable,
+    bound: Bound,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    /// Tensor of each output.
+    output_tensors: Vec<usize>,
+    /// For each input that may be given as codes: the step that quantizes it, and how codes get to its output.
+    code_inputs: Vec<Option<(usize, CopyPlan)>>,
+    records: Vec<StepRecord>,
+}
+
+/// Compiles a graph, preferably one that low precision transformations have rewritten.
+///
+/// # Errors
+/// [`CompileError`] where a shape is open, a type cannot be stored or the activations do not fit in memory.
+pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, CompileError> {
+    let table = KernelTable::select(options.isa)?;
+    for (_, node) in graph.iter() {
+        let activation = !matches!(node.op, flow_model::Op::Constant(_));
+        if let Some(output) = node
+            .outputs
+            .iter()
+            .find(|o| activation && o.element_type.bits() < 8)
+        {
+            return Err(CompileError::ElementType {
+                layer: node.name.to_string(),
+                line: node.line,
+                element_type: output.element_type.name(),
+            });
+        }
+    }
+    let mut draft = lower(graph, table)?;
+    let input_steps = draft.input_quantize.clone();
+    let output_tensors = draft.outputs.clone();
+    let bound = bind(&mut draft, graph)?;
+    let mut inputs: Vec<Port> = graph.parameters.iter().map(|&id| port(graph, id)).collect();
+    let mut code_inputs = Vec::new();
+    for (port, step) in inputs.iter_mut().zip(input_steps) {
+        let step = step.and_then(|at| match &bound.steps[at].draft.action {
+            Action::Quantize(q) => Some((at, input_quantize(q)?)),
+            _ => None,
+        });
+        port.quantization = step.map(|(_, q)| q);
+        code_inputs.push(step.map(|(at, _)| {
+            let output = &bound.tensors[bound.steps[at].draft.outputs[0]];
+            let plan = CopyPlan::relayout(&Placement::plain(&port.shape), &output.placement);
+            (at, plan)
+        }));
+    }
+    let records = bound
+        .steps
+        .iter()
+        .map(|step| record(graph, &bound, step, table))
+        .collect();
+    let outputs = graph.results.iter().map(|&id| port(graph, id)).collect();
+    Ok(Program {
+        inner: Arc::new(Inner {
+            table,
+            bound,
+            inputs,
+            outputs,
+            output_tensors,
+            code_inputs,
+            records,
+        }),
+    })
+}
+
+fn port(graph: &Graph, id: NodeId) -> Port {
+    let node = graph.node(id);
+    let info = match node.outputs.first() {
+        Some(info) => info.clone(),
+        None => graph.info(node.inputs[0]).clone(),
+    };
+    Port {
+        name: node.name.clone(),
+        element_type: info.element_type,
+        shape: info.static_shape().unwrap_or_default(),
+        quantization: None,
+    }
+}
+
+/// The quantization, if codes from 0 to `levels - 1` are what is stored.
+fn input_quantize(q: &Quantize) -> Option<InputQuantize> {
+    let (&[low], &[high]) = (q.input_low.as_slice(), q.input_high.as_slice()) else {
+        return None;
+    };
+    let base = q.low as f32 + stored_bias(q.element_type);
+    (base == 0.0 && low < high && (2..=256).contains(&q.levels)).then_some(InputQuantize {
+        low,
+        high,
+        levels: q.levels,
+    })
+}
+
+impl Program {
+    /// Inputs in Parameter order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inner.inputs
+    }
+
+    /// Outputs in Result order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.inner.outputs
+    }
+
+    /// What each step is, in order of execution.
+    pub fn steps(&self) -> &[StepRecord] {
+        &self.inner.records
+    }
+
+    /// Instruction set of the integer kernels.
+    pub fn isa(&self) -> Isa {
+        self.inner.table.isa()
+    }
+
+    /// Bytes of activations that each request owns.
+    pub fn arena_bytes(&self) -> usize {
+        self.inner.bound.arena_bytes
+    }
+
+    /// A request: the memory to run the network in, for one thread at a time.
+    pub fn request(&self) -> Request {
+        let mut arena = Arena::new(self.inner.bound.arena_bytes);
+        let mut machine = Machine {
+            bound: &self.inner.bound,
+            table: self.inner.table,
+            arena: &mut arena,
+            inputs: &[],
+        };
+        for &t in &self.inner.bound.fill_once {
+            machine.fill(t);
+        }
+        Request {
+            program: self.clone(),
+            arena,
+            aligned: vec![None; self.inner.inputs.len()],
+            times: Vec::new(),
+        }
+    }
+}
+
+/// The memory of one run at a time. Several requests of one program run in parallel, each on its own thread.
+#[derive(Debug)]
+pub struct Request {
+    program: Program,
+    arena: Arena,
+    /// Copies of inputs whose memory is not aligned for their type.
+    aligned: Vec<Option<AlignedVec<u8>>>,
+    times: Vec<Duration>,
+}
+
+impl Request {
+    /// The network.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Runs the network; outputs stay readable until the next run.
+    ///
+    /// # Errors
+    /// [`RunError`] where the inputs are not those of the network, or an operation left to the reference
+    /// evaluator fails.
+    pub fn run(&mut self, inputs: &[Input<'_>]) -> Result<(), RunError> {
+        self.run_steps(inputs, |_| ())
+    }
+
+    /// Runs the network and takes the time of each step, in the order of [`Program::steps`].
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_profiled(&mut self, inputs: &[Input<'_>]) -> Result<&[Duration], RunError> {
+        let mut times = std::mem::take(&mut self.times);
+        times.clear();
+        let mut last = Instant::now();
+        let done = self.run_steps(inputs, |_| {
+            let now = Instant::now();
+            times.push(now - last);
+            last = now;
+        });
+        self.times = times;
+        done?;
+        Ok(&self.times)
+    }
+
+    fn run_steps(&mut self, inputs: &[Input<'_>], mut after: impl FnMut(usize)) -> Result<(), RunError> {
+        let inner = &*self.program.inner;
+        if inputs.len() != inner.inputs.len() {
+            return Err(RunError::InputCount {
+                expected: inner.inputs.len(),
+                found: inputs.len(),
+            });
+        }
+        for (index, (input, port)) in inputs.iter().zip(&inner.inputs).enumerate() {
+            self.aligned[index] = checked(index, input, port, self.aligned[index].take())?;
+        }
+        // More inputs than this are legal but rare: they cost an allocation.
+        let mut few = [&[][..]; 8];
+        let mut many = Vec::new();
+        let slices: &mut [&[u8]] = match few.get_mut(..inputs.len()) {
+            Some(few) => few,
+            None => {
+                many.resize(inputs.len(), &[][..]);
+                &mut many
+            }
+        };
+        for ((slice, input), aligned) in slices.iter_mut().zip(inputs).zip(&self.aligned) {
+            *slice = match (input, aligned) {
+                (_, Some(copy)) => copy,
+                (Input::Values(bytes), None) => bytes,
+                (Input::Codes(_), None) => &[],
+            };
+        }
+        let mut machine = Machine {
+            bound: &inner.bound,
+            table: inner.table,
+            arena: &mut self.arena,
+            inputs: slices,
+        };
+        for (at, step) in inner.bound.steps.iter().enumerate() {
+            let codes =
+                inner
+                    .code_inputs
+                    .iter()
+                    .zip(inputs)
+                    .find_map(|(entry, input)| match (entry, input) {
+                        (Some((step, plan)), Input::Codes(codes)) if *step == at => Some((plan, *codes)),
+                        _ => None,
+                    });
+            let done = match codes {
+                Some((plan, codes)) => machine.store(step, plan, codes),
+                None => machine.run(step),
+            };
+            done.map_err(|fault| fault.at(&inner.records[at].name))?;
+            after(at);
+        }
+        Ok(())
+    }
+
+    /// Output `index` of the last run, dense and row-major; empty if there is no such output.
+    pub fn output(&self, index: usize) -> &[u8] {
+        let inner = &*self.program.inner;
+        let (Some(port), Some(&t)) = (inner.outputs.get(index), inner.output_tensors.get(index)) else {
+            return &[];
+        };
+        match &inner.bound.tensors[t].source {
+            crate::bind::Source::Arena(range) => {
+                let bytes = self.arena.read(range.clone());
+                &bytes[..port.bytes().min(bytes.len())]
+            }
+            _ => &[],
+        }
+    }
+}
+
+/// Checks an input; gives a copy where its memory is not aligned for its type.
+fn checked(
+    index: usize,
+    input: &Input<'_>,
+    port: &Port,
+    spare: Option<AlignedVec<u8>>,
+) -> Result<Option<AlignedVec<u8>>, RunError> {
+    let (bytes, expected) = match input {
+        Input::Values(bytes) => (*bytes, port.bytes()),
+        Input::Codes(_) if port.quantization.is_none() => {
+            return Err(RunError::NoCodes {
+                index,
+                name: port.name.to_string(),
+            });
+        }
+        Input::Codes(bytes) => (*bytes, port.shape.iter().product()),
+    };
+    if bytes.len() != expected {
+        return Err(RunError::InputLength {
+            index,
+            name: port.name.to_string(),
+            expected,
+            found: bytes.len(),
+        });
+    }
+    let width = element_bytes(port.element_type);
+    if matches!(input, Input::Codes(_)) || (bytes.as_ptr() as usize).is_multiple_of(width) {
+        return Ok(None);
+    }
+    let mut copy = spare.unwrap_or_else(|| AlignedVec::zeroed(bytes.len()));
+    copy.copy_from_slice(bytes);
+    Ok(Some(copy))
+}
+
+impl Machine<'_> {
+    /// Puts codes where the quantization of an input would have put its own.
+    fn store(
+        &mut self,
+        step: &crate::bind::Step,
+        plan: &CopyPlan,
+        codes: &[u8],
+    ) -> Result<(), crate::run::Fault> {
+        for &t in &step.fills {
+            self.fill(t);
+        }
+        let tensor = &self.bound.tensors[step.draft.outputs[0]];
+        if let crate::bind::Source::Arena(range) = &tensor.source {
+            copy(plan, self.arena.write(range.clone()), codes, ElementType::U8)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! What steps tell about themselves.
+
+use std::sync::Arc;
+
+use flow_model::{ElementType, Graph};
+
+use crate::bind::{Bound, Step};
+use crate::kernels::{KernelTable, Window};
+use crate::lower::Action;
+
+/// What a step is: for inspection and performance counters.
+#[derive(Debug, Clone)]
+pub struct StepRecord {
+    /// Name of the operation whose work it is.
+    pub name: Arc<str>,
+    /// Further operations it covers, by name, in order.
+    pub fused: Vec<Arc<str>>,
+    /// Kernel, such as `conv_u8s8_3x3_avx512vnni`.
+    pub kernel: String,
+    /// Element type it reads.
+    pub precision: ElementType,
+    /// Multiply-accumulates of one run.
+    pub macs: u64,
+    /// Shape of its first output.
+    pub shape: Vec<usize>,
+    /// Whether the reference evaluator does it.
+    pub reference: bool,
+}
+
+pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTable) -> StepRecord {
+    let draft = &step.draft;
+    let node = graph.node(draft.node);
+    let isa = table.isa().name();
+    let kernel = match &draft.action {
+        Action::ConvU8(conv) => format!("conv_u8s8_{}_{isa}", size(&conv.window)),
+        Action::DepthwiseU8(conv) => format!("depthwise_u8s8_{}_{isa}", size(&conv.window)),
+        Action::AffineU8(_) if draft.inputs.len() > 1 => format!("add_u8_{isa}"),
+        Action::AffineU8(_) => format!("requantize_u8_{isa}"),
+        Action::AvgPoolU8 { .. } => format!("avg_pool_u8_{isa}"),
+        Action::MaxPool(_) => format!("max_pool_{isa}"),
+        Action::ConvF32(conv) => format!("conv_f32_{}", size(&conv.window)),
+        Action::DepthwiseF32(conv) => format!("depthwise_f32_{}", size(&conv.window)),
+        Action::Quantize(_) => "quantize".into(),
+        Action::Dequantize(..) => "dequantize".into(),
+        Action::Table(_) => "lookup".into(),
+        Action::Apply(_) => "unary_f32".into(),
+        Action::Binary(_) => "binary_f32".into(),
+        Action::Softmax => "softmax_f32".into(),
+        Action::Copy(_) => "copy".into(),
+        Action::Evaluate(_) => "reference".into(),
+    };
+    let first = draft.inputs.first().or(draft.outputs.first());
+    StepRecord {
+        name: node.name.clone(),
+        fused: draft
+            .members
+            .iter()
+            .map(|&m| graph.node(m).name.clone())
+            .collect(),
+        kernel,
+        precision: first.map_or(ElementType::F32, |&t| bound.tensors[t].element_type),
+        macs: draft.macs,
+        shape: draft
+            .outputs
+            .first()
+            .map(|&t| bound.tensors[t].placement.shape())
+            .unwrap_or_default(),
+        reference: matches!(draft.action, Action::Evaluate(_)),
+    }
+}
+
+fn size(window: &Window) -> String {
+    format!("{}x{}", window.kernel[0], window.kernel[1])
+}

@@ -1,0 +1,314 @@
+//! Running one step.
+
+use flow_model::{ElementType, Graph};
+
+use crate::bind::{Bound, Call, Source, Step, Tensor, Work, fill_halo};
+use crate::error::RunError;
+use crate::kernels::{
+    AffineU8Args, AlignedVec, ArgError, AvgPoolArgs, ConvF32Args, ConvU8Args, DepthwiseF32Args,
+    DepthwiseU8Args, KernelTable, MaxPoolArgs, Output, View, ViewMut, softmax_rows,
+};
+use crate::lower::{Action, TensorId};
+use crate::memory::{Arena, Place};
+use crate::placement::Placement;
+use crate::rows;
+
+/// What a step runs on.
+pub(crate) struct Machine<'a> {
+    pub bound: &'a Bound,
+    pub table: &'static KernelTable,
+    pub arena: &'a mut Arena,
+    /// Bytes of the network inputs, aligned for their element type.
+    pub inputs: &'a [&'a [u8]],
+}
+
+/// Why a step could not run: a fault of the executor, or of the reference evaluator.
+pub(crate) enum Fault {
+    Internal(String),
+    Evaluation(flow_model::EvalError),
+}
+
+impl From<ArgError> for Fault {
+    fn from(e: ArgError) -> Self {
+        Self::Internal(e.to_string())
+    }
+}
+
+impl Fault {
+    fn new(message: &str) -> Self {
+        Self::Internal(message.into())
+    }
+
+    /// With the name of the step.
+    pub fn at(self, step: &str) -> RunError {
+        match self {
+            Self::Internal(message) => RunError::Internal {
+                step: step.to_owned(),
+                message,
+            },
+            Self::Evaluation(e) => RunError::Evaluation(e),
+        }
+    }
+}
+
+/// Elements behind bytes, cut to whole elements.
+fn cast<T: bytemuck::Pod>(bytes: &[u8]) -> Result<&[T], Fault> {
+    let whole = bytes.len() / size_of::<T>() * size_of::<T>();
+    bytemuck::try_cast_slice(&bytes[..whole]).map_err(|_| Fault::new("a tensor is not aligned"))
+}
+
+fn cast_mut<T: bytemuck::Pod>(bytes: &mut [u8]) -> Result<&mut [T], Fault> {
+    let whole = bytes.len() / size_of::<T>() * size_of::<T>();
+    bytemuck::try_cast_slice_mut(&mut bytes[..whole]).map_err(|_| Fault::new("a tensor is not aligned"))
+}
+
+impl Machine<'_> {
+    /// Fills the halo of a tensor.
+    pub fn fill(&mut self, t: TensorId) {
+        let tensor = &self.bound.tensors[t];
+        if let (Placement::Image(image), Source::Arena(range)) = (&tensor.placement, &tensor.source) {
+            let bytes = self.arena.write(range.clone());
+            fill_halo(
+                bytes,
+                image,
+                crate::lower::element_bytes(tensor.element_type),
+                tensor.fill,
+            );
+        }
+    }
+
+    /// Runs a step.
+    pub fn run(&mut self, step: &Step) -> Result<(), Fault> {
+        for &t in &step.fills {
+            self.fill(t);
+        }
+        match &step.work {
+            Work::Kernel(calls) => self.kernel(step, calls),
+            Work::Copy(plans) => {
+                for (plan, &input) in plans.iter().zip(&step.draft.inputs) {
+                    let element_type = self.bound.tensors[input].element_type;
+                    let ([from, _], to) = self.split([Some(input), None], step.draft.outputs[0])?;
+                    copy(plan, to, from, element_type)?;
+                }
+                Ok(())
+            }
+            Work::One(nest) => {
+                let ([from, _], to) = self.operands(step)?;
+                match &step.draft.action {
+                    Action::Table(table) => rows::map(nest, to, from, |code: u8| table[usize::from(code)]),
+                    Action::Apply(function) => rows::apply(nest, cast_mut(to)?, cast(from)?, *function),
+                    _ => return Err(Fault::new("no such loop")),
+                }
+                Ok(())
+            }
+            Work::Two(nest) => {
+                let ([a, b], to) = self.operands(step)?;
+                match &step.draft.action {
+                    Action::Binary(kind) => rows::combine(nest, cast_mut(to)?, cast(a)?, cast(b)?, *kind),
+                    _ => return Err(Fault::new("no such loop")),
+                }
+                Ok(())
+            }
+            Work::Quantize {
+                nest,
+                limits,
+                steps,
+                base,
+            } => {
+                let ([from, _], to) = self.operands(step)?;
+                rows::quantize(nest, to, cast(from)?, limits, *steps, *base);
+                Ok(())
+            }
+            Work::Dequantize { nest, channels } => {
+                let ([from, _], to) = self.operands(step)?;
+                let to: &mut [f32] = cast_mut(to)?;
+                rows::zip(nest, to, from, channels, |code: u8, (zero, scale)| {
+                    (f32::from(code) - zero) * scale
+                });
+                Ok(())
+            }
+            Work::Softmax(row) => {
+                let output = &self.bound.tensors[step.draft.outputs[0]];
+                let n = output.placement.elements();
+                let ([from, _], to) = self.operands(step)?;
+                let (from, to): (&[f32], &mut [f32]) = (cast(from)?, cast_mut(to)?);
+                Ok(softmax_rows(&from[..n], *row, &mut to[..n])?)
+            }
+            Work::Evaluate { gather, scatter } => self.evaluate(step, gather, scatter),
+        }
+    }
+
+    fn operands(&mut self, step: &Step) -> Result<([&[u8]; 2], &mut [u8]), Fault> {
+        let inputs = [
+            step.draft.inputs.first().copied(),
+            step.draft.inputs.get(1).copied(),
+        ];
+        self.split(inputs, step.draft.outputs[0])
+    }
+
+    fn split(
+        &mut self,
+        reads: [Option<TensorId>; 2],
+        write: TensorId,
+    ) -> Result<([&[u8]; 2], &mut [u8]), Fault> {
+        let (bound, inputs) = (self.bound, self.inputs);
+        let place = |t: TensorId| match &bound.tensors[t].source {
+            Source::Arena(range) => Place::Arena(range.clone()),
+            Source::Input(i) => Place::Outside(inputs.get(*i).copied().unwrap_or_default()),
+            Source::Constant(bytes) => Place::Outside(bytes),
+        };
+        let Source::Arena(range) = &bound.tensors[write].source else {
+            return Err(Fault::new("a step writes outside the arena"));
+        };
+        self.arena
+            .split(reads.map(|t| t.map(place)), range.clone())
+            .ok_or_else(|| Fault::new("a step reads what it writes"))
+    }
+
+    fn kernel(&mut self, step: &Step, calls: &[Call]) -> Result<(), Fault> {
+        let table = self.table;
+        let element_type = self.bound.tensors[step.draft.outputs[0]].element_type;
+        let has_second = step.draft.inputs.len() > 1;
+        let ([first, second], to) = self.operands(step)?;
+        for call in calls {
+            let view = || View::new(first, call.inputs[0]);
+            let residual = if has_second {
+                Some(View::new(second, call.inputs[1]))
+            } else {
+                None
+            };
+            match &step.draft.action {
+                Action::ConvU8(conv) => {
+                    let output = output(to, call, element_type)?;
+                    let mut args = ConvU8Args::new(conv, view()?, residual.transpose()?, output)?;
+                    let all = args.whole();
+                    table.conv_u8(&mut args, &all);
+                }
+                Action::DepthwiseU8(conv) => {
+                    let output = output(to, call, element_type)?;
+                    let mut args = DepthwiseU8Args::new(conv, view()?, residual.transpose()?, output)?;
+                    table.depthwise_u8(&mut args, 0..call.output.height);
+                }
+                Action::AffineU8(epilogue) => {
+                    let output = output(to, call, element_type)?;
+                    let mut args = AffineU8Args::new(epilogue, view()?, residual.transpose()?, output)?;
+                    table.affine_u8(&mut args, 0..call.output.height);
+                }
+                Action::AvgPoolU8 {
+                    window,
+                    over,
+                    epilogue,
+                } => {
+                    let output = output(to, call, element_type)?;
+                    let mut args = AvgPoolArgs::new(*window, *over, epilogue, view()?, output)?;
+                    table.avg_pool_u8(&mut args, 0..call.output.height);
+                }
+                Action::MaxPool(window) if element_type == ElementType::F32 => {
+                    let input = View::new(cast::<f32>(first)?, call.inputs[0])?;
+                    let output = ViewMut::new(cast_mut::<f32>(to)?, call.output)?;
+                    let mut args = MaxPoolArgs::new(*window, input, output)?;
+                    table.max_pool_f32(&mut args, 0..call.output.height);
+                }
+                Action::MaxPool(window) => {
+                    let output = ViewMut::new(to, call.output)?;
+                    let mut args = MaxPoolArgs::new(*window, view()?, output)?;
+                    table.max_pool_u8(&mut args, 0..call.output.height);
+                }
+                Action::ConvF32(conv) => {
+                    let input = View::new(cast::<f32>(first)?, call.inputs[0])?;
+                    let output = ViewMut::new(cast_mut::<f32>(to)?, call.output)?;
+                    let mut args = ConvF32Args::new(conv, input, None, output)?;
+                    let all = args.whole();
+                    table.conv_f32(&mut args, &all);
+                }
+                Action::DepthwiseF32(conv) => {
+                    let input = View::new(cast::<f32>(first)?, call.inputs[0])?;
+                    let output = ViewMut::new(cast_mut::<f32>(to)?, call.output)?;
+                    let mut args = DepthwiseF32Args::new(conv, input, None, output)?;
+                    table.depthwise_f32(&mut args, 0..call.output.height);
+                }
+                _ => return Err(Fault::new("no such kernel")),
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(
+        &mut self,
+        step: &Step,
+        gather: &[crate::copy::CopyPlan],
+        scatter: &[crate::copy::CopyPlan],
+    ) -> Result<(), Fault> {
+        let Action::Evaluate(graph) = &step.draft.action else {
+            return Err(Fault::new("no such step"));
+        };
+        let graph: &Graph = graph;
+        let mut inputs = Vec::with_capacity(gather.len());
+        for (plan, &t) in gather.iter().zip(&step.draft.inputs) {
+            let tensor = &self.bound.tensors[t];
+            let shape = tensor.placement.shape();
+            let count: usize = shape.iter().product();
+            let len = count * crate::lower::element_bytes(tensor.element_type);
+            let mut bytes = AlignedVec::<u8>::zeroed(len);
+            copy(plan, &mut bytes, self.bytes(tensor), tensor.element_type)?;
+            if tensor.element_type == ElementType::I8 {
+                bytes.iter_mut().for_each(|b| *b ^= 0x80);
+            }
+            let tensor = flow_model::Tensor::new(tensor.element_type, shape, bytes.to_vec())
+                .map_err(|e| Fault::Internal(e.to_string()))?;
+            inputs.push(tensor);
+        }
+        let outputs = flow_model::evaluate(graph, &inputs).map_err(Fault::Evaluation)?;
+        for ((plan, &t), value) in scatter.iter().zip(&step.draft.outputs).zip(&outputs) {
+            let tensor = &self.bound.tensors[t];
+            let Source::Arena(range) = &tensor.source else {
+                return Err(Fault::new("a step writes outside the arena"));
+            };
+            if range.is_empty() {
+                continue;
+            }
+            let mut bytes = AlignedVec::from_slice(value.bytes());
+            if tensor.element_type == ElementType::I8 {
+                bytes.iter_mut().for_each(|b| *b ^= 0x80);
+            }
+            let to = self.arena.write(range.clone());
+            copy(plan, to, &bytes, tensor.element_type)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of a tensor.
+    fn bytes<'b>(&'b self, tensor: &'b Tensor) -> &'b [u8] {
+        match &tensor.source {
+            Source::Arena(range) => self.arena.read(range.clone()),
+            Source::Input(i) => self.inputs.get(*i).copied().unwrap_or_default(),
+            Source::Constant(bytes) => bytes,
+        }
+    }
+}
+
+fn output<'a>(to: &'a mut [u8], call: &Call, element_type: ElementType) -> Result<Output<'a>, Fault> {
+    Ok(match element_type {
+        ElementType::F32 => Output::F32(ViewMut::new(cast_mut(to)?, call.output)?),
+        _ => Output::U8(ViewMut::new(to, call.output)?),
+    })
+}
+
+/// Copies elements of any type by their width.
+pub(crate) fn copy(
+    plan: &crate::copy::CopyPlan,
+    to: &mut [u8],
+    from: &[u8],
+    element_type: ElementType,
+) -> Result<(), Fault> {
+    fn of<T: bytemuck::Pod>(plan: &crate::copy::CopyPlan, to: &mut [u8], from: &[u8]) -> Result<(), Fault> {
+        plan.run::<T>(cast_mut(to)?, cast(from)?);
+        Ok(())
+    }
+    match crate::lower::element_bytes(element_type) {
+        1 => of::<u8>(plan, to, from),
+        2 => of::<u16>(plan, to, from),
+        4 => of::<u32>(plan, to, from),
+        _ => of::<u64>(plan, to, from),
+    }
+}
