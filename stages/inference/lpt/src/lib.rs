@@ -1,2 +1,123 @@
 //! Low Precision Transformations: from FakeQuantize to 8-bit tensors and dequantizations.
+//!
+//! [`transform`] rewrites a quantized graph so that convolutions, matrix products and all that only moves or
+//! compares values work on 8-bit codes. Passes run in the order of [`PASSES`]; each is a function from a graph
+//! to a graph. What stays in floating point is told with a reason in the [`Report`]: it is never an error.
+//!
+//! Codes of activations are always u8 (a signed interval has its zero point in the middle), codes of weights
+//! always i8, with zero point 0 wherever the codes allow it.
+//!
+//! The passes follow OpenVINO's
+//! (<https://docs.openvino.ai/2025/documentation/openvino-extensibility/openvino-plugin-library/advanced-guides/low-precision-transformations.html>)
+//! and go beyond them: zero points in weights, signed activations, functions on codes with a zero point, and
+//! shape operations between weights and their scales are all integer.
 #![deny(missing_docs)]
+
+mod classify;
+mod cleanup;
+mod constants;
+mod dequantization;
+mod error;
+mod fake_quantize;
+mod options;
+mod propagate;
+mod regions;
+mod report;
+mod residual;
+mod rewrite;
+mod weights;
+
+use flow_model::graph::Graph;
+
+pub use error::LptError;
+pub use options::{Limits, Numerics, Options};
+pub use report::{Count, Fate, LayerReport, Notes, Reason, ReasonCode, Report};
+
+/// A rewritten graph and what became of each operation.
+#[derive(Debug, Clone)]
+pub struct Lowered {
+    /// The graph.
+    pub graph: Graph,
+    /// What became of each operation of the model.
+    pub report: Report,
+}
+
+/// A step of the transformation.
+pub struct Pass {
+    /// What it is called in traces.
+    pub name: &'static str,
+    run: fn(&Graph, &Options, &mut Notes) -> Graph,
+}
+
+impl Pass {
+    /// Runs the pass.
+    pub fn run(&self, graph: &Graph, options: &Options, notes: &mut Notes) -> Graph {
+        (self.run)(graph, options, notes)
+    }
+}
+
+/// The passes in the order in which they run.
+pub const PASSES: [Pass; 6] = [
+    Pass {
+        name: "fold constants",
+        run: constants::fold,
+    },
+    Pass {
+        name: "fold weights",
+        run: weights::fold::fold,
+    },
+    Pass {
+        name: "drop inner rounding",
+        run: residual::drop_inner_rounding,
+    },
+    Pass {
+        name: "decompose FakeQuantize",
+        run: fake_quantize::decompose,
+    },
+    Pass {
+        name: "push dequantizations down",
+        run: propagate::push_down,
+    },
+    Pass {
+        name: "clean up",
+        run: cleanup::clean_up,
+    },
+];
+
+/// Rewrites a graph for 8-bit inference.
+///
+/// # Errors
+/// If the options name a layer that the model does not have.
+pub fn transform(graph: &Graph, options: &Options) -> Result<Lowered, LptError> {
+    transform_observed(graph, options, |_, _| {})
+}
+
+/// Like [`transform`], and shows the graph after each pass, with the name of the pass.
+///
+/// # Errors
+/// As [`transform`].
+pub fn transform_observed(
+    graph: &Graph,
+    options: &Options,
+    mut observe: impl FnMut(&'static str, &Graph),
+) -> Result<Lowered, LptError> {
+    for layer in &options.float_layers {
+        if !graph.nodes.iter().any(|n| *n.name == **layer) {
+            return Err(LptError::UnknownLayer {
+                model: graph.name.clone(),
+                layer: layer.clone(),
+            });
+        }
+    }
+    let mut notes = Notes::default();
+    let mut lowered = graph.clone();
+    for pass in &PASSES {
+        lowered = pass.run(&lowered, options, &mut notes);
+        observe(pass.name, &lowered);
+    }
+    let report = classify::report(graph, &lowered, &notes);
+    Ok(Lowered {
+        graph: lowered,
+        report,
+    })
+}

@@ -1,0 +1,210 @@
+//! FakeQuantize: its limits, and its decomposition into Quantize and Dequantize.
+
+use flow_model::graph::{Graph, Node, OutputInfo, Value};
+use flow_model::op::{Op, Quantize};
+use flow_model::tensor::{ElementType, Tensor};
+
+use crate::constants;
+use crate::dequantization::{from_pairs, of_interval};
+use crate::options::{Numerics, Options};
+use crate::report::{Notes, Reason, ReasonCode};
+use crate::rewrite::Rewriter;
+
+/// Most levels that an 8-bit code tells apart.
+const MAX_LEVELS: u32 = 256;
+
+/// The limits of a FakeQuantize, each one value or one per index of `axis`.
+struct Limits {
+    input_low: Vec<f32>,
+    input_high: Vec<f32>,
+    output_low: Vec<f32>,
+    output_high: Vec<f32>,
+    axis: Option<usize>,
+}
+
+/// Replaces each FakeQuantize of an activation with at most 256 levels by a Quantize to u8 codes
+/// `0..levels` and a Dequantize, which together give its literal output. Others stay, with a reason.
+///
+/// All codes are u8: a signed interval has its zero point in the middle, so that every kernel sees one type.
+pub(crate) fn decompose(graph: &Graph, options: &Options, notes: &mut Notes) -> Graph {
+    let mut rewriter = Rewriter::new(graph);
+    for (id, node) in graph.iter() {
+        let Op::FakeQuantize { levels } = node.op else {
+            rewriter.keep(id);
+            continue;
+        };
+        let decomposed = if options.float_layers.contains(&*node.name) {
+            Err(by_option(&node.name))
+        } else {
+            decomposition(graph, node, levels, options.numerics)
+        };
+        match decomposed {
+            Err(reason) => {
+                notes.stays_float(&node.name, reason);
+                rewriter.keep(id);
+            }
+            Ok((quantize, dequantize)) => {
+                let codes = rewriter.push(Node {
+                    name: node.name.clone(),
+                    line: node.line,
+                    inputs: vec![rewriter.value(node.inputs[0])],
+                    outputs: vec![OutputInfo {
+                        element_type: quantize.element_type,
+                        shape: node.outputs[0].shape.clone(),
+                        names: Vec::new(),
+                    }],
+                    op: Op::Quantize(quantize),
+                });
+                let value = rewriter.push(Node {
+                    name: format!("{}/dequantize", node.name).into(),
+                    line: 0,
+                    op: Op::Dequantize(dequantize),
+                    inputs: vec![Value::of(codes)],
+                    outputs: node.outputs.clone(),
+                });
+                rewriter.replace(Value::of(id), Value::of(value));
+            }
+        }
+    }
+    rewriter.finish()
+}
+
+/// The reason of a layer that the options name.
+pub(crate) fn by_option(name: &str) -> Reason {
+    Reason::new(
+        ReasonCode::ByOption,
+        format!("\"{name}\" is listed in float_layers"),
+    )
+}
+
+fn decomposition(
+    graph: &Graph,
+    node: &Node,
+    levels: u32,
+    numerics: Numerics,
+) -> Result<(Quantize, flow_model::op::Dequantize), Reason> {
+    if !(2..=MAX_LEVELS).contains(&levels) {
+        return Err(Reason::new(
+            ReasonCode::TooManyLevels,
+            format!("\"{}\" has {levels} levels", node.name),
+        ));
+    }
+    let mut limits = read_limits(graph, node)?;
+    let count = limits.input_low.len();
+    let mut pairs = Vec::with_capacity(count);
+    for i in 0..count {
+        let (input_low, input_high) = (limits.input_low[i], limits.input_high[i]);
+        let (low, high) = (limits.output_low[i], limits.output_high[i]);
+        let degenerate = |what: &str| {
+            Reason::new(
+                ReasonCode::DegenerateLimits,
+                format!(
+                    "\"{}\" {what}: input limits {input_low}..{input_high}, output limits {low}..{high}",
+                    node.name
+                ),
+            )
+        };
+        if ![input_low, input_high, low, high].iter().all(|v| v.is_finite()) {
+            return Err(degenerate("has limits that are not finite"));
+        }
+        if low == high {
+            // One value for every input: all lie below the interval, and code 0 means that value. The interval
+            // has a width so that a scale can be computed from it.
+            limits.input_low[i] = f32::MAX / 2.0;
+            limits.input_high[i] = f32::MAX;
+            pairs.push((1.0, -f64::from(low) + 0.0));
+            continue;
+        }
+        if !(input_high - input_low).is_normal() {
+            return Err(degenerate("has an input interval without width"));
+        }
+        let (scale, zero_point) = of_interval(low, high, levels)
+            .ok_or_else(|| degenerate("has an output interval too narrow or wide"))?;
+        pairs.push(match numerics {
+            Numerics::Literal => (scale, zero_point),
+            Numerics::OpenVino => (scale, zero_point.round_ties_even() + 0.0),
+        });
+    }
+    let quantize = Quantize {
+        input_low: limits.input_low,
+        input_high: limits.input_high,
+        axis: limits.axis,
+        levels,
+        low: 0,
+        high: levels as i32 - 1,
+        element_type: ElementType::U8,
+    };
+    Ok((quantize, from_pairs(&pairs, limits.axis)))
+}
+
+fn read_limits(graph: &Graph, node: &Node) -> Result<Limits, Reason> {
+    let rank = graph.info(node.inputs[0]).shape.len();
+    let mut tensors: Vec<Tensor> = Vec::with_capacity(4);
+    for (&input, what) in
+        node.inputs[1..]
+            .iter()
+            .zip(["input low", "input high", "output low", "output high"])
+    {
+        tensors.push(constants::tensor(graph, input).ok_or_else(|| {
+            Reason::new(
+                ReasonCode::DynamicLimits,
+                format!("the {what} limit of \"{}\" is not constant", node.name),
+            )
+        })?);
+    }
+    let granularity = || {
+        let shapes: Vec<_> = tensors.iter().map(Tensor::shape).collect();
+        Reason::new(
+            ReasonCode::LimitsGranularity,
+            format!("the limits of \"{}\" have shapes {shapes:?}", node.name),
+        )
+    };
+    let mut axis = None;
+    let mut length = 1;
+    for tensor in &tensors {
+        let shape = tensor.shape();
+        // Leading axes of length 1 beyond the input's rank change nothing but the rank of the result.
+        let offset = rank.checked_sub(shape.len()).ok_or_else(granularity)?;
+        for (i, &d) in shape.iter().enumerate().filter(|&(_, &d)| d != 1) {
+            let known = graph.info(node.inputs[0]).shape[offset + i];
+            let same = axis.is_none_or(|a| a == offset + i) && known.is_none_or(|k| k == d);
+            if !same || d == 0 {
+                return Err(granularity());
+            }
+            axis = Some(offset + i);
+            length = d;
+        }
+    }
+    let mut vectors = tensors.iter().map(|t| {
+        let values = t.to_f32();
+        if values.len() == 1 {
+            vec![values[0]; length]
+        } else {
+            values
+        }
+    });
+    let mut next = || vectors.next().unwrap_or_default();
+    let (input_low, input_high, output_low, output_high) = (next(), next(), next(), next());
+    let uniform = [&input_low, &input_high, &output_low, &output_high]
+        .iter()
+        .all(|v| v.iter().all(|x| *x == v[0]));
+    let mut limits = Limits {
+        input_low,
+        input_high,
+        output_low,
+        output_high,
+        axis,
+    };
+    if uniform {
+        limits.axis = None;
+        for v in [
+            &mut limits.input_low,
+            &mut limits.input_high,
+            &mut limits.output_low,
+            &mut limits.output_high,
+        ] {
+            v.truncate(1);
+        }
+    }
+    Ok(limits)
+}

@@ -1,0 +1,236 @@
+//! Convolutions of codes with constant codes.
+
+use std::sync::Arc;
+
+use flow_model::graph::{Node, NodeId, OutputInfo, Value};
+use flow_model::op::{AutoPad, ConvAttrs, Dequantize, Op, QuantizedConv};
+use flow_model::tensor::ElementType;
+
+use super::Sweep;
+use super::sums::{self, Codes};
+use crate::dequantization::{at, uniform};
+use crate::report::{Reason, ReasonCode};
+
+impl Sweep<'_> {
+    /// `y = conv(q - z, w - z_w) * (s * s_w)`, with the scale of the data per tensor, or per group of channels.
+    pub(super) fn convolution(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        attrs: &ConvAttrs,
+        grouped: bool,
+    ) -> Result<bool, Reason> {
+        // Without codes the weights pass has noted why.
+        let Some(codes) = Codes::of(self.old, node.inputs[1]) else {
+            return Ok(false);
+        };
+        let input = node.inputs[0];
+        let Some(coded) = self.as_affine(input) else {
+            return Err(Reason::new(
+                ReasonCode::DataNotQuantized,
+                format!(
+                    "the data of \"{}\", \"{}\", are not quantized",
+                    node.name,
+                    self.old.node(input.node).name
+                ),
+            ));
+        };
+        let Some(d) = coded.affine().cloned() else {
+            return Ok(false);
+        };
+        let shape = codes.tensor.shape().to_vec();
+        let out_channels = shape[0];
+        let groups = match grouped {
+            true => self.old.info(node.inputs[1]).shape[0].unwrap_or(1),
+            false => 1,
+        };
+        let conv = self.explicit(node, attrs, &shape)?;
+        let per_group = self.data_per_group(node, &d, groups, shape[1])?;
+        let out_per_group = (out_channels / groups.max(1)).max(1);
+        let group_of = |oc: usize| oc / out_per_group;
+
+        let zero_points: Vec<(i32, f64)> = per_group
+            .iter()
+            .map(|&(_, z)| sums::split_zero_point(z, &coded))
+            .collect();
+        let pads = conv.pads_begin.iter().chain(&conv.pads_end);
+        if pads.into_iter().any(|&p| p != 0)
+            && let Some(i) = zero_points.iter().position(|z| z.1 != 0.0)
+        {
+            return Err(Reason::new(
+                ReasonCode::DataZeroPoint,
+                format!(
+                    "\"{}\" pads data whose zero point is {}, which is no code",
+                    node.name, per_group[i].1
+                ),
+            ));
+        }
+        let inner: usize = shape[1..].iter().product();
+        let channels = sums::channels(&codes, out_channels, |i| i / inner.max(1));
+        sums::check_range(&node.name, &channels, &coded, |oc| {
+            at(&zero_points, group_of(oc)).0
+        })?;
+
+        let mut scale = Vec::with_capacity(out_channels);
+        let mut rest = Vec::with_capacity(out_channels);
+        for (oc, channel) in channels.iter().enumerate() {
+            let group = group_of(oc);
+            let data_scale = at(&per_group, group).0;
+            scale.push(sums::product(&node.name, data_scale, at(&codes.scale, oc))?);
+            rest.push((at(&zero_points, group).1 * channel.sum as f64) as f32);
+        }
+        let sums = self.push_sums(
+            node,
+            coded.codes,
+            codes.tensor,
+            Op::QuantizedConvolution(QuantizedConv {
+                conv,
+                groups,
+                data_zero_point: uniform(zero_points.iter().map(|z| z.0).collect()),
+                weight_zero_point: codes.zero_point,
+            }),
+        );
+        self.dequantize_sums(id, node, sums, scale, rest, 1);
+        Ok(true)
+    }
+
+    /// Scale and zero point of the data: one pair, or one per group.
+    fn data_per_group(
+        &self,
+        node: &Node,
+        d: &Dequantize,
+        groups: usize,
+        channels_per_group: usize,
+    ) -> Result<Vec<(f32, f32)>, Reason> {
+        let pair = |i: usize| (at(&d.scale, i), at(&d.zero_point, i));
+        let Some(axis) = d.axis else {
+            return Ok(vec![pair(0)]);
+        };
+        let count = crate::dequantization::len(d);
+        let refused = |what: String| Reason::new(ReasonCode::DataGranularity, what);
+        let fits = axis == 1 && channels_per_group.checked_mul(groups) == Some(count);
+        let mut pairs = Vec::with_capacity(groups);
+        for group in 0..groups {
+            let first = group * channels_per_group;
+            let equal = fits && (first..first + channels_per_group).all(|c| pair(c) == pair(first));
+            if !equal {
+                return Err(refused(format!(
+                    "the data of \"{}\" have {count} scales along axis {axis}, and each of its sums mixes {} \
+                     of them",
+                    node.name, channels_per_group
+                )));
+            }
+            pairs.push(pair(first));
+        }
+        let one_zero_point = pairs.iter().all(|p| p.1 == pairs[0].1);
+        if !one_zero_point && channels_per_group != 1 {
+            return Err(refused(format!(
+                "the groups of \"{}\" have data with different zero points",
+                node.name
+            )));
+        }
+        Ok(pairs)
+    }
+
+    /// The attributes with padding spelled out.
+    fn explicit(&self, node: &Node, attrs: &ConvAttrs, weights: &[usize]) -> Result<ConvAttrs, Reason> {
+        let mut conv = attrs.clone();
+        let spatial = attrs.strides.len();
+        match attrs.auto_pad {
+            AutoPad::Explicit => {}
+            AutoPad::Valid => {
+                conv.pads_begin = vec![0; spatial];
+                conv.pads_end = vec![0; spatial];
+            }
+            AutoPad::SameUpper | AutoPad::SameLower => {
+                let input = &self.old.info(node.inputs[0]).shape;
+                let mut total = Vec::with_capacity(spatial);
+                for i in 0..spatial {
+                    let (Some(Some(length)), Some(&kernel)) = (input.get(i + 2), weights.get(i + 2)) else {
+                        return Err(Reason::new(
+                            ReasonCode::DynamicShape,
+                            format!("the padding of \"{}\" depends on the input shape", node.name),
+                        ));
+                    };
+                    total.push(same_padding(
+                        *length,
+                        kernel,
+                        attrs.strides[i],
+                        attrs.dilations[i],
+                    ));
+                }
+                let small = total.iter().map(|t| t / 2).collect();
+                let large = total.iter().map(|t| t - t / 2).collect();
+                (conv.pads_begin, conv.pads_end) = match attrs.auto_pad {
+                    AutoPad::SameUpper => (small, large),
+                    _ => (large, small),
+                };
+            }
+        }
+        conv.auto_pad = AutoPad::Explicit;
+        Ok(conv)
+    }
+
+    /// Adds an operation on codes and constant codes that gives i32 sums.
+    pub(super) fn push_sums(
+        &mut self,
+        node: &Node,
+        data: Value,
+        weights: flow_model::Tensor,
+        op: Op,
+    ) -> Value {
+        let info = OutputInfo::fixed(ElementType::I8, weights.shape());
+        let weights = self.new.push(Node {
+            name: format!("{}/weights", node.name).into(),
+            line: 0,
+            op: Op::Constant(weights),
+            inputs: Vec::new(),
+            outputs: vec![info],
+        });
+        Value::of(self.new.push(Node {
+            name: node.name.clone(),
+            line: node.line,
+            op,
+            inputs: vec![data, Value::of(weights)],
+            outputs: vec![OutputInfo {
+                element_type: ElementType::I32,
+                shape: node.outputs[0].shape.clone(),
+                names: Vec::new(),
+            }],
+        }))
+    }
+
+    /// Adds the Dequantize of i32 sums, which stands for the node of the old graph.
+    pub(super) fn dequantize_sums(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        sums: Value,
+        scale: Vec<f32>,
+        zero_point: Vec<f32>,
+        axis: usize,
+    ) {
+        let (scale, zero_point) = (uniform(scale), uniform(zero_point));
+        let dequantize = Arc::new(Dequantize {
+            axis: (scale.len() > 1 || zero_point.len() > 1).then_some(axis),
+            scale,
+            zero_point,
+        });
+        let name = format!("{}/dequantize", node.name);
+        let value = self.push_dequantize(sums, &dequantize, name, node.outputs[0].clone());
+        self.plain.insert(Value::of(id), value);
+    }
+}
+
+/// Padding that makes the output `ceil(length / stride)` long.
+fn same_padding(length: usize, kernel: usize, stride: usize, dilation: usize) -> isize {
+    let out = length.div_ceil(stride.max(1));
+    let window = (kernel.saturating_sub(1))
+        .saturating_mul(dilation)
+        .saturating_add(1);
+    let needed = out
+        .saturating_sub(1)
+        .saturating_mul(stride)
+        .saturating_add(window);
+    isize::try_from(needed.saturating_sub(length)).unwrap_or(isize::MAX)
+}

@@ -1,0 +1,96 @@
+//! Maxima and minima: codes have the order of their values where scales are positive.
+
+use flow_model::graph::{Node, NodeId, OutputInfo, Value};
+use flow_model::op::Op;
+
+use super::layout::normalized;
+use super::{Sweep, coded::Coded};
+use crate::constants;
+use crate::dequantization;
+use crate::report::{Reason, ReasonCode};
+
+impl Sweep<'_> {
+    /// MaxPool, ReduceMax and ReduceMin.
+    pub(super) fn order(&mut self, id: NodeId, node: &Node) -> Result<bool, Reason> {
+        let Some(coded) = self.coded(node.inputs[0]).cloned() else {
+            return Ok(false);
+        };
+        if !coded.is_increasing() {
+            return Err(Reason::new(
+                ReasonCode::NotMonotonic,
+                format!(
+                    "\"{}\" reads codes whose order is not that of their values",
+                    node.name
+                ),
+            ));
+        }
+        let shifted = self.axis_after(node, &coded)?;
+        let mut inputs = vec![coded.codes];
+        for &input in &node.inputs[1..] {
+            inputs.push(self.plain(input));
+        }
+        let mut outputs = node.outputs.clone();
+        outputs[0] = OutputInfo {
+            element_type: coded.element_type,
+            shape: outputs[0].shape.clone(),
+            names: Vec::new(),
+        };
+        let pooled = self.new.push(Node {
+            inputs,
+            outputs,
+            ..node.clone()
+        });
+        let is_line = coded.affine().is_some();
+        if !is_line {
+            self.keep(id);
+        } else {
+            // The indices of equal codes are those of equal values.
+            for port in 1..node.outputs.len() as u32 {
+                self.plain
+                    .insert(Value { node: id, port }, Value { node: pooled, port });
+            }
+        }
+        let mut output = coded.moved(Value::of(pooled));
+        if let Some(meaning) = shifted {
+            output.meaning = meaning;
+        }
+        self.coded.insert(Value::of(id), output);
+        Ok(true)
+    }
+
+    /// What the codes mean after a reduction, where scales vary along an axis that moves.
+    fn axis_after(&self, node: &Node, coded: &Coded) -> Result<Option<super::coded::Meaning>, Reason> {
+        let Some((d, axis)) = coded.affine().and_then(|d| Some((d, d.axis?))) else {
+            return Ok(None);
+        };
+        let Op::Reduce { keep_dims, .. } = node.op else {
+            return if axis < 2 {
+                Ok(None)
+            } else {
+                Err(axis_lost(node, axis))
+            };
+        };
+        let rank = self.old.info(node.inputs[0]).shape.len();
+        let axes: Option<Vec<usize>> = node
+            .inputs
+            .get(1)
+            .and_then(|&v| constants::tensor(self.old, v))
+            .and_then(|t| t.to_i64().into_iter().map(|a| normalized(a, rank)).collect());
+        match axes {
+            Some(axes) if !axes.contains(&axis) => {
+                let gone = axes.iter().filter(|&&a| a < axis).count();
+                let to = if keep_dims { axis } else { axis - gone };
+                let moved = dequantization::with_axis(d, to);
+                Ok(Some(super::coded::Meaning::Affine(moved.into())))
+            }
+            _ => Err(axis_lost(node, axis)),
+        }
+    }
+}
+
+fn axis_lost(node: &Node, axis: usize) -> Reason {
+    Reason::new(
+        ReasonCode::AxisNotKept,
+        format!("\"{}\" reduces axis {axis} along which scales vary", node.name),
+    )
+}
