@@ -1,2 +1,20 @@
 //! The `infer` stage: reads a model, applies low precision transformations and runs it on a device.
+//!
+//! [`Engine`] is what the stage and the command line share: a model read, transformed and compiled once. Each
+//! worker runs it through a [`Session`] of its own.
 #![deny(missing_docs)]
+
+mod benchmark;
+mod device;
+mod engine;
+mod error;
+mod infer;
+mod inspect;
+
+pub use benchmark::{BenchmarkOptions, Latency, Measurement, Mode, benchmark};
+pub use device::Device;
+pub use engine::{Engine, Numerics, Options, Port, Session, Timing};
+pub use error::EngineError;
+pub use flow_cpu::Input;
+pub use infer::{InferConfig, NumericsConfig, register};
+pub use inspect::LayerRow;

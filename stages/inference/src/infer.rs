@@ -1,0 +1,293 @@
+//! The `infer` stage: a tensor in, the outputs of a network out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flow::error::{Code, PrepareError, StageError};
+use flow::packet::Packet;
+use flow::registry::{Config, ConfigIssue, KindInfo, PrepareContext, Prepared, Registry, Replication};
+use flow::stage::{Emitter, Stage};
+use flow_cpu::Input;
+use flow_frame::{DType, InputQuantization, Layout, Pool, TENSOR, TENSORS, Tensor, TensorSpec, Tensors};
+use flow_model::ElementType;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::device::Device;
+use crate::engine::{Engine, Options, Port, Session};
+use crate::error::EngineError;
+
+/// Runs a network on each tensor. Replicas share one compiled network.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InferConfig {
+    /// Name of a model of the `models` section, or path of the .xml file of an OpenVINO IR.
+    pub model: String,
+    /// Device: `CPU`, or `REF` for the reference evaluator.
+    #[serde(default = "cpu")]
+    pub device: String,
+    /// Where a quantized network rounds: `literal` at every FakeQuantize, `openvino` as OpenVINO's CPU plugin.
+    #[serde(default)]
+    pub numerics: NumericsConfig,
+    /// Apply low precision transformations; `false` runs a quantized network in f32.
+    #[serde(default = "yes")]
+    pub lpt: bool,
+}
+
+fn cpu() -> String {
+    "CPU".into()
+}
+fn yes() -> bool {
+    true
+}
+
+/// Where a quantized network rounds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NumericsConfig {
+    /// At every FakeQuantize.
+    #[default]
+    Literal,
+    /// As OpenVINO's CPU plugin.
+    Openvino,
+}
+
+impl From<NumericsConfig> for crate::engine::Numerics {
+    fn from(value: NumericsConfig) -> Self {
+        match value {
+            NumericsConfig::Literal => Self::Literal,
+            NumericsConfig::Openvino => Self::OpenVino,
+        }
+    }
+}
+
+impl Config for InferConfig {
+    fn check(&self) -> Vec<ConfigIssue> {
+        match self.device.parse::<Device>() {
+            Ok(_) => Vec::new(),
+            Err(e) => vec![ConfigIssue {
+                code: e.code(),
+                key: "device".into(),
+                message: e.to_string(),
+                help: Some("set `device: CPU`".into()),
+            }],
+        }
+    }
+}
+
+/// Registers the kind.
+pub fn register(registry: &mut Registry) {
+    registry.stage::<InferConfig>(
+        KindInfo {
+            name: "infer",
+            summary: "runs a network: OpenVINO IR, INT8 or f32",
+            ports: flow::ports::Ports {
+                takes: &[TENSOR],
+                gives: &[TENSORS],
+            },
+            replication: Replication::Free,
+        },
+        prepare,
+    );
+}
+
+fn prepare(config: &InferConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn Stage>, PrepareError> {
+    let failed = |key: &str, e: &EngineError| PrepareError::new(e.code(), key, e.to_string());
+    let device = config
+        .device
+        .parse()
+        .map_err(|e: EngineError| failed("device", &e))?;
+    let (path, sha256) = match cx.models.get(&config.model) {
+        Some(model) => (cx.resolve(&model.path), model.sha256.as_deref()),
+        None => (cx.resolve(Path::new(&config.model)), None),
+    };
+    if let Some(expected) = sha256 {
+        check_sha256(&path, expected).map_err(|e| failed("model", &e))?;
+    }
+    let options = Options {
+        device,
+        numerics: config.numerics.into(),
+        lpt: config.lpt,
+        batch: Some(1),
+        ..Options::default()
+    };
+    let engine = Engine::load(&path, &options).map_err(|e| {
+        let error = failed("model", &e);
+        if path.exists() || cx.models.is_empty() {
+            error
+        } else {
+            let names: Vec<&str> = cx.models.keys().map(String::as_str).collect();
+            error.help(format!("the models section names: {}", names.join(", ")))
+        }
+    })?;
+    let timing = engine.timing();
+    tracing::info!(
+        stage = cx.name,
+        model = %path.display(),
+        read_ms = timing.read.as_secs_f64() * 1e3,
+        lpt_ms = timing.lpt.as_secs_f64() * 1e3,
+        compile_ms = timing.compile.as_secs_f64() * 1e3,
+        "network ready"
+    );
+    let [input] = engine.inputs() else {
+        return Err(PrepareError::new(
+            Code("E0646"),
+            "model",
+            format!(
+                "{}: the network has {} inputs, expected one",
+                path.display(),
+                engine.inputs().len()
+            ),
+        ));
+    };
+    let wants = spec(input).ok_or_else(|| unsupported(&path, input))?;
+    let mut outputs = Vec::new();
+    for port in engine.outputs() {
+        let dtype = dtype(port.element_type).ok_or_else(|| unsupported(&path, port))?;
+        outputs.push((port.name.clone(), dtype));
+    }
+    let outputs: Arc<[(Arc<str>, DType)]> = outputs.into();
+    let build_spec = wants.clone();
+    Ok(Prepared::<dyn Stage>::new(move |_| {
+        let pools = outputs.iter().map(|_| Pool::new(8)).collect();
+        Ok(Box::new(Infer {
+            session: engine.session(),
+            spec: build_spec.clone(),
+            outputs: outputs.clone(),
+            pools,
+        }))
+    })
+    .wants(Arc::new(wants)))
+}
+
+fn unsupported(path: &Path, port: &Port) -> PrepareError {
+    PrepareError::new(
+        Code("E0647"),
+        "model",
+        format!(
+            "{}: \"{}\" is of type {}, expected one of f32, u8, i8, i32, i64",
+            path.display(),
+            port.name,
+            port.element_type
+        ),
+    )
+}
+
+fn check_sha256(path: &Path, expected: &str) -> Result<(), EngineError> {
+    use sha2::Digest;
+    let bytes = std::fs::read(path).map_err(|source| EngineError::Io {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let digest = sha2::Sha256::digest(&bytes);
+    let found: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    if found.eq_ignore_ascii_case(expected) {
+        Ok(())
+    } else {
+        Err(EngineError::Checksum {
+            path: PathBuf::from(path),
+            expected: expected.to_owned(),
+            found,
+        })
+    }
+}
+
+fn dtype(element_type: ElementType) -> Option<DType> {
+    match element_type {
+        ElementType::U8 => Some(DType::U8),
+        ElementType::I8 => Some(DType::I8),
+        ElementType::I32 => Some(DType::I32),
+        ElementType::I64 => Some(DType::I64),
+        ElementType::F32 => Some(DType::F32),
+        _ => None,
+    }
+}
+
+/// What the network takes. The layout is told from where the 1, 3 or 4 channels are.
+fn spec(port: &Port) -> Option<TensorSpec> {
+    let layout = match port.shape.as_slice() {
+        [_, 1 | 3 | 4, _, _] => Layout::Nchw,
+        [_, _, _, 1 | 3 | 4] => Layout::Nhwc,
+        [_, _, _, _] => Layout::Nchw,
+        _ => Layout::Other,
+    };
+    Some(TensorSpec {
+        dtype: dtype(port.element_type)?,
+        shape: port.shape.iter().map(|&d| Some(d)).collect(),
+        layout,
+        color: None,
+        quantization: port.quantization.map(|q| InputQuantization {
+            low: q.low,
+            high: q.high,
+            levels: q.levels,
+        }),
+    })
+}
+
+/// One replica.
+struct Infer {
+    session: Session,
+    spec: TensorSpec,
+    outputs: Arc<[(Arc<str>, DType)]>,
+    pools: Vec<Pool>,
+}
+
+impl Stage for Infer {
+    fn process(&mut self, packet: Packet, out: &mut dyn Emitter) -> Result<(), StageError> {
+        let tensor = packet.payload::<Tensor>().ok_or_else(|| {
+            StageError::packet(
+                Code("E0648"),
+                "the packet holds no tensor; put `convert` before this stage",
+            )
+        })?;
+        let codes =
+            tensor.dtype == DType::U8 && self.spec.dtype != DType::U8 && self.spec.quantization.is_some();
+        let same_shape = tensor.shape.len() == self.spec.shape.len()
+            && tensor
+                .shape
+                .iter()
+                .zip(&self.spec.shape)
+                .all(|(a, b)| Some(*a) == *b);
+        if !same_shape || (tensor.dtype != self.spec.dtype && !codes) {
+            return Err(StageError::packet(
+                Code("E0649"),
+                format!(
+                    "the network takes {}, found {}{:?}; set `size: model` in the stage before",
+                    self.spec,
+                    tensor.dtype.name(),
+                    tensor.shape
+                ),
+            ));
+        }
+        let bytes = tensor.len() * tensor.dtype.bytes();
+        let data = tensor.data.get(..bytes).unwrap_or_default();
+        let input = if codes {
+            Input::Codes(data)
+        } else {
+            Input::Values(data)
+        };
+        self.session
+            .run(&[input])
+            .map_err(|e| StageError::packet(e.code(), e.to_string()))?;
+        let mut items = Vec::with_capacity(self.outputs.len());
+        for (i, ((name, dtype), port)) in self
+            .outputs
+            .iter()
+            .zip(self.session.engine().outputs())
+            .enumerate()
+        {
+            let value = self.session.output(i);
+            let mut data = self.pools[i].take(value.len());
+            data.copy_from_slice(value);
+            let tensor = Tensor {
+                dtype: *dtype,
+                shape: port.shape.clone(),
+                layout: Layout::Other,
+                data,
+            };
+            items.push((name.clone(), tensor));
+        }
+        out.emit(packet.with_payload(Arc::new(Tensors { items })));
+        Ok(())
+    }
+}
