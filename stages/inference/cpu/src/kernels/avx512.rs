@@ -34,13 +34,10 @@ macro_rules! entry {
 }
 pub(crate) use entry;
 
-/// Repeats a body for 0 to 13, with the number as a constant.
-macro_rules! unroll14 {
-    ($i:ident => $body:block) => {
-        unroll14!(@ $i $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
-    };
-    (@ $i:ident $body:block $($n:literal)*) => {
+/// Repeats a body for each of the numbers, as a constant.
+macro_rules! unroll {
+    ([$($n:literal)*] $i:ident => $body:block) => {
         $({ const $i: usize = $n; $body })*
     };
 }
-pub(crate) use unroll14;
+pub(crate) use unroll;

@@ -254,6 +254,11 @@ impl Epilogue {
         self.residual.is_some()
     }
 
+    /// Codes without inner rounding, residual or table.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.output == OutputKind::U8 && self.mid.is_none() && self.residual.is_none() && self.table.is_none()
+    }
+
     /// The value of channel `c` before the last rounding.
     #[inline(always)]
     pub(crate) fn apply(&self, acc: i32, c: usize, residual: impl FnOnce() -> u8) -> f32 {

@@ -3,9 +3,9 @@
 use core::arch::x86_64::*;
 
 use super::finish::{Target, clamp_round, finish16, residual_pixel};
-use super::{entry, unroll14};
+use super::{entry, unroll};
 use crate::kernels::conv::{Panel, RowTaps};
-use crate::kernels::{Band, ConvU8Args, Epilogue, OutputKind};
+use crate::kernels::{Band, ConvU8Args, Epilogue};
 
 /// Most pixels in a tile: 28 accumulators, two weight vectors and a broadcast fill 31 of 32 registers.
 const TILE: usize = 14;
@@ -109,7 +109,7 @@ unsafe fn plain<const SEG: usize, const MR: usize, const NV: usize>(walk: &Walk<
         let e = walk.epilogue;
         let (scale, bias) = (e.scale.as_ptr().add(c), e.bias.as_ptr().add(c));
         let (low, high) = (e.low.as_ptr().add(c), e.high.as_ptr().add(c));
-        unroll14!(I => {
+        unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
             if I < SEG * MR {
                 let out = out.add((I / MR) * walk.out_segment + (I % MR) * walk.out_step + c);
                 for j in 0..NV {
@@ -133,7 +133,7 @@ unsafe fn general<const SEG: usize, const MR: usize, const NV: usize>(walk: &Wal
     // SAFETY: the caller's contract.
     unsafe {
         let acc = accumulate::<SEG, MR, NV>(walk, tile);
-        unroll14!(I => {
+        unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
             if I < SEG * MR {
                 for j in 0..NV {
                     sums[I * NV + j] = acc[I][j];
@@ -158,6 +158,24 @@ unsafe fn finish_tile(
     per_row: usize,
     vectors: usize,
 ) {
+    let e = walk.epilogue;
+    if let (Target::U8(out), None, true) = (tile.target, &e.table, tile.panel.channels == vectors * 16) {
+        let target = PixelRows {
+            out,
+            per_row,
+            pixels,
+            vectors,
+        };
+        // SAFETY: the caller's contract; the epilogue has the parts that the constants name.
+        return unsafe {
+            match (&e.mid, &e.residual) {
+                (Some(_), Some(_)) => finish_codes::<true, true>(walk, tile, sums, &target),
+                (Some(_), None) => finish_codes::<true, false>(walk, tile, sums, &target),
+                (None, Some(_)) => finish_codes::<false, true>(walk, tile, sums, &target),
+                (None, None) => finish_codes::<false, false>(walk, tile, sums, &target),
+            }
+        };
+    }
     for i in 0..pixels {
         let (segment, x) = (i / per_row, i % per_row);
         // SAFETY: the caller's contract.
@@ -178,6 +196,75 @@ unsafe fn finish_tile(
                     target,
                     residual,
                 );
+            }
+        }
+    }
+}
+
+/// The outputs of a tile.
+struct PixelRows {
+    out: *mut u8,
+    per_row: usize,
+    pixels: usize,
+    vectors: usize,
+}
+
+/// Codes of a whole tile, without table; channels outside, so that their arrays stay in registers.
+///
+/// # Safety
+/// As [`plain`]; the epilogue has an inner rounding if `MID` and a residual if `RES`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn finish_codes<const MID: bool, const RES: bool>(
+    walk: &Walk<'_>,
+    tile: &Tile,
+    sums: &[__m512i; TILE * 2],
+    t: &PixelRows,
+) {
+    let e = walk.epilogue;
+    let zero = _mm512_setzero_ps();
+    for j in 0..t.vectors {
+        let c = tile.panel.first + j * 16;
+        // SAFETY: the caller's contract; epilogue arrays are padded by a block.
+        unsafe {
+            let scale = _mm512_loadu_ps(e.scale.as_ptr().add(c));
+            let bias = _mm512_loadu_ps(e.bias.as_ptr().add(c));
+            let low = _mm512_loadu_ps(e.low.as_ptr().add(c));
+            let high = _mm512_loadu_ps(e.high.as_ptr().add(c));
+            let [mut mid_low, mut mid_high, mut mid_scale, mut mid_offset] = [zero; 4];
+            if let (true, Some(mid)) = (MID, &e.mid) {
+                mid_low = _mm512_set1_ps(mid.low);
+                mid_high = _mm512_set1_ps(mid.high);
+                mid_scale = _mm512_loadu_ps(mid.scale.as_ptr().add(c));
+                mid_offset = _mm512_loadu_ps(mid.offset.as_ptr().add(c));
+            }
+            let [mut res_scale, mut res_offset] = [zero; 2];
+            if let (true, Some(r)) = (RES, &e.residual) {
+                res_scale = _mm512_loadu_ps(r.scale.as_ptr().add(c));
+                res_offset = _mm512_loadu_ps(r.offset.as_ptr().add(c));
+            }
+            let mut i = 0;
+            for segment in 0..t.pixels / t.per_row {
+                let mut out = t.out.add(segment * walk.out_segment + c);
+                let mut residual = tile.residual.wrapping_add(segment * walk.residual_segment + c);
+                for _ in 0..t.per_row {
+                    let f = _mm512_cvtepi32_ps(sums[i * t.vectors + j]);
+                    let mut f = _mm512_add_ps(_mm512_mul_ps(f, scale), bias);
+                    if MID {
+                        f = _mm512_min_ps(_mm512_max_ps(f, mid_low), mid_high);
+                        f = _mm512_roundscale_ps::<8>(f);
+                        f = _mm512_add_ps(_mm512_mul_ps(f, mid_scale), mid_offset);
+                    }
+                    if RES {
+                        let codes = _mm512_cvtepu8_epi32(_mm_loadu_si128(residual.cast()));
+                        let r = _mm512_mul_ps(_mm512_cvtepi32_ps(codes), res_scale);
+                        f = _mm512_add_ps(f, _mm512_add_ps(r, res_offset));
+                    }
+                    let q = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(f, low), high));
+                    _mm_storeu_si128(out.cast(), _mm512_cvtepi32_epi8(q));
+                    i += 1;
+                    out = out.wrapping_add(walk.out_step);
+                    residual = residual.wrapping_add(walk.residual_step);
+                }
             }
         }
     }
@@ -253,13 +340,13 @@ unsafe fn conv(args: &mut ConvU8Args<'_>, band: &Band) {
         residual_segment: residual.map_or(0, |r| r.row_pitch),
         prefetch: 0,
     };
-    let simple = e.mid.is_none() && e.residual.is_none() && e.table.is_none() && e.output == OutputKind::U8;
+    let plain = e.is_plain();
     let group_inputs = conv.channels.input / conv.channels.groups;
     let pitch = input.row_pitch as isize;
     let stride = input.pixel_stride as isize;
     let mut run = |panel: &Panel, rows: std::ops::Range<usize>| {
         let nv = panel.lanes / 16;
-        let kind = usize::from(!simple || panel.channels != panel.lanes);
+        let kind = usize::from(!plain || panel.channels != panel.lanes);
         walk.prefetch = if small { panel_bytes(panel) } else { 0 };
         let tile_at = |y: usize, x: usize| {
             let iy = (y * w.stride[0]) as isize - w.pad_begin[0] as isize;

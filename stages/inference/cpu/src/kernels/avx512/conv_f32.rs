@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 use std::ops::Range;
 
 use super::finish::mask16;
-use super::{entry, unroll14};
+use super::{entry, unroll};
 use crate::kernels::conv_f32::PanelF32;
 use crate::kernels::{Band, ConvF32Args, DepthwiseF32Args, EpilogueF32};
 
@@ -60,7 +60,7 @@ unsafe fn tile<const MR: usize, const NV: usize>(walk: &Walk<'_>, tile: &Tile) {
                 }
             }
         }
-        unroll14!(I => {
+        unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
             if I < MR {
                 for j in 0..NV {
                     let c = tile.panel.first + j * 16;

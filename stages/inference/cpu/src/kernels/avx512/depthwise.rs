@@ -6,9 +6,10 @@
 use core::arch::x86_64::*;
 use std::ops::Range;
 
-use super::entry;
 use super::finish::{Target, clamp_round, finish16, mask64, residual_pixel};
-use crate::kernels::{DepthwiseU8Args, OutputKind};
+use super::{entry, unroll};
+use crate::kernels::depthwise::Interleaved;
+use crate::kernels::{DepthwiseU8Args, Epilogue};
 
 /// Outputs in a row that share an interleave, by pixel slots.
 const MAX_SLOTS: usize = 16;
@@ -48,9 +49,11 @@ unsafe fn accumulate<const J: usize, const Q: usize>(spot: &Spot<'_>) -> [[__m51
             for row in 0..spot.rows {
                 let p = spot.input.add(row * spot.row_step);
                 for q in 0..Q {
-                    let px =
-                        |i: usize| _mm512_maskz_loadu_epi8(spot.load, p.add(spot.slots[4 * q + i]).cast());
-                    let (a, b, c, d) = (px(0), px(1), px(2), px(3));
+                    let s = &spot.slots[4 * q..4 * q + 4];
+                    let a = _mm512_maskz_loadu_epi8(spot.load, p.add(s[0]).cast());
+                    let b = _mm512_maskz_loadu_epi8(spot.load, p.add(s[1]).cast());
+                    let c = _mm512_maskz_loadu_epi8(spot.load, p.add(s[2]).cast());
+                    let d = _mm512_maskz_loadu_epi8(spot.load, p.add(s[3]).cast());
                     let (ab_lo, ab_hi) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
                     let (cd_lo, cd_hi) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
                     let taps = [
@@ -73,62 +76,86 @@ unsafe fn accumulate<const J: usize, const Q: usize>(spot: &Spot<'_>) -> [[__m51
     }
 }
 
-/// Per-channel arrays of the block, in unpack order.
-struct Block {
-    scale: *const f32,
-    bias: *const f32,
-    low: *const f32,
-    high: *const f32,
+/// A block of 64 channels: what its epilogue needs.
+struct Block<'a> {
+    epilogue: &'a Epilogue,
+    packed: &'a Interleaved,
+    /// First channel.
+    first: usize,
+    /// Channels in use.
+    channels: usize,
+    /// Codes without inner rounding, residual or table.
+    plain: bool,
 }
 
-/// Writes 64 plain codes.
+/// Writes 64 outputs of one pixel.
 ///
 /// # Safety
-/// AVX-512F, BW; the outputs under the mask lie inside their buffer.
+/// AVX-512F, BW, VL; the channels of the block lie inside `target` and `residual`.
 #[inline(always)]
-unsafe fn finish_plain(acc: [__m512i; 4], block: &Block, out: *mut u8, mask: __mmask64) {
-    // SAFETY: the caller's contract; the arrays hold 64 floats each.
+unsafe fn finish(acc: [__m512i; 4], block: &Block<'_>, target: Target, residual: *const u8) {
+    // SAFETY: the caller's contract; the arrays are padded to blocks.
     unsafe {
-        let q: [__m512i; 4] = core::array::from_fn(|v| {
-            let f = _mm512_mul_ps(
-                _mm512_cvtepi32_ps(acc[v]),
-                _mm512_load_ps(block.scale.add(v * 16)),
-            );
-            let f = _mm512_add_ps(f, _mm512_load_ps(block.bias.add(v * 16)));
-            clamp_round(f, block.low.add(v * 16), block.high.add(v * 16))
-        });
-        // Packing undoes the order of the unpacking.
-        let codes = _mm512_packus_epi16(_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
-        if mask == u64::MAX {
-            _mm512_storeu_si512(out.cast(), codes);
-        } else {
-            _mm512_mask_storeu_epi8(out.cast(), mask, codes);
+        match target {
+            Target::U8(out) if block.plain => finish_plain(acc, block, out.add(block.first)),
+            _ => finish_any(acc, block, target, residual),
         }
     }
 }
 
-/// Sums in unpack order to channel order.
+/// Writes 64 plain codes at `out`.
 ///
 /// # Safety
-/// AVX-512F.
+/// As [`finish`].
 #[inline(always)]
-unsafe fn natural_order(acc: [__m512i; 4]) -> [__m512i; 4] {
-    // SAFETY: the caller's contract; the array holds the 64 sums of four vectors.
+unsafe fn finish_plain(acc: [__m512i; 4], block: &Block<'_>, out: *mut u8) {
+    let (packed, c) = (block.packed, block.first);
+    // SAFETY: the caller's contract; the arrays hold 64 floats from `c` on.
     unsafe {
-        let mut sums = [_mm_setzero_si128(); 16];
+        let (scale, bias) = (packed.scale.as_ptr().add(c), packed.bias.as_ptr().add(c));
+        let (low, high) = (packed.low.as_ptr().add(c), packed.high.as_ptr().add(c));
+        let mut q = acc;
         for v in 0..4 {
-            sums[v] = _mm512_extracti32x4_epi32::<0>(acc[v]);
-            sums[4 + v] = _mm512_extracti32x4_epi32::<1>(acc[v]);
-            sums[8 + v] = _mm512_extracti32x4_epi32::<2>(acc[v]);
-            sums[12 + v] = _mm512_extracti32x4_epi32::<3>(acc[v]);
+            let f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), _mm512_load_ps(scale.add(v * 16)));
+            let f = _mm512_add_ps(f, _mm512_load_ps(bias.add(v * 16)));
+            q[v] = clamp_round(f, low.add(v * 16), high.add(v * 16));
         }
-        core::array::from_fn(|v| _mm512_loadu_si512(sums.as_ptr().add(v * 4).cast()))
+        // Packing undoes the order of the unpacking.
+        let codes = _mm512_packus_epi16(_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
+        if block.channels >= 64 {
+            _mm512_storeu_si512(out.cast(), codes);
+        } else {
+            _mm512_mask_storeu_epi8(out.cast(), mask64(block.channels), codes);
+        }
+    }
+}
+
+/// Writes 64 outputs through any epilogue.
+///
+/// # Safety
+/// As [`finish`].
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn finish_any(acc: [__m512i; 4], block: &Block<'_>, target: Target, residual: *const u8) {
+    let mut sums = [_mm_setzero_si128(); 16];
+    for v in 0..4 {
+        sums[v] = _mm512_extracti32x4_epi32::<0>(acc[v]);
+        sums[4 + v] = _mm512_extracti32x4_epi32::<1>(acc[v]);
+        sums[8 + v] = _mm512_extracti32x4_epi32::<2>(acc[v]);
+        sums[12 + v] = _mm512_extracti32x4_epi32::<3>(acc[v]);
+    }
+    for v in 0..block.channels.div_ceil(16) {
+        let (c, used) = (block.first + v * 16, block.channels - v * 16);
+        // SAFETY: the caller's contract; `sums` holds 64 sums.
+        unsafe {
+            let sums = _mm512_loadu_si512(sums.as_ptr().add(v * 4).cast());
+            finish16(block.epilogue, sums, c, used, 1.0, target, residual);
+        }
     }
 }
 
 /// # Safety
 /// AVX-512 VNNI.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn depthwise(args: &mut DepthwiseU8Args<'_>, rows: Range<usize>) {
     let packed = &args.conv.packed;
     // SAFETY: the caller's contract; the packing states which outputs and quads it holds.
@@ -148,13 +175,12 @@ unsafe fn depthwise(args: &mut DepthwiseU8Args<'_>, rows: Range<usize>) {
 
 /// # Safety
 /// AVX-512 VNNI; `J` and `Q` are those of the packed weights.
-#[inline(always)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn run<const J: usize, const Q: usize>(args: &mut DepthwiseU8Args<'_>, rows: Range<usize>) {
     let conv = args.conv;
     let (e, packed, w) = (&conv.epilogue, &conv.packed, &conv.window);
     let input = *args.input.layout();
     let output = *args.output.layout();
-    let plain = e.mid.is_none() && e.residual.is_none() && e.table.is_none() && e.output == OutputKind::U8;
     let tap_step = w.dilation[1] * input.pixel_stride;
     // Slots past the last tap have zero weights and may read any pixel; they repeat the last one.
     let slots = |taps: usize| core::array::from_fn(|i: usize| i.min(taps - 1) * tap_step);
@@ -163,63 +189,51 @@ unsafe fn run<const J: usize, const Q: usize>(args: &mut DepthwiseU8Args<'_>, ro
     let block_bytes = packed.passes * w.kernel[0] * Q * 4 * 64;
     for y in rows {
         let iy = (y * w.stride[0]) as isize - w.pad_begin[0] as isize;
-        for block in 0..e.channels.div_ceil(64) {
-            let c = block * 64;
-            let used = (e.channels - c).min(64);
-            let mask = mask64(used);
-            let arrays = Block {
-                scale: packed.scale[c..].as_ptr(),
-                bias: packed.bias[c..].as_ptr(),
-                low: packed.low[c..].as_ptr(),
-                high: packed.high[c..].as_ptr(),
+        for index in 0..e.channels.div_ceil(64) {
+            let first = index * 64;
+            let block = Block {
+                epilogue: e,
+                packed,
+                first,
+                channels: (e.channels - first).min(64),
+                plain: e.is_plain(),
+            };
+            let mut spot = Spot {
+                input: std::ptr::null(),
+                row_step: w.dilation[0] * input.row_pitch,
+                rows: w.kernel[0],
+                slots: &many,
+                load: mask64(block.channels),
+                weights: std::ptr::null(),
+                passes: packed.passes,
+                init: packed.init[first..].as_ptr(),
             };
             let mut x = 0;
             while x < output.width {
                 let ix = (x * w.stride[1]) as isize - w.pad_begin[1] as isize;
                 let at = iy * input.row_pitch as isize + ix * input.pixel_stride as isize;
-                let several = J > 1 && x + J <= output.width;
-                let spot = Spot {
-                    input: args.input.origin().wrapping_offset(at).wrapping_add(c),
-                    row_step: w.dilation[0] * input.row_pitch,
-                    rows: w.kernel[0],
-                    slots: if several { &many } else { &one },
-                    load: mask,
-                    weights: if several {
-                        packed.several[block * J * block_bytes..].as_ptr()
-                    } else {
-                        packed.one[block * block_bytes..].as_ptr()
-                    },
-                    passes: packed.passes,
-                    init: packed.init[c..].as_ptr(),
-                };
-                let finish = |acc: [__m512i; 4], x: usize| {
-                    let target = Target::pixel(&args.output, y, x);
-                    // SAFETY: the pixel lies in the output and the residual, which were checked.
-                    unsafe {
-                        match target {
-                            Target::U8(out) if plain => finish_plain(acc, &arrays, out.add(c), mask),
-                            _ => {
-                                let residual = residual_pixel(args.residual.as_ref(), y, x);
-                                for (v, sums) in natural_order(acc).into_iter().enumerate() {
-                                    if v * 16 < used {
-                                        finish16(e, sums, c + v * 16, used - v * 16, 1.0, target, residual);
-                                    }
-                                }
-                            }
-                        }
-                    }
-                };
-                // SAFETY: the arguments' constructor found all taps of these outputs inside image and halo,
-                // and the weights of block `block` are packed for them.
+                spot.input = args.input.origin().wrapping_offset(at).wrapping_add(first);
+                // SAFETY: the arguments' constructor found all taps of these outputs inside image and halo, and
+                // the outputs in their buffer; the weights of block `index` are packed for them.
                 unsafe {
-                    if several {
-                        for (j, acc) in accumulate::<J, Q>(&spot).into_iter().enumerate() {
-                            finish(acc, x + j);
-                        }
+                    if J > 1 && x + J <= output.width {
+                        spot.slots = &many;
+                        spot.weights = packed.several.as_ptr().add(index * J * block_bytes);
+                        let acc = accumulate::<J, Q>(&spot);
+                        unroll!([0 1 2 3] I => {
+                            if I < J {
+                                let target = Target::pixel(&args.output, y, x + I);
+                                let residual = residual_pixel(args.residual.as_ref(), y, x + I);
+                                finish(acc[I], &block, target, residual);
+                            }
+                        });
                         x += J;
                     } else {
+                        spot.slots = &one;
+                        spot.weights = packed.one.as_ptr().add(index * block_bytes);
                         let [acc] = accumulate::<1, Q>(&spot);
-                        finish(acc, x);
+                        let target = Target::pixel(&args.output, y, x);
+                        finish(acc, &block, target, residual_pixel(args.residual.as_ref(), y, x));
                         x += 1;
                     }
                 }
