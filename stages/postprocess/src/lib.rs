@@ -1,2 +1,29 @@
 //! Network outputs to classes, boxes and key points in source-frame coordinates.
+//!
+//! Stage kinds: [`classify`], [`detect`] and [`key_points`]. Each takes the outputs of a network and leads what
+//! it finds back to the source frame through the packet's `Geometry`. The work under the kinds is plain
+//! functions: [`nms`] for boxes, the decoders under [`detect`], [`classify::rank`].
 #![deny(missing_docs)]
+
+pub mod classify;
+mod coco;
+pub mod detect;
+pub mod key_points;
+mod labels;
+mod nms;
+mod outputs;
+mod place;
+
+pub use labels::{Labels, LabelsKey};
+pub use nms::{Candidate, NmsMode, nms};
+pub use outputs::OutputKey;
+pub use place::Place;
+
+use flow::registry::Registry;
+
+/// Registers the stage kinds `classify`, `detect` and `key_points`.
+pub fn register(registry: &mut Registry) {
+    classify::register(registry);
+    detect::register(registry);
+    key_points::register(registry);
+}
