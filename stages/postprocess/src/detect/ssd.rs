@@ -105,7 +105,7 @@ pub(super) fn decode(
                 priors,
                 variances: None,
             }),
-        None => Some(given(tensors, request)?),
+        None => Some(given(tensors, request, rows)?),
     };
     let Some(known) = known.filter(|k| k.priors.0.len() == rows * 4) else {
         return Err(boxes.wrong_shape("one row for each prior that `priors` describes", "outputs.boxes"));
@@ -162,9 +162,9 @@ fn apply(offset: &[f32], prior: &[f32], variance: &[f32], (unit_x, unit_y): (f32
 }
 
 /// Priors that the network gives: as PriorBox does, `[1,2,N*4]` (corners, then variances), or `[1,N,4]` corners.
-fn given(tensors: &Tensors, request: &Request<'_>) -> Result<Known, StageError> {
+fn given(tensors: &Tensors, request: &Request<'_>, rows: usize) -> Result<Known, StageError> {
     let key = request.config.outputs.priors.as_ref();
-    let is_prior_box = |shape: &[usize]| matches!(tail(shape), Some([2, n]) if n % 4 == 0);
+    let is_prior_box = |shape: &[usize]| matches!(tail(shape), Some([2, n]) if n == rows * 4);
     let (name, tensor) = select(
         tensors,
         key,
