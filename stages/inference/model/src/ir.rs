@@ -2,10 +2,14 @@
 //!
 //! Format: <https://docs.openvino.ai/2025/documentation/openvino-ir-format.html>. Versions 10 and 11.
 
+mod export;
 mod read;
+mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use write::{to_bytes, write};
 
 use crate::error::ModelError;
 use crate::graph::Graph;

@@ -13,6 +13,7 @@ pub mod ir;
 pub mod npy;
 pub mod op;
 pub mod ops;
+pub mod passes;
 mod shapes;
 pub mod tensor;
 pub mod text;

@@ -30,8 +30,12 @@ use std::ops::RangeInclusive;
 
 use attributes::Attributes;
 pub(crate) use binary::NAMES as BINARY_NAMES;
+pub(crate) use convolution::AUTO_PAD;
+pub(crate) use interpolate::{COORDINATES, MODES as INTERPOLATE_MODES, NEAREST};
+pub(crate) use pad::MODES as PAD_MODES;
 pub(crate) use reduce::NAMES as REDUCE_NAMES;
 pub use support::Input;
+pub(crate) use topk::SORTS;
 
 use crate::error::{OpError, bail};
 use crate::graph::{Dim, OutputInfo};

@@ -1,0 +1,367 @@
+//! From a graph to an IR v11.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use super::export;
+use crate::error::ModelError;
+use crate::graph::{Graph, Node, OutputInfo};
+use crate::op::{AutoPad, ConvAttrs, Op, PoolAttrs, UnaryKind};
+use crate::ops;
+use crate::tensor::Tensor;
+
+/// Writes a graph as IR v11: layers to `path`, constants to the file of the same name that ends in `.bin`.
+/// Each file appears only when it is whole, the `.xml` last.
+///
+/// Integer operations are written as standard ones.
+///
+/// # Errors
+/// If a file cannot be written, or an operation has no standard form.
+pub fn write(graph: &Graph, path: impl AsRef<Path>) -> Result<(), ModelError> {
+    let path = path.as_ref();
+    let (xml, bin) = to_bytes(graph)?;
+    for (path, bytes) in [
+        (path.with_extension("bin"), bin),
+        (path.to_path_buf(), xml.into_bytes()),
+    ] {
+        crate::file::replace(&path, |file| file.write_all(&bytes)).map_err(|source| ModelError::Io {
+            path: path.clone(),
+            action: "cannot write the model",
+            help: "Check that the folder exists and can be written".to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// The `.xml` and the `.bin` of a graph.
+///
+/// # Errors
+/// If an operation has no standard form.
+pub fn to_bytes(graph: &Graph) -> Result<(String, Vec<u8>), ModelError> {
+    let graph = export::standard(graph)?;
+    let mut weights = Weights::default();
+    let mut layers = String::new();
+    let mut edges = String::new();
+    for (id, node) in graph.iter() {
+        layer(&mut layers, id.0, node, &graph, &mut weights)?;
+        for (port, value) in node.inputs.iter().enumerate() {
+            let from = graph.node(value.node).inputs.len() as u32 + value.port;
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                edges,
+                "\t\t<edge from-layer=\"{}\" from-port=\"{from}\" to-layer=\"{}\" to-port=\"{port}\" />",
+                value.node.0, id.0
+            );
+        }
+    }
+    let xml = format!(
+        "<?xml version=\"1.0\"?>\n<net name=\"{}\" version=\"11\">\n\t<layers>\n{layers}\t</layers>\n\
+         \t<edges>\n{edges}\t</edges>\n\t<rt_info />\n</net>\n",
+        escape(&graph.name)
+    );
+    Ok((xml, weights.bytes))
+}
+
+/// The constants, equal ones stored once.
+#[derive(Default)]
+struct Weights {
+    bytes: Vec<u8>,
+    places: HashMap<Vec<u8>, usize>,
+}
+
+impl Weights {
+    fn place(&mut self, bytes: &[u8]) -> usize {
+        if let Some(&at) = self.places.get(bytes) {
+            return at;
+        }
+        // Aligned for whoever maps the file.
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.places.insert(bytes.to_vec(), at);
+        at
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\n' | '\r' | '\t' => {
+                let _ = write!(escaped, "&#{};", c as u32);
+            }
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+fn port(text: &mut String, id: usize, info: &OutputInfo, names: bool) {
+    let _ = write!(
+        text,
+        "\t\t\t\t<port id=\"{id}\" precision=\"{}\"",
+        info.element_type.precision()
+    );
+    if names && !info.names.is_empty() {
+        let names: Vec<String> = info.names.iter().map(|n| n.replace(',', "\\,")).collect();
+        let _ = write!(text, " names=\"{}\"", escape(&names.join(",")));
+    }
+    text.push_str(">\n");
+    for dim in &info.shape {
+        let _ = match dim {
+            Some(length) => writeln!(text, "\t\t\t\t\t<dim>{length}</dim>"),
+            None => writeln!(text, "\t\t\t\t\t<dim>-1</dim>"),
+        };
+    }
+    text.push_str("\t\t\t\t</port>\n");
+}
+
+fn layer(
+    text: &mut String,
+    id: u32,
+    node: &Node,
+    graph: &Graph,
+    weights: &mut Weights,
+) -> Result<(), ModelError> {
+    let (opset, attributes) = attributes(node, weights)?;
+    let _ = writeln!(
+        text,
+        "\t\t<layer id=\"{id}\" name=\"{}\" type=\"{}\" version=\"opset{opset}\">",
+        escape(&node.name),
+        node.op.type_name()
+    );
+    if !attributes.is_empty() {
+        text.push_str("\t\t\t<data");
+        for (name, value) in &attributes {
+            let _ = write!(text, " {name}=\"{}\"", escape(value));
+        }
+        text.push_str(" />\n");
+    }
+    if !node.inputs.is_empty() {
+        text.push_str("\t\t\t<input>\n");
+        for (index, value) in node.inputs.iter().enumerate() {
+            port(text, index, graph.info(*value), false);
+        }
+        text.push_str("\t\t\t</input>\n");
+    }
+    if !matches!(node.op, Op::Result) {
+        text.push_str("\t\t\t<output>\n");
+        for (index, info) in node.outputs.iter().enumerate() {
+            port(text, node.inputs.len() + index, info, true);
+        }
+        text.push_str("\t\t\t</output>\n");
+    }
+    text.push_str("\t\t</layer>\n");
+    Ok(())
+}
+
+fn list<T: ToString>(values: &[T]) -> String {
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn mask(bits: &[bool]) -> String {
+    list(&bits.iter().map(|&b| u8::from(b)).collect::<Vec<_>>())
+}
+
+/// The name of a value in a table of names.
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> String {
+    words
+        .iter()
+        .find(|w| w.1 == *value)
+        .map_or("", |w| w.0)
+        .to_owned()
+}
+
+type Attributes = Vec<(&'static str, String)>;
+
+fn auto_pad(auto: AutoPad) -> String {
+    word(&ops::AUTO_PAD, &auto)
+}
+
+fn convolution(a: &ConvAttrs) -> Attributes {
+    vec![
+        ("strides", list(&a.strides)),
+        ("dilations", list(&a.dilations)),
+        ("pads_begin", list(&a.pads_begin)),
+        ("pads_end", list(&a.pads_end)),
+        ("auto_pad", auto_pad(a.auto_pad)),
+    ]
+}
+
+fn pooling(a: &PoolAttrs) -> Attributes {
+    vec![
+        ("strides", list(&a.strides)),
+        ("pads_begin", list(&a.pads_begin)),
+        ("pads_end", list(&a.pads_end)),
+        ("kernel", list(&a.kernel)),
+        ("rounding_type", if a.ceil { "ceil" } else { "floor" }.to_owned()),
+        ("auto_pad", auto_pad(a.auto_pad)),
+    ]
+}
+
+fn constant(tensor: &Tensor, weights: &mut Weights) -> Attributes {
+    vec![
+        ("element_type", tensor.element_type().name().to_owned()),
+        ("shape", list(tensor.shape())),
+        ("offset", weights.place(tensor.bytes()).to_string()),
+        ("size", tensor.bytes().len().to_string()),
+    ]
+}
+
+/// Operation set and attributes of a layer.
+fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), ModelError> {
+    let numpy = || vec![("auto_broadcast", "numpy".to_owned())];
+    Ok(match &node.op {
+        Op::Parameter => {
+            let info = &node.outputs[0];
+            let dims: Vec<String> = info
+                .shape
+                .iter()
+                .map(|d| d.map_or("?".to_owned(), |d| d.to_string()))
+                .collect();
+            let element_type = info.element_type.name().to_owned();
+            (1, vec![("shape", dims.join(",")), ("element_type", element_type)])
+        }
+        Op::Constant(tensor) => (1, constant(tensor, weights)),
+        Op::Result | Op::PRelu | Op::Transpose | Op::Squeeze | Op::Unsqueeze | Op::VariadicSplit => {
+            (1, Vec::new())
+        }
+        Op::Slice => (8, Vec::new()),
+        Op::Convert(to) => (1, vec![("destination_type", to.name().to_owned())]),
+        Op::Binary(crate::op::BinaryKind::Divide) => (
+            1,
+            vec![
+                ("auto_broadcast", "numpy".to_owned()),
+                ("m_pythondiv", "true".to_owned()),
+            ],
+        ),
+        Op::Binary(crate::op::BinaryKind::DivideTruncating) => (
+            1,
+            vec![
+                ("auto_broadcast", "numpy".to_owned()),
+                ("m_pythondiv", "false".to_owned()),
+            ],
+        ),
+        Op::Binary(_) | Op::Select => (1, numpy()),
+        Op::Unary(kind) => unary(*kind)?,
+        Op::Clamp { min, max } => (1, vec![("min", min.to_string()), ("max", max.to_string())]),
+        Op::Convolution(a) | Op::GroupConvolution(a) => (1, convolution(a)),
+        Op::MatMul {
+            transpose_a,
+            transpose_b,
+        } => {
+            let flags = [("transpose_a", transpose_a), ("transpose_b", transpose_b)];
+            (1, flags.map(|(n, f)| (n, f.to_string())).to_vec())
+        }
+        Op::MaxPool(a) => {
+            let mut attributes = pooling(a);
+            attributes.push(("dilations", list(&a.dilations)));
+            attributes.push(("index_element_type", "i64".to_owned()));
+            attributes.push(("axis", "0".to_owned()));
+            (8, attributes)
+        }
+        Op::AvgPool { pool, exclude_pad } => {
+            let mut attributes = pooling(pool);
+            attributes.push(("exclude-pad", exclude_pad.to_string()));
+            (1, attributes)
+        }
+        Op::Reduce { kind, keep_dims } => {
+            let opset = if *kind == crate::op::ReduceKind::L2 { 4 } else { 1 };
+            (opset, vec![("keep_dims", keep_dims.to_string())])
+        }
+        Op::Reshape { special_zero } => (1, vec![("special_zero", special_zero.to_string())]),
+        Op::Concat { axis } => (1, vec![("axis", axis.to_string())]),
+        Op::Softmax { axis } => (8, vec![("axis", axis.to_string())]),
+        Op::Split { num_splits } => (1, vec![("num_splits", num_splits.to_string())]),
+        Op::StridedSlice(a) => (
+            1,
+            vec![
+                ("begin_mask", mask(&a.begin_mask)),
+                ("end_mask", mask(&a.end_mask)),
+                ("new_axis_mask", mask(&a.new_axis_mask)),
+                ("shrink_axis_mask", mask(&a.shrink_axis_mask)),
+                ("ellipsis_mask", mask(&a.ellipsis_mask)),
+            ],
+        ),
+        Op::Gather { batch_dims } => (8, vec![("batch_dims", batch_dims.to_string())]),
+        Op::GatherNd { batch_dims } => (8, vec![("batch_dims", batch_dims.to_string())]),
+        Op::Interpolate(a) => (
+            a.version,
+            vec![
+                ("mode", word(&ops::INTERPOLATE_MODES, &a.mode)),
+                (
+                    "shape_calculation_mode",
+                    if a.by_scales { "scales" } else { "sizes" }.to_owned(),
+                ),
+                (
+                    "coordinate_transformation_mode",
+                    word(&ops::COORDINATES, &a.coordinates),
+                ),
+                ("nearest_mode", word(&ops::NEAREST, &a.nearest)),
+                ("antialias", a.antialias.to_string()),
+                ("pads_begin", list(&a.pads_begin)),
+                ("pads_end", list(&a.pads_end)),
+                ("cube_coeff", a.cube_coeff.to_string()),
+            ],
+        ),
+        Op::ShapeOf(to) => (3, vec![("output_type", to.name().to_owned())]),
+        Op::TopK(a) => {
+            let mut attributes = vec![
+                ("axis", a.axis.to_string()),
+                ("mode", if a.max { "max" } else { "min" }.to_owned()),
+                ("sort", word(&ops::SORTS, &a.sort)),
+                ("index_element_type", a.index_type.name().to_owned()),
+            ];
+            if a.stable {
+                attributes.push(("stable", "true".to_owned()));
+            }
+            (if a.stable { 11 } else { 3 }, attributes)
+        }
+        Op::Pad(mode) => (12, vec![("pad_mode", word(&ops::PAD_MODES, mode))]),
+        Op::Broadcast => (3, vec![("mode", "numpy".to_owned())]),
+        Op::BroadcastBidirectional => (3, vec![("mode", "bidirectional".to_owned())]),
+        Op::FakeQuantize { levels } => (
+            1,
+            vec![
+                ("levels", levels.to_string()),
+                ("auto_broadcast", "numpy".to_owned()),
+            ],
+        ),
+        Op::Quantize(_)
+        | Op::Dequantize(_)
+        | Op::QuantizedConvolution(_)
+        | Op::QuantizedMatMul(_)
+        | Op::Lookup(_) => {
+            return Err(ModelError::Write(format!(
+                "layer \"{}\" has no standard form",
+                node.name
+            )));
+        }
+    })
+}
+
+fn unary(kind: UnaryKind) -> Result<(u32, Attributes), ModelError> {
+    Ok(match kind {
+        UnaryKind::HSwish | UnaryKind::Mish | UnaryKind::SoftPlus => (4, Vec::new()),
+        UnaryKind::HSigmoid => (5, Vec::new()),
+        UnaryKind::Swish { beta: 1.0 } => (4, Vec::new()),
+        UnaryKind::Swish { beta } => {
+            return Err(ModelError::Write(format!(
+                "Swish with beta {beta} is not supported; only 1 is"
+            )));
+        }
+        UnaryKind::Elu { alpha } => (1, vec![("alpha", alpha.to_string())]),
+        UnaryKind::Gelu { tanh } => (
+            7,
+            vec![("approximation_mode", if tanh { "TANH" } else { "ERF" }.to_owned())],
+        ),
+        _ => (1, Vec::new()),
+    })
+}
