@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{ModelError, OpError};
-use crate::graph::{Graph, Node, NodeId, OutputInfo, PartialShape, Value};
+use crate::graph::{Graph, Node, NodeId, PartialShape, Value};
 use crate::op::{BinaryKind, Dequantize, Lookup, Op, Quantize, QuantizedConv, QuantizedMatMul};
 use crate::tensor::{ElementType, Tensor};
 
@@ -103,7 +103,7 @@ impl Export {
             }
         };
         // The last node carries the names of the value it stands for.
-        let info = node.outputs.iter().map(|o| OutputInfo::clone(o)).collect();
+        let info = node.outputs.clone();
         self.graph.nodes[last.node.index()].outputs = info;
         Ok(last.node)
     }
