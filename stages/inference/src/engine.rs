@@ -5,21 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flow_cpu::{CompileOptions, Input, InputQuantize, Program, Request};
+use flow_lpt::{Numerics, Report};
 use flow_model::{ElementType, Graph, Op, Tensor, Value};
 
 use crate::device::Device;
 use crate::error::EngineError;
 use crate::inspect::{LayerRow, rows};
-
-/// Where a quantized network rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Numerics {
-    /// Wherever the model has a FakeQuantize: the result equals what calibration measured.
-    #[default]
-    Literal,
-    /// As OpenVINO's CPU plugin.
-    OpenVino,
-}
 
 /// How to load a network.
 #[derive(Debug, Clone)]
@@ -101,6 +92,7 @@ struct Inner {
     outputs: Vec<Port>,
     backend: Backend,
     original: Graph,
+    report: Option<Report>,
     timing: Timing,
 }
 
@@ -122,7 +114,18 @@ impl Engine {
         let original = fixed_shapes(flow_model::ir::read(path)?, path, options.batch)?;
         timing.read = start.elapsed();
         let start = Instant::now();
-        let graph = original.clone();
+        let (graph, report) = if options.lpt {
+            let lowered = flow_lpt::transform(
+                &original,
+                &flow_lpt::Options {
+                    numerics: options.numerics,
+                    ..flow_lpt::Options::default()
+                },
+            )?;
+            (lowered.graph, Some(lowered.report))
+        } else {
+            (original.clone(), None)
+        };
         timing.lpt = start.elapsed();
         let mut inputs: Vec<Port> = original
             .parameters
@@ -162,6 +165,7 @@ impl Engine {
                 outputs,
                 backend,
                 original,
+                report,
                 timing,
             }),
         })
@@ -192,6 +196,11 @@ impl Engine {
         self.inner.timing
     }
 
+    /// What the low precision transformations did, where they ran.
+    pub fn report(&self) -> Option<&Report> {
+        self.inner.report.as_ref()
+    }
+
     /// The compiled network, on the CPU.
     pub fn program(&self) -> Option<&Program> {
         match &self.inner.backend {
@@ -202,7 +211,7 @@ impl Engine {
 
     /// One row per operation of the model: precision, kernel, where it was fused, why it is not INT8.
     pub fn inspect(&self) -> Vec<LayerRow> {
-        rows(&self.inner.original, self.program())
+        rows(&self.inner.original, self.inner.report.as_ref(), self.program())
     }
 
     /// What one worker needs to run the network.

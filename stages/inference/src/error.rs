@@ -11,6 +11,9 @@ pub enum EngineError {
     /// The model file cannot be read.
     #[error(transparent)]
     Model(#[from] flow_model::ModelError),
+    /// The low precision transformations failed.
+    #[error(transparent)]
+    Lpt(#[from] flow_lpt::LptError),
     /// The network cannot be compiled.
     #[error("{}: {source}", path.display())]
     Compile {
@@ -82,6 +85,7 @@ impl EngineError {
     pub fn code(&self) -> Code {
         Code(match self {
             Self::Model(e) => e.code(),
+            Self::Lpt(e) => e.code(),
             Self::Compile { source, .. } => source.code(),
             Self::Run(e) => e.code(),
             Self::Evaluation(e) => e.code(),

@@ -52,7 +52,7 @@ pub enum NumericsConfig {
     Openvino,
 }
 
-impl From<NumericsConfig> for crate::engine::Numerics {
+impl From<NumericsConfig> for flow_lpt::Numerics {
     fn from(value: NumericsConfig) -> Self {
         match value {
             NumericsConfig::Literal => Self::Literal,

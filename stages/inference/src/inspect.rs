@@ -1,6 +1,7 @@
 //! What became of each operation of a model.
 
 use flow_cpu::{Program, StepRecord};
+use flow_lpt::{Fate, Report};
 use flow_model::Graph;
 use serde::Serialize;
 
@@ -26,24 +27,51 @@ pub struct LayerRow {
 }
 
 /// One row per operation, in the order of the model.
-pub(crate) fn rows(graph: &Graph, program: Option<&Program>) -> Vec<LayerRow> {
+pub(crate) fn rows(graph: &Graph, report: Option<&Report>, program: Option<&Program>) -> Vec<LayerRow> {
     let steps = program.map_or(&[][..], Program::steps);
-    graph
-        .nodes
-        .iter()
-        .filter(|node| is_work(&node.op))
-        .map(|node| {
-            let step = step_of(steps, &node.name);
-            LayerRow {
-                name: node.name.to_string(),
-                kind: flow_model::text::operation(&node.op),
-                precision: node.outputs[0].element_type.name().to_uppercase(),
-                kernel: step.map(|s| s.kernel.clone()),
-                fused_into: step.filter(|s| *s.name != *node.name).map(|s| s.name.to_string()),
-                reason: None,
-            }
-        })
-        .collect()
+    match report {
+        Some(report) => report
+            .layers
+            .iter()
+            .map(|layer| {
+                let now = match &layer.fate {
+                    Fate::FusedInto(name) => Some(name),
+                    Fate::Kept => Some(&layer.name),
+                    Fate::Removed => None,
+                };
+                let step = now.and_then(|name| step_of(steps, name));
+                let fused_into = match (step, now) {
+                    (Some(step), _) if *step.name != *layer.name => Some(step.name.to_string()),
+                    (None, Some(name)) if **name != *layer.name => Some(name.to_string()),
+                    _ => None,
+                };
+                LayerRow {
+                    name: layer.name.to_string(),
+                    kind: layer.kind.to_owned(),
+                    precision: layer.precision.name().to_uppercase(),
+                    kernel: step.map(|s| s.kernel.clone()),
+                    fused_into,
+                    reason: layer.reason.as_ref().map(ToString::to_string),
+                }
+            })
+            .collect(),
+        None => graph
+            .nodes
+            .iter()
+            .filter(|node| is_work(&node.op))
+            .map(|node| {
+                let step = step_of(steps, &node.name);
+                LayerRow {
+                    name: node.name.to_string(),
+                    kind: kind(&node.op),
+                    precision: node.outputs[0].element_type.name().to_uppercase(),
+                    kernel: step.map(|s| s.kernel.clone()),
+                    fused_into: step.filter(|s| *s.name != *node.name).map(|s| s.name.to_string()),
+                    reason: Some("low precision transformations are switched off".into()),
+                }
+            })
+            .collect(),
+    }
 }
 
 /// The step that does the work of an operation: its own, or the one it is fused into.
@@ -52,4 +80,10 @@ fn step_of<'a>(steps: &'a [StepRecord], name: &str) -> Option<&'a StepRecord> {
         .iter()
         .find(|s| &*s.name == name)
         .or_else(|| steps.iter().find(|s| s.fused.iter().any(|f| &**f == name)))
+}
+
+/// Type of an operation, as the operation sets call it.
+fn kind(op: &flow_model::Op) -> String {
+    let text = flow_model::text::operation(op);
+    text.split(['(', ' ']).next().unwrap_or_default().to_owned()
 }

@@ -13,8 +13,9 @@ mod inspect;
 
 pub use benchmark::{BenchmarkOptions, Latency, Measurement, Mode, benchmark};
 pub use device::Device;
-pub use engine::{Engine, Numerics, Options, Port, Session, Timing};
+pub use engine::{Engine, Options, Port, Session, Timing};
 pub use error::EngineError;
 pub use flow_cpu::Input;
+pub use flow_lpt::Numerics;
 pub use infer::{InferConfig, NumericsConfig, register};
 pub use inspect::LayerRow;
