@@ -13,13 +13,13 @@ mod document;
 mod environment;
 pub mod keys;
 mod overrides;
-mod path;
+pub(crate) mod path;
 pub mod plan;
 mod prepare;
 mod suggest;
-mod tree;
-mod validate;
-mod yaml;
+pub(crate) mod tree;
+pub(crate) mod validate;
+pub(crate) mod yaml;
 
 pub use check::{Checked, check};
 pub use document::{Document, Options, load, parse};

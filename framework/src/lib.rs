@@ -9,6 +9,9 @@
 //! parse, check (no I/O), prepare (files, models, pins) and run.
 #![deny(missing_docs)]
 
+#[cfg(test)]
+extern crate self as flow; // kinds for tests are written as another crate would write them
+
 pub mod codes;
 pub mod config;
 pub mod diagnostics;
@@ -16,5 +19,6 @@ pub mod error;
 pub mod packet;
 pub mod ports;
 pub mod registry;
+pub mod schema;
 pub mod stage;
 pub mod units;

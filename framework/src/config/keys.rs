@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::path::KeyPath;
 use super::plan::{
@@ -387,7 +387,7 @@ impl JsonSchema for NodeKey {
 }
 
 /// Class of cores.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CpuSetKey {
     /// All CPUs.
@@ -402,7 +402,7 @@ pub enum CpuSetKey {
 }
 
 /// Use of the hardware threads of a core.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SmtKey {
     /// All hardware threads.

@@ -93,6 +93,16 @@ impl<'a> Validator<'a> {
         for all in schema["allOf"].as_array().into_iter().flatten() {
             self.check(all, place, found);
         }
+        if schema["if"].is_object() {
+            let mut differs = Vec::new();
+            self.check(&schema["if"], place, &mut differs);
+            let branch = if differs.is_empty() {
+                &schema["then"]
+            } else {
+                &schema["else"]
+            };
+            self.check(branch, place, found);
+        }
         scalars::check(schema, place, found);
         match &place.node.value {
             Value::Mapping(_) => self.check_mapping(schema, place, found),
@@ -161,6 +171,15 @@ impl<'a> Validator<'a> {
                 key_span: entry.key_span,
                 path: &path,
             };
+            if let Some(pattern) = schema["propertyNames"]["pattern"].as_str()
+                && !scalars::matches(pattern, &entry.key)
+            {
+                found.push(Diagnostic::error(
+                    codes::BAD_NAME,
+                    entry.key_span,
+                    format!("\"{}\" cannot be a name", super::tree::shortened(&entry.key)),
+                ));
+            }
             let by_pattern = || {
                 let patterns = schema["patternProperties"].as_object()?;
                 let matching = patterns.iter().find(|(p, _)| scalars::matches(p, &entry.key));

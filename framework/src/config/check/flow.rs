@@ -290,7 +290,7 @@ pub(super) fn check_pins(drafts: &[Draft<'_>], reserve: &[usize], found: &mut Ve
         } else if left.len() < needed && !oversubscribe {
             let reserved = match listed.len() - left.len() {
                 0 => String::new(),
-                n => format!(" ({n} more are reserved)"),
+                n => format!(" ({n} of those listed reserved)"),
             };
             found.push(
                 Diagnostic::error(

@@ -33,6 +33,7 @@ pub(super) fn link(drafts: &mut [Draft<'_>], root: &Node, found: &mut Vec<Diagno
                 Ok(from) => drafts[consumer].inputs[input].from = Some(from),
                 Err(miss) => {
                     suggested.extend(miss.suggestion);
+                    drafts[consumer].inputs_known &= miss.meant_known;
                     found.push(*miss.error);
                 }
             }
@@ -86,6 +87,8 @@ struct Miss {
     error: Box<Diagnostic>,
     /// The component that was probably meant.
     suggestion: Option<usize>,
+    /// No other component can have been meant.
+    meant_known: bool,
 }
 
 fn resolve(drafts: &[Draft<'_>], consumer: usize, input: usize) -> Result<usize, Miss> {
@@ -94,6 +97,7 @@ fn resolve(drafts: &[Draft<'_>], consumer: usize, input: usize) -> Result<usize,
     let name = wanted.name.as_str();
     let fail = |error: Diagnostic| {
         Err(Miss {
+            meant_known: error.code != codes::NOT_SUPPORTED,
             error: Box::new(error),
             suggestion: None,
         })
@@ -160,8 +164,10 @@ fn resolve(drafts: &[Draft<'_>], consumer: usize, input: usize) -> Result<usize,
     Err(Miss {
         error: Box::new(match close {
             Some(close) => error.label(format!("did you mean `{close}`?")),
+            None if names().next().is_none() => error.help("the file has no other sources or stages"),
             None => error.help(format!("sources and stages: {}", list(names(), "and"))),
         }),
+        meant_known: true,
         suggestion: close.and_then(|c| drafts.iter().position(|d| d.name == c)),
     })
 }

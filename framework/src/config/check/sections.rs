@@ -115,7 +115,8 @@ pub(super) fn check_top(root: &Node, found: &mut Vec<Diagnostic>) {
                     entry.value.span,
                     format!("`name` must be a string, found {}", entry.value.describe()),
                 )
-                .label("expected a string"),
+                .label("expected a string")
+                .help("write it in quotes"),
             ),
         }
     }

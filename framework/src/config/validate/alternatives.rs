@@ -2,10 +2,10 @@
 
 use serde_json::Value as Json;
 
-use super::{Place, Validator, has_type, scalars, type_names};
+use super::{MAX_DEPTH, Place, Validator, has_type, scalars, type_names};
 use crate::codes;
-use crate::config::suggest::{did_you_mean, list};
-use crate::config::tree::Value;
+use crate::config::suggest::{closest, list};
+use crate::config::tree::{Node, Value};
 use crate::diagnostics::Diagnostic;
 
 impl<'a> Validator<'a> {
@@ -31,10 +31,7 @@ impl<'a> Validator<'a> {
             found.append(errors);
             return;
         }
-        let by_type = |(schema, _): &&mut (&'a Json, Vec<Diagnostic>)| {
-            let types = type_names(schema);
-            types.is_empty() || types.iter().any(|t| has_type(place.node, t))
-        };
+        let by_type = |(schema, _): &&mut (&'a Json, Vec<Diagnostic>)| self.may_hold(schema, place.node, 0);
         let is_mapping = matches!(place.node.value, Value::Mapping(_));
         if is_mapping && let Some(errors) = self.by_tag(&mut outcomes, place) {
             found.extend(errors);
@@ -46,10 +43,16 @@ impl<'a> Validator<'a> {
             found.push(scalars::not_allowed(&words, place));
             return;
         }
-        let text_of_words = matches!(place.node.value, Value::String(_)) && !words.is_empty();
+        // A text that is like one of the words is a slip; any other text may have meant another alternative.
+        let stray = match &place.node.value {
+            Value::String(text) if !words.is_empty() => {
+                closest(text, words.iter().map(String::as_str)).is_none()
+            }
+            _ => false,
+        };
         let mut fitting: Vec<_> = outcomes.iter_mut().filter(by_type).collect();
         if let [(schema, errors)] = &mut fitting[..]
-            && (!text_of_words || !allowed_words(schema).is_empty())
+            && !(stray && self.words_of(schema))
         {
             found.append(errors);
             return;
@@ -69,23 +72,42 @@ impl<'a> Validator<'a> {
             }
         }
         let expected = expected.join(" or ");
-        let mut error = place
-            .error(
-                codes::WRONG_TYPE,
-                format!(
-                    "`{}` must be {expected}, found {}",
-                    place.name(),
-                    place.node.describe()
-                ),
-            )
-            .label(format!("expected {expected}"));
-        if let Value::String(text) = &place.node.value {
-            let suggestion = did_you_mean(text, words.iter().map(String::as_str));
-            if !suggestion.is_empty() {
-                error = error.label(suggestion);
-            }
+        let code = if stray {
+            codes::NOT_ALLOWED
+        } else {
+            codes::WRONG_TYPE
+        };
+        found.push(
+            place
+                .error(
+                    code,
+                    format!(
+                        "`{}` must be {expected}, found {}",
+                        place.name(),
+                        place.node.describe()
+                    ),
+                )
+                .label(format!("expected {expected}")),
+        );
+    }
+
+    /// Whether a schema takes a few fixed words and nothing else.
+    fn words_of(&self, schema: &'a Json) -> bool {
+        !allowed_words(self.resolved(schema)).is_empty()
+    }
+
+    /// Whether the type of a value is one that the schema takes.
+    fn may_hold(&self, schema: &'a Json, node: &Node, depth: usize) -> bool {
+        let schema = self.resolved(schema);
+        let types = type_names(schema);
+        if !types.is_empty() {
+            return types.iter().any(|t| has_type(node, t));
         }
-        found.push(error);
+        let branches = schema["oneOf"].as_array().or(schema["anyOf"].as_array());
+        match branches {
+            Some(branches) if depth < MAX_DEPTH => branches.iter().any(|b| self.may_hold(b, node, depth + 1)),
+            _ => true,
+        }
     }
 
     /// Picks the alternative of a mapping by the key that tells alternatives apart: a key with one fixed

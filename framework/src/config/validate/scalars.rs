@@ -79,8 +79,13 @@ fn check_range(schema: &Json, number: &Number, place: Place<'_>, found: &mut Vec
         let lower = lower.or(above.map(|n| format!("more than {n}")));
         let upper = most.map(|n| format!("at most {n}"));
         let upper = upper.or(below.map(|n| format!("less than {n}")));
-        let wanted: Vec<String> = [lower, upper].into_iter().flatten().collect();
-        let wanted = wanted.join(" and ");
+        let wanted = match (least, most) {
+            (Some(least), Some(most)) => format!("from {least} to {most}"),
+            _ => {
+                let wanted: Vec<String> = [lower, upper].into_iter().flatten().collect();
+                wanted.join(" and ")
+            }
+        };
         found.push(
             place
                 .error(
@@ -160,16 +165,17 @@ fn check_text(schema: &Json, text: &str, place: Place<'_>, found: &mut Vec<Diagn
         );
         return;
     }
-    let mut error = place
-        .error(
-            codes::BAD_PATTERN,
-            format!(
-                "`{}` is not of the form it must have: {}",
-                place.name(),
-                place.node.describe()
-            ),
-        )
-        .label("not of this form");
+    let mut error = place.error(
+        codes::BAD_PATTERN,
+        format!(
+            "`{}` is not of the form it must have: {}",
+            place.name(),
+            place.node.describe()
+        ),
+    );
+    if pattern.len() <= 40 {
+        error = error.label(format!("expected the form {pattern}"));
+    }
     error = match schema["description"].as_str() {
         Some(description) => error.help(super::one_line(description)),
         None => error.help(format!("it must match the pattern {pattern}")),
@@ -196,13 +202,20 @@ pub(super) fn is_unit(schema: &Json) -> bool {
 /// Advice for a value of the wrong type.
 pub(super) fn type_help(schema: &Json, types: &[&str], node: &Node) -> Option<String> {
     if let Some((_, examples)) = schema["pattern"].as_str().and_then(units::describe_pattern) {
-        let suggestion = match (&node.value, examples.first()) {
-            (Value::Number(n), Some(example)) => {
-                let unit: String = example
-                    .chars()
-                    .skip_while(|c| c.is_ascii_digit() || *c == '.')
+        let suggestion = match &node.value {
+            Value::Number(n) => {
+                let unit = |example: &str| {
+                    example
+                        .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
+                        .to_owned()
+                };
+                let mut values: Vec<String> = examples
+                    .iter()
+                    .take(2)
+                    .map(|e| format!("{n}{}", unit(e)))
                     .collect();
-                format!("add a unit, such as `{n}{unit}`")
+                values.dedup();
+                format!("add the unit: {}", list(values.iter().map(String::as_str), "or"))
             }
             _ => format!("write for example {}", list(examples.iter().copied(), "or")),
         };
@@ -213,6 +226,7 @@ pub(super) fn type_help(schema: &Json, types: &[&str], node: &Node) -> Option<St
         Value::String(text) if wants("boolean") => match text.to_lowercase().as_str() {
             "yes" | "on" | "y" => Some("write `true`".into()),
             "no" | "off" | "n" => Some("write `false`".into()),
+            "true" | "false" => Some("write it without quotes".into()),
             _ => None,
         },
         Value::String(text) if (wants("integer") || wants("number")) && text.parse::<f64>().is_ok() => {
