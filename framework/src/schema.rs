@@ -10,13 +10,13 @@ use crate::config::keys::{
 };
 use crate::registry::{Kind, Registry, Role};
 
-pub use reference::reference;
+pub use reference::markdown;
 
 /// Strict JSON Schema (draft 2020-12) of pipeline files whose kinds are those of `registry`: the keys of a
 /// component follow from its `type`, and no unknown key is taken.
 ///
 /// A file that fits the schema can still be refused by `check`: names, the graph and ports are beyond a schema.
-pub fn schema(registry: &Registry) -> Json {
+pub fn pipeline(registry: &Registry) -> Json {
     let mut generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
     let runtime = nullable(subschema::<RuntimeKeys>(&mut generator));
     let defaults = nullable(subschema::<DefaultsKeys>(&mut generator));

@@ -289,8 +289,27 @@ impl fmt::Display for Percent {
     }
 }
 
+/// Text that is not a value with its unit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, such as `{example}`")]
+pub struct UnitError {
+    expected: &'static str,
+    example: &'static str,
+}
+
 macro_rules! unit {
     ($type:ident, $unit:ident) => {
+        impl std::str::FromStr for $type {
+            type Err = UnitError;
+
+            fn from_str(text: &str) -> Result<Self, UnitError> {
+                Self::parse(text).ok_or(UnitError {
+                    expected: $unit.description,
+                    example: $unit.examples[0],
+                })
+            }
+        }
+
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 $unit.deserialize(deserializer, Self::parse)

@@ -13,7 +13,7 @@ use crate::registry::{Kind, Registry, Replication, Role};
 use crate::units::describe_pattern;
 
 /// Markdown of all sections and kinds: keys, types, defaults and what they mean.
-pub fn reference(registry: &Registry) -> String {
+pub fn markdown(registry: &Registry) -> String {
     let mut out = String::from(
         "# Reference of pipeline files\n\n\
          Written by `flowrun schema --markdown` from the code; `make config-docs` renews it.\n\n\
