@@ -1,4 +1,4 @@
-//! What travels along an edge: packets, and the tombstones that dropped packets leave behind.
+//! What travels along an edge.
 
 use std::any::{Any, TypeId};
 use std::sync::Arc;
@@ -48,8 +48,11 @@ pub struct Packet {
     /// Identity and times.
     pub header: Header,
     payload: Arc<dyn Payload>,
-    attachments: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
+    /// Shared, so that handing a packet to several consumers allocates nothing; copied on attach.
+    attachments: Option<Arc<Vec<Attachment>>>,
 }
+
+type Attachment = (TypeId, Arc<dyn Any + Send + Sync>);
 
 impl Packet {
     /// A packet without attachments.
@@ -57,7 +60,7 @@ impl Packet {
         Self {
             header,
             payload,
-            attachments: Vec::new(),
+            attachments: None,
         }
     }
 
@@ -88,14 +91,15 @@ impl Packet {
     /// Attaches `value`, replacing an attachment of the same type.
     pub fn attach<T: Any + Send + Sync>(&mut self, value: Arc<T>) {
         let id = TypeId::of::<T>();
-        self.attachments.retain(|(t, _)| *t != id);
-        self.attachments.push((id, value));
+        let attachments = Arc::make_mut(self.attachments.get_or_insert_default());
+        attachments.retain(|(t, _)| *t != id);
+        attachments.push((id, value));
     }
 
     /// The attachment of type `T`, if there is one.
     pub fn attachment<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         let id = TypeId::of::<T>();
-        let (_, value) = self.attachments.iter().find(|(t, _)| *t == id)?;
+        let (_, value) = self.attachments.as_ref()?.iter().find(|(t, _)| *t == id)?;
         value.clone().downcast().ok()
     }
 }
@@ -106,5 +110,64 @@ impl std::fmt::Debug for Packet {
             .field("header", &self.header)
             .field("payload", &self.payload.port_type())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Number(u32);
+    impl Payload for Number {
+        fn port_type(&self) -> PortType {
+            PortType("number")
+        }
+        fn bytes(&self) -> usize {
+            size_of::<Self>()
+        }
+    }
+
+    fn packet() -> Packet {
+        let id = PacketId {
+            stream: "cam".into(),
+            epoch: 0,
+            seq: 7,
+        };
+        let header = Header {
+            id,
+            captured: Instant::now(),
+            pts: None,
+        };
+        Packet::new(header, Arc::new(Number(3)))
+    }
+
+    #[test]
+    fn attachments_are_one_per_type_and_stay_with_their_own_copy() {
+        let mut first = packet();
+        first.attach(Arc::new(1_u8));
+        let mut second = first.clone();
+        second.attach(Arc::new(2_u8));
+        second.attach(Arc::new("label"));
+        assert_eq!(first.attachment::<u8>().as_deref(), Some(&1));
+        assert_eq!(first.attachment::<&str>(), None);
+        assert_eq!(second.attachment::<u8>().as_deref(), Some(&2));
+        assert_eq!(second.attachment::<&str>().as_deref(), Some(&"label"));
+    }
+
+    #[test]
+    fn a_payload_is_seen_only_as_its_own_type() {
+        let packet = packet();
+        assert_eq!(packet.payload::<Number>().map(|n| n.0), Some(3));
+        assert_eq!(packet.shared_payload::<Number>().map(|n| n.0), Some(3));
+        struct Other;
+        impl Payload for Other {
+            fn port_type(&self) -> PortType {
+                PortType("other")
+            }
+            fn bytes(&self) -> usize {
+                0
+            }
+        }
+        assert!(packet.payload::<Other>().is_none());
     }
 }

@@ -1,0 +1,276 @@
+//! What workers and edges measure: counts as atomics that anyone may read at any time, times as histograms that
+//! are merged when they are read.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam::utils::CachePadded;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::ledger::lock;
+
+/// Longest time a histogram tells apart; longer ones count as this.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Percentiles of a time in milliseconds, within 1 %; all zero when nothing was measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// Median.
+    pub p50: f64,
+    /// 95 % took no longer.
+    pub p95: f64,
+    /// 99 % took no longer.
+    pub p99: f64,
+}
+
+/// A histogram of times, from nanoseconds to an hour.
+pub(crate) struct Times(Histogram<u64>);
+
+impl Default for Times {
+    fn default() -> Self {
+        // These bounds are valid by the rules of the crate; the fallback resizes itself.
+        let bounded = Histogram::new_with_bounds(1, LONGEST.as_nanos() as u64, 2);
+        let histogram = bounded.or_else(|_| Histogram::new(2));
+        match histogram {
+            Ok(histogram) => Self(histogram),
+            Err(_) => unreachable!("two significant digits are within 0..=5"),
+        }
+    }
+}
+
+impl Times {
+    pub(crate) fn record(&mut self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.0.saturating_record(nanos.max(1));
+    }
+
+    fn merge(&mut self, other: &Self) {
+        // Both sides have the same bounds, so that nothing can be out of range.
+        let _ = self.0.add(&other.0);
+    }
+
+    fn percentiles(&self) -> Percentiles {
+        if self.0.is_empty() {
+            return Percentiles::default();
+        }
+        let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1e6;
+        Percentiles {
+            p50: at(0.50),
+            p95: at(0.95),
+            p99: at(0.99),
+        }
+    }
+}
+
+/// The meter of one worker; written by its thread only.
+#[derive(Default)]
+pub(crate) struct Meter {
+    /// Packets taken (for a source: given).
+    pub(crate) taken: Counter,
+    /// Packets emitted (for a sink: acknowledged).
+    pub(crate) passed: Counter,
+    /// Packets settled as dropped.
+    pub(crate) dropped: Counter,
+    /// Packets that failed, dead letters included.
+    pub(crate) failed: Counter,
+    /// Packets that vanished inside the instance.
+    pub(crate) unaccounted: Counter,
+    /// Packets under way when the run was cut short.
+    pub(crate) aborted: Counter,
+    times: Mutex<WorkerTimes>,
+}
+
+#[derive(Default)]
+struct WorkerTimes {
+    service: Times,
+    wait: Times,
+    latency: Times,
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Meter {
+    /// Records one call of the instance: how long its packet waited in the queue, when the call began, how long
+    /// it took without the time it spent waiting for room downstream, and when it ended.
+    pub(crate) fn served(&self, wait: Option<Duration>, began: Instant, service: Duration, ended: Instant) {
+        let mut times = lock(&self.times);
+        times.service.record(service);
+        if let Some(wait) = wait {
+            times.wait.record(wait);
+        }
+        times.first.get_or_insert(began);
+        times.last = Some(ended);
+    }
+
+    /// Records the age of a delivered packet.
+    pub(crate) fn delivered(&self, latency: Duration) {
+        lock(&self.times).latency.record(latency);
+    }
+}
+
+/// A counter with a single writer, readable by all.
+#[derive(Default)]
+pub(crate) struct Counter(CachePadded<AtomicU64>);
+
+impl Counter {
+    /// Adds one. Only one thread may do this: the load and the store are separate.
+    pub(crate) fn bump(&self) {
+        self.0.store(self.get() + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The meter of one edge; written by its producer's and its consumer's threads.
+#[derive(Default)]
+pub(crate) struct EdgeMeter {
+    /// Packets the producer handed over.
+    pub(crate) offered: CachePadded<AtomicU64>,
+    /// Packets the queue dropped.
+    pub(crate) dropped: AtomicU64,
+    /// Packets the consumer took.
+    pub(crate) taken: CachePadded<AtomicU64>,
+    /// Most packets that waited at one time.
+    pub(crate) deepest: AtomicUsize,
+}
+
+impl EdgeMeter {
+    pub(crate) fn offered(&self) {
+        self.offered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn taken(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn depth(&self, now: usize) {
+        if now > self.deepest.load(Ordering::Relaxed) {
+            self.deepest.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What one source, stage or sink did, all replicas together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct StageReport {
+    /// Packets taken (for a source: given).
+    pub packets: u64,
+    /// Packets a second between the first and the last packet.
+    pub fps: f64,
+    /// Time in the stage itself, without waiting for room downstream.
+    pub service_ms: Percentiles,
+    /// Time packets waited in the queues before the stage.
+    pub queue_wait_ms: Percentiles,
+    /// Sinks: age of the packets when they were delivered, since their source took them in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<Percentiles>,
+    /// Packets settled as dropped.
+    pub dropped: u64,
+    /// Packets that failed.
+    pub failed: u64,
+    /// Times an instance was rebuilt.
+    pub restarts: u64,
+    /// Number of workers.
+    pub replicas: usize,
+    /// Packets emitted, or acknowledged by a sink.
+    #[serde(skip)]
+    pub passed: u64,
+    /// Packets that vanished inside instances.
+    #[serde(skip)]
+    pub unaccounted: u64,
+    /// Packets under way when the run was cut short.
+    #[serde(skip)]
+    pub aborted: u64,
+}
+
+impl StageReport {
+    /// Whether every packet taken was settled.
+    pub fn balanced(&self) -> bool {
+        self.packets == self.passed + self.dropped + self.failed + self.unaccounted + self.aborted
+            && self.unaccounted == 0
+    }
+}
+
+/// Merges the meters of a component's workers.
+pub(crate) fn merge<'a>(meters: impl IntoIterator<Item = &'a Meter>, sink: bool) -> StageReport {
+    let mut report = StageReport::default();
+    let mut all = WorkerTimes::default();
+    for meter in meters {
+        report.replicas += 1;
+        report.packets += meter.taken.get();
+        report.passed += meter.passed.get();
+        report.dropped += meter.dropped.get();
+        report.failed += meter.failed.get();
+        report.unaccounted += meter.unaccounted.get();
+        report.aborted += meter.aborted.get();
+        let times = lock(&meter.times);
+        all.service.merge(&times.service);
+        all.wait.merge(&times.wait);
+        all.latency.merge(&times.latency);
+        all.first = all.first.into_iter().chain(times.first).min();
+        all.last = all.last.into_iter().chain(times.last).max();
+    }
+    if let (Some(first), Some(last)) = (all.first, all.last) {
+        let seconds = last.duration_since(first).as_secs_f64();
+        if seconds > 0.0 {
+            report.fps = report.packets as f64 / seconds;
+        }
+    }
+    report.service_ms = all.service.percentiles();
+    report.queue_wait_ms = all.wait.percentiles();
+    report.latency_ms = sink.then(|| all.latency.percentiles());
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_merge_into_one_report() {
+        let start = Instant::now();
+        let meters = [Meter::default(), Meter::default()];
+        for (i, meter) in meters.iter().enumerate() {
+            for n in 0..50_u32 {
+                meter.taken.bump();
+                meter.passed.bump();
+                let service = Duration::from_millis(1 + i as u64);
+                let ended = start + Duration::from_millis(20) * (n + 1);
+                meter.served(Some(Duration::from_micros(500)), start, service, ended);
+            }
+        }
+        let report = merge(&meters, false);
+        assert_eq!((report.packets, report.replicas), (100, 2));
+        assert!(report.balanced());
+        assert!((report.fps - 100.0).abs() < 0.5, "{}", report.fps);
+        assert!(
+            (report.service_ms.p50 - 1.0).abs() < 0.02,
+            "{:?}",
+            report.service_ms
+        );
+        assert!(
+            (report.service_ms.p99 - 2.0).abs() < 0.03,
+            "{:?}",
+            report.service_ms
+        );
+        assert!((report.queue_wait_ms.p95 - 0.5).abs() < 0.01);
+        assert_eq!(report.latency_ms, None);
+    }
+
+    #[test]
+    fn times_beyond_the_range_are_kept_at_its_end() {
+        let mut times = Times::default();
+        times.record(Duration::MAX);
+        times.record(Duration::ZERO);
+        assert!(times.percentiles().p99 >= 3.5e6);
+        assert!(times.percentiles().p50 < 1e-5);
+    }
+}

@@ -1,0 +1,145 @@
+//! What all workers of a run share: the ledger, the two ways to end, and what went wrong.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::dead_letter::DeadLetters;
+use super::report::Failure;
+use crate::error::StageError;
+use crate::ledger::{Account, lock};
+use crate::packet::StreamId;
+use crate::stage::StopFlag;
+
+/// Most warnings and broken contracts that a report names; all are counted and logged.
+const NAMED: usize = 32;
+
+pub(crate) struct Core {
+    /// Name of the pipeline.
+    pub(crate) pipeline: String,
+    /// One account per stream, by stream index.
+    pub(crate) accounts: Vec<Arc<Account>>,
+    /// Streams that cannot go on.
+    quarantined: Vec<AtomicBool>,
+    /// Sources end.
+    pub(crate) stopping: StopFlag,
+    /// Disconnected once the run is cut short: every blocking wait of a worker listens to it.
+    pub(crate) cut_short: Receiver<Infallible>,
+    cutter: Mutex<Option<Sender<Infallible>>>,
+    aborted: Arc<AtomicBool>,
+    /// Wakes the supervisor.
+    pub(crate) wake: Sender<()>,
+    pub(crate) woken: Receiver<()>,
+    pub(crate) dead_letters: DeadLetters,
+    failure: Mutex<Option<Failure>>,
+    warnings: Mutex<Vec<String>>,
+    violations: Mutex<Vec<String>>,
+    /// Number of broken contracts.
+    pub(crate) violation_count: AtomicU64,
+}
+
+impl Core {
+    pub(crate) fn new(pipeline: String, streams: &[StreamId], dead_letters: DeadLetters) -> Self {
+        let aborted = Arc::new(AtomicBool::new(false));
+        let (cutter, cut_short) = bounded(0);
+        let (wake, woken) = bounded(1);
+        Self {
+            pipeline,
+            accounts: streams
+                .iter()
+                .map(|stream| Account::new(stream.clone(), aborted.clone()))
+                .collect(),
+            quarantined: streams.iter().map(|_| AtomicBool::new(false)).collect(),
+            stopping: StopFlag::default(),
+            cut_short,
+            cutter: Mutex::new(Some(cutter)),
+            aborted,
+            wake,
+            woken,
+            dead_letters,
+            failure: Mutex::default(),
+            warnings: Mutex::default(),
+            violations: Mutex::default(),
+            violation_count: AtomicU64::new(0),
+        }
+    }
+
+    /// Ends the sources; everything under way drains.
+    pub(crate) fn stop(&self) {
+        self.stopping.set();
+        // A full channel means that the supervisor is about to wake anyway.
+        let _ = self.wake.try_send(());
+    }
+
+    /// Cuts the run short: every wait ends, what is under way counts as aborted.
+    pub(crate) fn abort(&self) {
+        self.aborted.store(true, Ordering::Release);
+        lock(&self.cutter).take();
+        self.stop();
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Acquire)
+    }
+
+    /// The pipeline has failed: the first failure is the one reported, and everything under way drains.
+    pub(crate) fn fail(&self, component: &str, error: &StageError) {
+        self.note_failure(component, error);
+        self.stop();
+    }
+
+    /// The pipeline counts as failed: the sources of these streams end, the other streams go on.
+    pub(crate) fn fail_streams(&self, component: &str, error: &StageError, streams: &[usize]) {
+        self.note_failure(component, error);
+        for flag in streams.iter().filter_map(|stream| self.quarantined.get(*stream)) {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn note_failure(&self, component: &str, error: &StageError) {
+        let mut failure = lock(&self.failure);
+        failure.get_or_insert_with(|| Failure::new(component, error));
+    }
+
+    /// Whether the source of a stream shall go on.
+    pub(crate) fn wants(&self, stream: usize) -> bool {
+        let quarantined = self.quarantined.get(stream);
+        !self.stopping.is_set() && !quarantined.is_some_and(|q| q.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).clone()
+    }
+
+    pub(crate) fn warn(&self, message: String) {
+        name(&self.warnings, message);
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        lock(&self.warnings).clone()
+    }
+
+    /// A stage broke its contract.
+    pub(crate) fn violated(&self, message: String) {
+        self.violation_count.fetch_add(1, Ordering::Relaxed);
+        name(&self.violations, message);
+    }
+
+    pub(crate) fn violations(&self) -> Vec<String> {
+        lock(&self.violations).clone()
+    }
+
+    /// Packets booked so far, over all streams.
+    pub(crate) fn booked(&self) -> u64 {
+        self.accounts.iter().map(|account| account.progress().1).sum()
+    }
+}
+
+fn name(list: &Mutex<Vec<String>>, message: String) {
+    let mut list = lock(list);
+    if list.len() < NAMED {
+        list.push(message);
+    }
+}

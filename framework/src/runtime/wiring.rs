@@ -1,0 +1,281 @@
+//! From a prepared pipeline to edges, components and the inlets of their workers.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::component::{Component, StreamProgress, Traits};
+use super::edge::{Edge, Lane};
+use super::exit::Exit;
+use super::inlet::{Control, Inlet};
+use super::resequencer::Resequencer;
+use crate::config::plan::{Lossy, Order, Overflow, Pipeline, PreparedPipeline, Replicas, Route};
+use crate::metrics::EdgeMeter;
+use crate::packet::StreamId;
+use crate::registry::Role;
+
+/// A wired pipeline, ready to be given threads.
+pub(crate) struct Wiring {
+    pub(crate) streams: Arc<[StreamId]>,
+    pub(crate) components: Vec<Arc<Component>>,
+    /// By component and replica; sources have none.
+    pub(crate) inlets: Vec<Vec<WorkerPlan>>,
+    pub(crate) edges: Vec<Arc<Edge>>,
+}
+
+/// What one worker of a stage or sink is given.
+pub(crate) struct WorkerPlan {
+    pub(crate) inlet: Inlet,
+    /// Streams whose packets may come to it.
+    pub(crate) streams: Vec<usize>,
+}
+
+/// How the replicas of a component share its packets.
+#[derive(Clone, Copy, PartialEq)]
+enum Sharing {
+    /// All take from the same lanes.
+    Shared,
+    /// Each has lanes and streams of its own.
+    Split,
+}
+
+struct Facts {
+    /// Streams that reach the component, by index.
+    streams: Vec<usize>,
+    replicas: usize,
+    sharing: Sharing,
+    /// Whether a required sink depends on it.
+    required: bool,
+}
+
+impl Facts {
+    /// Replica that takes a stream, as its place among the component's streams says.
+    fn replica_of(&self, place: usize) -> Option<usize> {
+        match self.sharing {
+            Sharing::Shared => None,
+            Sharing::Split => Some(place % self.replicas.max(1)),
+        }
+    }
+}
+
+/// Wires the components with bounded channels.
+pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
+    let PreparedPipeline { pipeline, parts } = prepared;
+    let sources = pipeline.components.iter().filter(|c| c.role == Role::Source);
+    let streams: Arc<[StreamId]> = sources.map(|source| source.name.clone()).collect();
+    let live: Vec<bool> = {
+        let sources = pipeline.components.iter().filter(|c| c.role == Role::Source);
+        sources.map(|source| source.live).collect()
+    };
+    let facts = facts(&pipeline, &streams);
+
+    let mut edges = Vec::new();
+    let mut edges_into = vec![Vec::new(); pipeline.components.len()];
+    let mut edges_out_of = vec![Vec::new(); pipeline.components.len()];
+    for (to, component) in pipeline.components.iter().enumerate() {
+        for input in &component.inputs {
+            let Some((producer, consumer)) = facts.get(input.from).zip(facts.get(to)) else {
+                continue;
+            };
+            let mut queue = input.queue;
+            // An optional branch must never hold up the way to a required sink.
+            if producer.required && !consumer.required && queue.overflow == Overflow::Block {
+                queue.overflow = Overflow::DropOldest;
+            }
+            let lossy = |stream: usize| {
+                !consumer.required || queue.lossy == Lossy::All || live.get(stream).is_some_and(|live| *live)
+            };
+            let mut lanes = Vec::new();
+            let mut lane_of = vec![None; streams.len()];
+            let groups = match consumer.sharing {
+                Sharing::Shared => vec![None],
+                Sharing::Split => (0..consumer.replicas).map(Some).collect(),
+            };
+            for group in groups {
+                let carried = |(place, stream): (usize, &usize)| {
+                    let ours = consumer.replica_of(place) == group && producer.streams.contains(stream);
+                    ours.then_some(*stream)
+                };
+                let of_group: Vec<usize> = consumer.streams.iter().enumerate().filter_map(carried).collect();
+                let (dropping, waiting): (Vec<usize>, Vec<usize>) = of_group
+                    .into_iter()
+                    .partition(|stream| !queue.overflow.is_lossy() || lossy(*stream));
+                // With one slot for each stream, streams that wait have one each as well.
+                let places = match queue.overflow {
+                    Overflow::Latest => waiting.len(),
+                    _ => queue.capacity,
+                };
+                for (policy, capacity, members) in [
+                    (queue.overflow, queue.capacity, dropping),
+                    (Overflow::Block, places, waiting),
+                ] {
+                    if members.is_empty() {
+                        continue;
+                    }
+                    for stream in &members {
+                        if let Some(lane) = lane_of.get_mut(*stream) {
+                            *lane = Some(lanes.len());
+                        }
+                    }
+                    lanes.push(Lane::new(group, policy, capacity, &members, streams.len()));
+                }
+            }
+            let from = pipeline.components.get(input.from).map_or("", |c| &*c.name);
+            let edge = Arc::new(Edge {
+                name: format!("{from} -> {}", component.name),
+                to: component.name.to_string(),
+                required: consumer.required,
+                lanes,
+                lane_of,
+                meter: EdgeMeter::default(),
+            });
+            edges.push(edge.clone());
+            if let Some(into) = edges_into.get_mut(to) {
+                into.push(edge.clone());
+            }
+            if let Some(out_of) = edges_out_of.get_mut(input.from) {
+                out_of.push(edge);
+            }
+        }
+    }
+
+    let mut components = Vec::new();
+    let mut inlets = Vec::new();
+    let parts = pipeline.components.iter().zip(parts).zip(&facts);
+    for (((component, part), facts), (into, out_of)) in parts.zip(edges_into.into_iter().zip(edges_out_of)) {
+        let shared = facts.sharing == Sharing::Shared && facts.replicas > 1;
+        let (controls, told): (Vec<Sender<Control>>, Vec<Receiver<Control>>) = if shared {
+            // One request and one flush may be under way for each stream.
+            (0..facts.replicas).map(|_| bounded(2 * streams.len())).unzip()
+        } else {
+            Default::default()
+        };
+        let ordered = shared && component.role == Role::Stage && component.order == Order::PerStream;
+        let order = ordered.then(|| Resequencer::new(streams.len(), facts.replicas.saturating_mul(2)));
+        let progress = (0..streams.len())
+            .map(|stream| {
+                let carriers = into
+                    .iter()
+                    .filter(|edge| edge.lane_of.get(stream).is_some_and(Option::is_some));
+                let flushes = if shared { facts.replicas } else { 1 };
+                StreamProgress::new(carriers.count(), flushes, facts.replicas)
+            })
+            .collect();
+        let baton = ordered.then(|| {
+            let (give, take) = bounded(1);
+            // The channel has room for the one baton.
+            let _ = give.try_send(());
+            (give, take)
+        });
+        let mut told = told.into_iter();
+        let workers = if component.role == Role::Source {
+            0
+        } else {
+            facts.replicas
+        };
+        inlets.push(
+            (0..workers)
+                .map(|replica| worker_plan(facts, replica, &into, told.next(), baton.clone()))
+                .collect(),
+        );
+        let traits = Traits {
+            name: component.name.clone(),
+            role: component.role,
+            required: facts.required,
+            per_stream: component.replicas == Replicas::PerStream,
+            on_error: component.on_error.clone(),
+            restart: component.restart,
+        };
+        components.push(Arc::new(Component::new(
+            traits,
+            part,
+            Exit::new(out_of, order),
+            streams.clone(),
+            progress,
+            controls,
+            facts.replicas,
+        )));
+    }
+    Wiring {
+        streams,
+        components,
+        inlets,
+        edges,
+    }
+}
+
+fn worker_plan(
+    facts: &Facts,
+    replica: usize,
+    into: &[Arc<Edge>],
+    told: Option<Receiver<Control>>,
+    baton: Option<(Sender<()>, Receiver<()>)>,
+) -> WorkerPlan {
+    let own = |(place, stream): (usize, &usize)| {
+        let taker = facts.replica_of(place);
+        taker.is_none_or(|taker| taker == replica).then_some(*stream)
+    };
+    let streams = facts.streams.iter().enumerate().filter_map(own).collect();
+    let lanes = into.iter().flat_map(|edge| {
+        let lanes = edge.lanes.iter().enumerate();
+        lanes
+            .filter(|(_, lane)| lane.replica.is_none_or(|taker| taker == replica))
+            .map(|(index, _)| (edge.clone(), index))
+    });
+    WorkerPlan {
+        inlet: Inlet::new(lanes.collect(), told, baton),
+        streams,
+    }
+}
+
+/// Components stand in topological order, so that one pass forward finds streams and one pass back finds what
+/// required sinks depend on.
+fn facts(pipeline: &Pipeline, streams: &[StreamId]) -> Vec<Facts> {
+    let mut facts: Vec<Facts> = Vec::new();
+    for component in &pipeline.components {
+        let mut reached: Vec<usize> = match component.role {
+            Role::Source => streams
+                .iter()
+                .position(|s| *s == component.name)
+                .into_iter()
+                .collect(),
+            _ => {
+                let producers = component.inputs.iter().filter_map(|input| facts.get(input.from));
+                producers.flat_map(|p| p.streams.iter().copied()).collect()
+            }
+        };
+        reached.sort_unstable();
+        reached.dedup();
+        let replicas = match component.replicas {
+            Replicas::Count(n) if component.role != Role::Source => n.max(1),
+            Replicas::PerStream if component.role != Role::Source => reached.len().max(1),
+            _ => 1,
+        };
+        let split = component.replicas == Replicas::PerStream || component.route == Route::ByStream;
+        facts.push(Facts {
+            streams: reached,
+            replicas,
+            sharing: if split { Sharing::Split } else { Sharing::Shared },
+            required: false,
+        });
+    }
+    let sinks = || pipeline.components.iter().filter(|c| c.role == Role::Sink);
+    // Where every sink is optional, deliveries are counted at all of them.
+    let all_optional = sinks().all(|sink| !sink.required);
+    for (index, component) in pipeline.components.iter().enumerate().rev() {
+        let required = match component.role {
+            Role::Sink => component.required || all_optional,
+            _ => facts.get(index).is_some_and(|f| f.required),
+        };
+        if !required {
+            continue;
+        }
+        let producers = component.inputs.iter().map(|input| input.from);
+        for of in producers.chain([index]) {
+            if let Some(facts) = facts.get_mut(of) {
+                facts.required = true;
+            }
+        }
+    }
+    facts
+}

@@ -1,0 +1,11 @@
+//! Behaviour of whole pipelines: order, queues, faults, stops, and the ledger at the end of each.
+
+#[cfg(test)]
+mod runtime {
+    mod faults;
+    mod flow;
+    mod harness;
+    mod queues;
+    mod random;
+    mod stop;
+}
