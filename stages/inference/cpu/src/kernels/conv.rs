@@ -60,6 +60,8 @@ impl Output<'_> {
 pub(crate) struct Panel {
     /// Index of its first byte in the packed weights.
     pub weights: usize,
+    /// Index of its first lane in the arrays of [`Lanes`].
+    pub arrays: usize,
     /// First output channel.
     pub first: usize,
     /// Output channels in use.
@@ -70,6 +72,61 @@ pub(crate) struct Panel {
     pub group: usize,
     /// 8-bit parts into which its weights are split.
     pub passes: usize,
+}
+
+impl Panel {
+    /// Output channel, relative to the first, of lane `lane`.
+    ///
+    /// In a panel of 32, vector `v`, 128-bit lane `l`, element `i` is channel `8 l + 4 v + i`: packing two vectors
+    /// of sums to words yields channels in order.
+    pub(crate) fn channel(&self, lane: usize) -> usize {
+        if self.lanes == 32 {
+            lane / 4 % 4 * 8 + lane / 16 * 4 + lane % 4
+        } else {
+            lane
+        }
+    }
+}
+
+/// Per-channel arrays in the order of the panels' lanes.
+#[derive(Debug, Clone)]
+pub(crate) struct Lanes {
+    pub init: AlignedVec<i32>,
+    pub scale: AlignedVec<f32>,
+    pub bias: AlignedVec<f32>,
+    pub mid_scale: AlignedVec<f32>,
+    pub mid_offset: AlignedVec<f32>,
+    pub residual_scale: AlignedVec<f32>,
+    pub residual_offset: AlignedVec<f32>,
+}
+
+impl Lanes {
+    fn new(panels: &[Panel], init: &[i32], e: &Epilogue) -> Self {
+        let len = panels.last().map_or(0, |p| p.arrays + p.lanes);
+        let places = || {
+            panels
+                .iter()
+                .flat_map(|p| (0..p.lanes).map(move |lane| (p.arrays + lane, p.first + p.channel(lane))))
+        };
+        let reorder = |values: Option<&AlignedVec<f32>>| {
+            let mut out = AlignedVec::zeroed(values.map_or(0, |_| len));
+            if let Some(values) = values {
+                places().for_each(|(lane, c)| out[lane] = values[c]);
+            }
+            out
+        };
+        let mut start = AlignedVec::zeroed(len);
+        places().for_each(|(lane, c)| start[lane] = init[c]);
+        Self {
+            init: start,
+            scale: reorder(Some(&e.scale)),
+            bias: reorder(Some(&e.bias)),
+            mid_scale: reorder(e.mid.as_ref().map(|m| &m.scale)),
+            mid_offset: reorder(e.mid.as_ref().map(|m| &m.offset)),
+            residual_scale: reorder(e.residual.as_ref().map(|r| &r.scale)),
+            residual_offset: reorder(e.residual.as_ref().map(|r| &r.offset)),
+        }
+    }
 }
 
 /// How the taps of a kernel row lie in memory.
@@ -98,9 +155,11 @@ pub struct ConvU8 {
     /// Groups of four bytes in a run.
     pub(crate) quads: usize,
     pub(crate) weights: AlignedVec<i8>,
-    pub(crate) init: AlignedVec<i32>,
+    pub(crate) lanes: Lanes,
     pub(crate) panels: Vec<Panel>,
     pub(crate) epilogue: Epilogue,
+    /// Rounding may come before the clamp; see [`Epilogue::fits_i32`].
+    pub(crate) round_first: bool,
 }
 
 impl ConvU8 {
@@ -157,7 +216,7 @@ impl ConvU8 {
         };
 
         let mut panels = Vec::new();
-        let mut len = 0_usize;
+        let (mut len, mut arrays) = (0_usize, 0_usize);
         for group in 0..channels.groups {
             let mut done = 0;
             while done < group_outputs {
@@ -169,6 +228,7 @@ impl ConvU8 {
                 let passes = values.iter().map(|&w| passes(w)).max().unwrap_or(1).max(1);
                 panels.push(Panel {
                     weights: len,
+                    arrays,
                     first,
                     channels: used,
                     lanes,
@@ -180,14 +240,18 @@ impl ConvU8 {
                     .try_fold(1_usize, |n, &f| n.checked_mul(f))
                     .and_then(|n| n.checked_add(len))
                     .ok_or(ArgError::Overflow("weights"))?;
+                arrays += lanes;
                 done += used;
             }
         }
         let mut packed = AlignedVec::zeroed(len);
         for panel in &panels {
             for pass in 0..panel.passes {
-                for lane in 0..panel.channels {
-                    let oc = panel.first + lane;
+                for (lane, oc) in (0..panel.lanes).map(|lane| (lane, panel.channel(lane))) {
+                    if oc >= panel.channels {
+                        continue;
+                    }
+                    let oc = panel.first + oc;
                     for ic in 0..group_inputs {
                         for ky in 0..kh {
                             for kx in 0..kw {
@@ -212,8 +276,9 @@ impl ConvU8 {
             runs,
             quads,
             weights: packed,
-            init: centred.init,
+            lanes: Lanes::new(&panels, &centred.init, &epilogue),
             panels,
+            round_first: epilogue.fits_i32(&centred.magnitude),
             epilogue,
         })
     }

@@ -1,7 +1,7 @@
 //! Integer depthwise convolution: one filter per channel.
 
 use super::error::expect_len;
-use super::weights::{eight_bit_part, passes};
+use super::weights::{Centred, eight_bit_part, passes};
 use super::{AlignedVec, ArgError, Epilogue, Output, View, Weights, Window};
 
 /// A depthwise convolution (groups = input channels = output channels).
@@ -33,8 +33,8 @@ pub(crate) struct Interleaved {
     pub init: AlignedVec<i32>,
     pub scale: AlignedVec<f32>,
     pub bias: AlignedVec<f32>,
-    pub low: AlignedVec<f32>,
-    pub high: AlignedVec<f32>,
+    /// Rounding may come before the clamp; see [`Epilogue::fits_i32`].
+    pub round_first: bool,
 }
 
 /// Channel in a block of 64 that stands at `place` after unpacking bytes, then words, of 128-bit lanes:
@@ -49,7 +49,7 @@ impl Interleaved {
         window: &Window,
         padded: usize,
         taps: &AlignedVec<i16>,
-        init: &AlignedVec<i32>,
+        Centred { init, magnitude, .. }: &Centred,
         epilogue: &Epilogue,
     ) -> Result<Self, ArgError> {
         let [kh, kw] = window.kernel;
@@ -108,8 +108,7 @@ impl Interleaved {
             init: start,
             scale: reorder(&epilogue.scale),
             bias: reorder(&epilogue.bias),
-            low: reorder(&epilogue.low),
-            high: reorder(&epilogue.high),
+            round_first: epilogue.fits_i32(magnitude),
         })
     }
 }
@@ -132,7 +131,7 @@ impl DepthwiseU8 {
                 by_tap[tap * padded + c] = centred.values[c * taps + tap];
             }
         }
-        let packed = Interleaved::new(&window, padded, &by_tap, &centred.init, &epilogue)?;
+        let packed = Interleaved::new(&window, padded, &by_tap, &centred, &epilogue)?;
         Ok(Self {
             window,
             padded,

@@ -121,6 +121,9 @@ pub struct Epilogue {
     pub(crate) residual: Option<Residual>,
     pub(crate) low: AlignedVec<f32>,
     pub(crate) high: AlignedVec<f32>,
+    /// Limits of the codes, rounded: clamping after the rounding equals clamping before it.
+    pub(crate) low_code: AlignedVec<u8>,
+    pub(crate) high_code: AlignedVec<u8>,
     pub(crate) output: OutputKind,
     pub(crate) table: Option<Box<[u8; 256]>>,
 }
@@ -226,8 +229,14 @@ impl Epilogue {
                 found: 256,
             });
         }
+        let codes = |limits: &[f32]| {
+            let codes: Vec<u8> = limits.iter().map(|l| l.round_ties_even() as u8).collect();
+            AlignedVec::from_slice(&codes)
+        };
         Ok(Self {
             channels,
+            low_code: codes(&low),
+            high_code: codes(&high),
             scale: per_channel("epilogue scale", &spec.scale, channels)?,
             bias: per_channel("epilogue bias", &spec.bias, channels)?,
             mid,
@@ -252,6 +261,23 @@ impl Epilogue {
     /// Whether a second input is added.
     pub fn has_residual(&self) -> bool {
         self.residual.is_some()
+    }
+
+    /// Whether no value before the last rounding leaves the range of an i32, for sums up to `magnitude[c]`: then
+    /// rounding may come before the clamp.
+    pub(crate) fn fits_i32(&self, magnitude: &[f64]) -> bool {
+        let affine = |m: f64, scale: f32, offset: f32| m * f64::from(scale.abs()) + f64::from(offset.abs());
+        magnitude.iter().take(self.channels).enumerate().all(|(c, &m)| {
+            let mut m = affine(m, self.scale[c], self.bias[c]);
+            if let Some(mid) = &self.mid {
+                let code = f64::from(mid.low.abs().max(mid.high.abs()));
+                m = affine(code, mid.scale[c], mid.offset[c]);
+            }
+            if let Some(r) = &self.residual {
+                m += affine(255.0, r.scale[c], r.offset[c]);
+            }
+            m < f64::from(1 << 30)
+        })
     }
 
     /// Codes without inner rounding, residual or table.

@@ -64,6 +64,8 @@ pub(crate) struct Centred {
     pub values: Vec<i16>,
     /// Per output channel, one block of padding: `-data_zero_point * sum(weights)`, where a sum starts.
     pub init: AlignedVec<i32>,
+    /// Per output channel: no sum is larger in absolute value.
+    pub magnitude: Vec<f64>,
 }
 
 impl Weights<'_> {
@@ -110,14 +112,25 @@ impl Weights<'_> {
         let of = |points: &[i32], oc: usize| points[if points.len() == 1 { 0 } else { oc }];
         let mut values = Vec::with_capacity(len);
         let mut init = AlignedVec::zeroed(out_channels.next_multiple_of(64) + 64);
+        let mut magnitude = Vec::with_capacity(out_channels);
         for oc in 0..out_channels {
             let zero = of(self.zero_point, oc) as i16;
             let first = values.len();
             values.extend((oc * taps..(oc + 1) * taps).map(|i| code(i) - zero));
             let sum: i32 = values[first..].iter().map(|&w| i32::from(w)).sum();
+            magnitude.push(
+                values[first..]
+                    .iter()
+                    .map(|&w| 255.0 * f64::from(w.unsigned_abs()))
+                    .sum(),
+            );
             init[oc] = -of(self.data_zero_point, oc) * sum;
         }
-        Ok(Centred { values, init })
+        Ok(Centred {
+            values,
+            init,
+            magnitude,
+        })
     }
 }
 

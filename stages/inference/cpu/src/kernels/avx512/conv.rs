@@ -2,9 +2,9 @@
 
 use core::arch::x86_64::*;
 
-use super::finish::{Target, clamp_round, finish16, residual_pixel};
+use super::finish::{Target, finish16, mask16, residual_pixel};
 use super::{entry, unroll};
-use crate::kernels::conv::{Panel, RowTaps};
+use crate::kernels::conv::{Lanes, Panel, RowTaps};
 use crate::kernels::{Band, ConvU8Args, Epilogue};
 
 /// Most pixels in a tile: 28 accumulators, two weight vectors and a broadcast fill 31 of 32 registers.
@@ -17,6 +17,9 @@ const SMALL_MAP: usize = 14;
 /// What all tiles of a layer share.
 struct Walk<'a> {
     epilogue: &'a Epilogue,
+    lanes: &'a Lanes,
+    /// Rounding may come before the clamp.
+    round_first: bool,
     /// Bytes between input pixels of neighbouring outputs.
     pixel_step: usize,
     /// Bytes between kernel rows.
@@ -42,7 +45,6 @@ struct Walk<'a> {
 struct Tile {
     input: *const u8,
     weights: *const i8,
-    init: *const i32,
     panel: Panel,
     target: Target,
     residual: *const u8,
@@ -59,7 +61,8 @@ unsafe fn accumulate<const SEG: usize, const MR: usize, const NV: usize>(
 ) -> [[__m512i; NV]; TILE] {
     // SAFETY: the caller's contract.
     unsafe {
-        let start: [__m512i; NV] = core::array::from_fn(|j| _mm512_loadu_si512(tile.init.add(j * 16).cast()));
+        let init = walk.lanes.init.as_ptr().add(tile.panel.arrays);
+        let start: [__m512i; NV] = core::array::from_fn(|j| _mm512_load_si512(init.add(j * 16).cast()));
         let mut acc = [start; TILE];
         let mut w = tile.weights;
         let step = walk.pixel_step;
@@ -105,21 +108,59 @@ unsafe fn plain<const SEG: usize, const MR: usize, const NV: usize>(walk: &Walk<
     unsafe {
         let acc = accumulate::<SEG, MR, NV>(walk, tile);
         let Target::U8(out) = tile.target else { return };
-        let c = tile.panel.first;
-        let e = walk.epilogue;
-        let (scale, bias) = (e.scale.as_ptr().add(c), e.bias.as_ptr().add(c));
-        let (low, high) = (e.low.as_ptr().add(c), e.high.as_ptr().add(c));
+        let (c, arrays) = (tile.panel.first, tile.panel.arrays);
+        let scale = walk.lanes.scale.as_ptr().add(arrays);
+        let bias = walk.lanes.bias.as_ptr().add(arrays);
+        let low = walk.epilogue.low_code.as_ptr().add(c);
+        let high = walk.epilogue.high_code.as_ptr().add(c);
         unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
             if I < SEG * MR {
                 let out = out.add((I / MR) * walk.out_segment + (I % MR) * walk.out_step + c);
+                let mut q = acc[I];
                 for j in 0..NV {
-                    let f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[I][j]), _mm512_loadu_ps(scale.add(j * 16)));
-                    let f = _mm512_add_ps(f, _mm512_loadu_ps(bias.add(j * 16)));
-                    let q = clamp_round(f, low.add(j * 16), high.add(j * 16));
-                    _mm_storeu_si128(out.add(j * 16).cast(), _mm512_cvtepi32_epi8(q));
+                    let f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[I][j]), _mm512_load_ps(scale.add(j * 16)));
+                    q[j] = _mm512_cvtps_epi32(_mm512_add_ps(f, _mm512_load_ps(bias.add(j * 16))));
                 }
+                store_codes(q, low, high, out, NV * 16);
             }
         });
+    }
+}
+
+/// Saturates rounded sums to codes between the limits, and writes the first `channels` of them in order.
+///
+/// # Safety
+/// AVX-512BW, VL; `NV * 16` limits at `low` and `high`; `channels` bytes at `out` writable.
+#[inline(always)]
+unsafe fn store_codes<const NV: usize>(
+    q: [__m512i; NV],
+    low: *const u8,
+    high: *const u8,
+    out: *mut u8,
+    channels: usize,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if NV == 2 {
+            let words = _mm512_packs_epi32(q[0], q[1]);
+            let codes = _mm512_cvtusepi16_epi8(_mm512_max_epi16(words, _mm512_setzero_si512()));
+            let codes = _mm256_max_epu8(codes, _mm256_loadu_si256(low.cast()));
+            let codes = _mm256_min_epu8(codes, _mm256_loadu_si256(high.cast()));
+            if channels == 32 {
+                _mm256_storeu_si256(out.cast(), codes);
+            } else {
+                _mm256_mask_storeu_epi8(out.cast(), (1 << channels) - 1, codes);
+            }
+        } else {
+            let codes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(q[0], _mm512_setzero_si512()));
+            let codes = _mm_max_epu8(codes, _mm_loadu_si128(low.cast()));
+            let codes = _mm_min_epu8(codes, _mm_loadu_si128(high.cast()));
+            if channels == 16 {
+                _mm_storeu_si128(out.cast(), codes);
+            } else {
+                _mm_mask_storeu_epi8(out.cast(), (1 << channels) - 1, codes);
+            }
+        }
     }
 }
 
@@ -159,23 +200,25 @@ unsafe fn finish_tile(
     vectors: usize,
 ) {
     let e = walk.epilogue;
-    if let (Target::U8(out), None, true) = (tile.target, &e.table, tile.panel.channels == vectors * 16) {
-        let target = PixelRows {
-            out,
-            per_row,
-            pixels,
-            vectors,
-        };
+    if let (Target::U8(out), None, true) = (tile.target, &e.table, walk.round_first) {
+        let rows = PixelRows { out, per_row, pixels };
         // SAFETY: the caller's contract; the epilogue has the parts that the constants name.
         return unsafe {
-            match (&e.mid, &e.residual) {
-                (Some(_), Some(_)) => finish_codes::<true, true>(walk, tile, sums, &target),
-                (Some(_), None) => finish_codes::<true, false>(walk, tile, sums, &target),
-                (None, Some(_)) => finish_codes::<false, true>(walk, tile, sums, &target),
-                (None, None) => finish_codes::<false, false>(walk, tile, sums, &target),
+            match (e.mid.is_some(), e.residual.is_some(), vectors) {
+                (true, true, 2) => finish_codes::<true, true, 2>(walk, tile, sums, &rows),
+                (true, true, _) => finish_codes::<true, true, 1>(walk, tile, sums, &rows),
+                (true, false, 2) => finish_codes::<true, false, 2>(walk, tile, sums, &rows),
+                (true, false, _) => finish_codes::<true, false, 1>(walk, tile, sums, &rows),
+                (false, true, 2) => finish_codes::<false, true, 2>(walk, tile, sums, &rows),
+                (false, true, _) => finish_codes::<false, true, 1>(walk, tile, sums, &rows),
+                (false, false, 2) => finish_codes::<false, false, 2>(walk, tile, sums, &rows),
+                (false, false, _) => finish_codes::<false, false, 1>(walk, tile, sums, &rows),
             }
         };
     }
+    // Lanes of two vectors in channel order; see `Panel::channel`.
+    let first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    let second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
     for i in 0..pixels {
         let (segment, x) = (i / per_row, i % per_row);
         // SAFETY: the caller's contract.
@@ -184,18 +227,16 @@ unsafe fn finish_tile(
             let residual = tile
                 .residual
                 .wrapping_add(segment * walk.residual_segment + x * walk.residual_step);
-            for j in 0..vectors {
-                let used = tile.panel.channels.saturating_sub(j * 16);
+            for j in 0..vectors.min(tile.panel.channels.div_ceil(16)) {
+                let used = tile.panel.channels - j * 16;
                 let c = tile.panel.first + j * 16;
-                finish16(
-                    walk.epilogue,
-                    sums[i * vectors + j],
-                    c,
-                    used,
-                    1.0,
-                    target,
-                    residual,
-                );
+                let at = i * vectors;
+                let sums = match (vectors, j) {
+                    (2, 0) => _mm512_permutex2var_epi32(sums[at], first, sums[at + 1]),
+                    (2, _) => _mm512_permutex2var_epi32(sums[at], second, sums[at + 1]),
+                    _ => sums[at],
+                };
+                finish16(e, sums, c, used, 1.0, target, residual);
             }
         }
     }
@@ -206,67 +247,109 @@ struct PixelRows {
     out: *mut u8,
     per_row: usize,
     pixels: usize,
-    vectors: usize,
 }
 
-/// Codes of a whole tile, without table; channels outside, so that their arrays stay in registers.
+/// Codes of a tile, without table. Per-channel arrays stay in registers over the pixels.
 ///
 /// # Safety
 /// As [`plain`]; the epilogue has an inner rounding if `MID` and a residual if `RES`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn finish_codes<const MID: bool, const RES: bool>(
+unsafe fn finish_codes<const MID: bool, const RES: bool, const NV: usize>(
     walk: &Walk<'_>,
     tile: &Tile,
     sums: &[__m512i; TILE * 2],
-    t: &PixelRows,
+    rows: &PixelRows,
 ) {
-    let e = walk.epilogue;
-    let zero = _mm512_setzero_ps();
-    for j in 0..t.vectors {
-        let c = tile.panel.first + j * 16;
-        // SAFETY: the caller's contract; epilogue arrays are padded by a block.
-        unsafe {
-            let scale = _mm512_loadu_ps(e.scale.as_ptr().add(c));
-            let bias = _mm512_loadu_ps(e.bias.as_ptr().add(c));
-            let low = _mm512_loadu_ps(e.low.as_ptr().add(c));
-            let high = _mm512_loadu_ps(e.high.as_ptr().add(c));
-            let [mut mid_low, mut mid_high, mut mid_scale, mut mid_offset] = [zero; 4];
-            if let (true, Some(mid)) = (MID, &e.mid) {
-                mid_low = _mm512_set1_ps(mid.low);
-                mid_high = _mm512_set1_ps(mid.high);
-                mid_scale = _mm512_loadu_ps(mid.scale.as_ptr().add(c));
-                mid_offset = _mm512_loadu_ps(mid.offset.as_ptr().add(c));
-            }
-            let [mut res_scale, mut res_offset] = [zero; 2];
-            if let (true, Some(r)) = (RES, &e.residual) {
-                res_scale = _mm512_loadu_ps(r.scale.as_ptr().add(c));
-                res_offset = _mm512_loadu_ps(r.offset.as_ptr().add(c));
-            }
-            let mut i = 0;
-            for segment in 0..t.pixels / t.per_row {
-                let mut out = t.out.add(segment * walk.out_segment + c);
-                let mut residual = tile.residual.wrapping_add(segment * walk.residual_segment + c);
-                for _ in 0..t.per_row {
-                    let f = _mm512_cvtepi32_ps(sums[i * t.vectors + j]);
-                    let mut f = _mm512_add_ps(_mm512_mul_ps(f, scale), bias);
+    let (e, lanes) = (walk.epilogue, walk.lanes);
+    let (c, channels) = (tile.panel.first, tile.panel.channels);
+    let (mid_low, mid_high) = match &e.mid {
+        Some(mid) => (_mm512_set1_ps(mid.low), _mm512_set1_ps(mid.high)),
+        None => (_mm512_setzero_ps(), _mm512_setzero_ps()),
+    };
+    // SAFETY: the caller's contract; arrays are as long as the lanes of all panels where they are used, and
+    // limits are padded by a block.
+    unsafe {
+        let scale = load_lanes::<NV>(&lanes.scale, tile.panel.arrays, true);
+        let bias = load_lanes::<NV>(&lanes.bias, tile.panel.arrays, true);
+        let mid_scale = load_lanes::<NV>(&lanes.mid_scale, tile.panel.arrays, MID);
+        let mid_offset = load_lanes::<NV>(&lanes.mid_offset, tile.panel.arrays, MID);
+        let res_scale = load_lanes::<NV>(&lanes.residual_scale, tile.panel.arrays, RES);
+        let res_offset = load_lanes::<NV>(&lanes.residual_offset, tile.panel.arrays, RES);
+        let (low, high) = (e.low_code.as_ptr().add(c), e.high_code.as_ptr().add(c));
+        let mut sum = sums.as_ptr();
+        for segment in 0..rows.pixels / rows.per_row {
+            let mut out = rows.out.add(segment * walk.out_segment + c);
+            let mut residual = tile.residual.wrapping_add(segment * walk.residual_segment + c);
+            for _ in 0..rows.per_row {
+                let codes = if RES {
+                    residual_codes::<NV>(residual, channels)
+                } else {
+                    [_mm512_setzero_si512(); NV]
+                };
+                let mut q = codes;
+                for j in 0..NV {
+                    let f = _mm512_cvtepi32_ps(*sum.add(j));
+                    let mut f = _mm512_add_ps(_mm512_mul_ps(f, scale[j]), bias[j]);
                     if MID {
                         f = _mm512_min_ps(_mm512_max_ps(f, mid_low), mid_high);
                         f = _mm512_roundscale_ps::<8>(f);
-                        f = _mm512_add_ps(_mm512_mul_ps(f, mid_scale), mid_offset);
+                        f = _mm512_add_ps(_mm512_mul_ps(f, mid_scale[j]), mid_offset[j]);
                     }
                     if RES {
-                        let codes = _mm512_cvtepu8_epi32(_mm_loadu_si128(residual.cast()));
-                        let r = _mm512_mul_ps(_mm512_cvtepi32_ps(codes), res_scale);
-                        f = _mm512_add_ps(f, _mm512_add_ps(r, res_offset));
+                        let r = _mm512_mul_ps(_mm512_cvtepi32_ps(codes[j]), res_scale[j]);
+                        f = _mm512_add_ps(f, _mm512_add_ps(r, res_offset[j]));
                     }
-                    let q = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(f, low), high));
-                    _mm_storeu_si128(out.cast(), _mm512_cvtepi32_epi8(q));
-                    i += 1;
-                    out = out.wrapping_add(walk.out_step);
-                    residual = residual.wrapping_add(walk.residual_step);
+                    q[j] = _mm512_cvtps_epi32(f);
                 }
+                store_codes(q, low, high, out, channels);
+                sum = sum.add(NV);
+                out = out.wrapping_add(walk.out_step);
+                residual = residual.wrapping_add(walk.residual_step);
             }
         }
+    }
+}
+
+/// `NV` vectors from index `at` of `values`, or zeros.
+///
+/// # Safety
+/// AVX-512F; the vectors lie inside `values` if `used`.
+#[inline(always)]
+unsafe fn load_lanes<const NV: usize>(values: &[f32], at: usize, used: bool) -> [__m512; NV] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut out = [_mm512_setzero_ps(); NV];
+        for j in 0..NV {
+            if used {
+                out[j] = _mm512_load_ps(values.as_ptr().add(at + j * 16));
+            }
+        }
+        out
+    }
+}
+
+/// The first `channels` codes of a residual pixel as i32, in the order of the lanes of a panel.
+///
+/// # Safety
+/// AVX-512BW, VL; `channels` bytes readable.
+#[inline(always)]
+unsafe fn residual_codes<const NV: usize>(residual: *const u8, channels: usize) -> [__m512i; NV] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut codes = [_mm512_setzero_si512(); NV];
+        if NV == 2 {
+            let mask = if channels == 32 {
+                u32::MAX
+            } else {
+                (1 << channels) - 1
+            };
+            let words = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, residual.cast()));
+            codes[0] = _mm512_unpacklo_epi16(words, _mm512_setzero_si512());
+            codes[1] = _mm512_unpackhi_epi16(words, _mm512_setzero_si512());
+        } else {
+            codes[0] = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask16(channels), residual.cast()));
+        }
+        codes
     }
 }
 
@@ -323,6 +406,8 @@ unsafe fn conv(args: &mut ConvU8Args<'_>, band: &Band) {
     let small = output.width <= SMALL_MAP;
     let mut walk = Walk {
         epilogue: e,
+        lanes: &conv.lanes,
+        round_first: conv.round_first,
         pixel_step: w.stride[1] * input.pixel_stride,
         row_step: w.dilation[0] * input.row_pitch,
         run_step: if joined {
@@ -340,7 +425,7 @@ unsafe fn conv(args: &mut ConvU8Args<'_>, band: &Band) {
         residual_segment: residual.map_or(0, |r| r.row_pitch),
         prefetch: 0,
     };
-    let plain = e.is_plain();
+    let plain = e.is_plain() && conv.round_first;
     let group_inputs = conv.channels.input / conv.channels.groups;
     let pitch = input.row_pitch as isize;
     let stride = input.pixel_stride as isize;
@@ -358,7 +443,6 @@ unsafe fn conv(args: &mut ConvU8Args<'_>, band: &Band) {
                     .wrapping_offset(iy * pitch + ix * stride)
                     .wrapping_add(panel.group * group_inputs),
                 weights: conv.weights[panel.weights..].as_ptr(),
-                init: conv.init[panel.first..].as_ptr(),
                 panel: *panel,
                 target: Target::pixel(&args.output, y, x),
                 residual: residual_pixel(args.residual.as_ref(), y, x),

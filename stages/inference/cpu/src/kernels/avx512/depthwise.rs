@@ -6,7 +6,7 @@
 use core::arch::x86_64::*;
 use std::ops::Range;
 
-use super::finish::{Target, clamp_round, finish16, mask64, residual_pixel};
+use super::finish::{Target, finish16, mask64, residual_pixel};
 use super::{entry, unroll};
 use crate::kernels::depthwise::Interleaved;
 use crate::kernels::{DepthwiseU8Args, Epilogue};
@@ -33,6 +33,63 @@ struct Spot<'a> {
     init: *const i32,
 }
 
+/// Interleaves four pixels of 64 channels: element `i` of 128-bit lane `l` of vector `v` holds the four codes of
+/// channel `16 l + 4 v + i`.
+///
+/// # Safety
+/// AVX-512BW; the four pixels readable under the mask.
+#[inline(always)]
+unsafe fn interleave(p: *const u8, slots: &[usize], mask: __mmask64) -> [__m512i; 4] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let a = _mm512_maskz_loadu_epi8(mask, p.add(slots[0]).cast());
+        let b = _mm512_maskz_loadu_epi8(mask, p.add(slots[1]).cast());
+        let c = _mm512_maskz_loadu_epi8(mask, p.add(slots[2]).cast());
+        let d = _mm512_maskz_loadu_epi8(mask, p.add(slots[3]).cast());
+        let (ab_lo, ab_hi) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
+        let (cd_lo, cd_hi) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
+        [
+            _mm512_unpacklo_epi16(ab_lo, cd_lo),
+            _mm512_unpackhi_epi16(ab_lo, cd_lo),
+            _mm512_unpacklo_epi16(ab_hi, cd_hi),
+            _mm512_unpackhi_epi16(ab_hi, cd_hi),
+        ]
+    }
+}
+
+/// Sums of two neighbouring outputs in each of two rows, with stride and dilation 1 down: every interleave
+/// serves up to four outputs.
+///
+/// # Safety
+/// As [`accumulate`], for one kernel row more.
+#[inline(always)]
+unsafe fn accumulate_two_rows(spot: &Spot<'_>) -> [[[__m512i; 4]; 2]; 2] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let start: [__m512i; 4] = core::array::from_fn(|v| _mm512_load_si512(spot.init.add(v * 16).cast()));
+        let mut acc = [[start; 2]; 2];
+        let mut w = spot.weights;
+        for _ in 0..spot.passes {
+            for row in 0..=spot.rows {
+                let taps = interleave(spot.input.add(row * spot.row_step), &spot.slots[..4], spot.load);
+                for r in 0..2 {
+                    if row >= r && row - r < spot.rows {
+                        let w = w.add((row - r) * 8 * 64);
+                        for j in 0..2 {
+                            for v in 0..4 {
+                                let weights = _mm512_load_si512(w.add((j * 4 + v) * 64).cast());
+                                acc[r][j][v] = _mm512_dpbusd_epi32(acc[r][j][v], taps[v], weights);
+                            }
+                        }
+                    }
+                }
+            }
+            w = w.add(spot.rows * 8 * 64);
+        }
+        acc
+    }
+}
+
 /// Sums of `J` neighbouring outputs from `4 * Q` pixel slots, in unpack order: vector `v` holds channels
 /// `16 * lane + 4 * v + i`.
 ///
@@ -49,19 +106,7 @@ unsafe fn accumulate<const J: usize, const Q: usize>(spot: &Spot<'_>) -> [[__m51
             for row in 0..spot.rows {
                 let p = spot.input.add(row * spot.row_step);
                 for q in 0..Q {
-                    let s = &spot.slots[4 * q..4 * q + 4];
-                    let a = _mm512_maskz_loadu_epi8(spot.load, p.add(s[0]).cast());
-                    let b = _mm512_maskz_loadu_epi8(spot.load, p.add(s[1]).cast());
-                    let c = _mm512_maskz_loadu_epi8(spot.load, p.add(s[2]).cast());
-                    let d = _mm512_maskz_loadu_epi8(spot.load, p.add(s[3]).cast());
-                    let (ab_lo, ab_hi) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
-                    let (cd_lo, cd_hi) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
-                    let taps = [
-                        _mm512_unpacklo_epi16(ab_lo, cd_lo),
-                        _mm512_unpackhi_epi16(ab_lo, cd_lo),
-                        _mm512_unpacklo_epi16(ab_hi, cd_hi),
-                        _mm512_unpackhi_epi16(ab_hi, cd_hi),
-                    ];
+                    let taps = interleave(p, &spot.slots[4 * q..4 * q + 4], spot.load);
                     for j in 0..J {
                         for v in 0..4 {
                             let weights = _mm512_load_si512(w.add(((j * Q + q) * 4 + v) * 64).cast());
@@ -113,15 +158,17 @@ unsafe fn finish_plain(acc: [__m512i; 4], block: &Block<'_>, out: *mut u8) {
     // SAFETY: the caller's contract; the arrays hold 64 floats from `c` on.
     unsafe {
         let (scale, bias) = (packed.scale.as_ptr().add(c), packed.bias.as_ptr().add(c));
-        let (low, high) = (packed.low.as_ptr().add(c), packed.high.as_ptr().add(c));
+        let low = _mm512_load_si512(block.epilogue.low_code.as_ptr().add(c).cast());
+        let high = _mm512_load_si512(block.epilogue.high_code.as_ptr().add(c).cast());
         let mut q = acc;
         for v in 0..4 {
             let f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), _mm512_load_ps(scale.add(v * 16)));
             let f = _mm512_add_ps(f, _mm512_load_ps(bias.add(v * 16)));
-            q[v] = clamp_round(f, low.add(v * 16), high.add(v * 16));
+            q[v] = _mm512_cvtps_epi32(f);
         }
-        // Packing undoes the order of the unpacking.
+        // Packing undoes the order of the unpacking, and saturates.
         let codes = _mm512_packus_epi16(_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
+        let codes = _mm512_min_epu8(_mm512_max_epu8(codes, low), high);
         if block.channels >= 64 {
             _mm512_storeu_si512(out.cast(), codes);
         } else {
@@ -187,7 +234,12 @@ unsafe fn run<const J: usize, const Q: usize>(args: &mut DepthwiseU8Args<'_>, ro
     let (one, many): ([usize; MAX_SLOTS], [usize; MAX_SLOTS]) =
         (slots(w.kernel[1]), slots(w.kernel[1] + J - 1));
     let block_bytes = packed.passes * w.kernel[0] * Q * 4 * 64;
-    for y in rows {
+    let pairs = J == 2 && Q == 1 && w.stride[0] == 1 && w.dilation[0] == 1;
+    let mut next = rows.start;
+    while next < rows.end {
+        let y = next;
+        let two = pairs && y + 2 <= rows.end;
+        next += 1 + usize::from(two);
         let iy = (y * w.stride[0]) as isize - w.pad_begin[0] as isize;
         for index in 0..e.channels.div_ceil(64) {
             let first = index * 64;
@@ -196,7 +248,7 @@ unsafe fn run<const J: usize, const Q: usize>(args: &mut DepthwiseU8Args<'_>, ro
                 packed,
                 first,
                 channels: (e.channels - first).min(64),
-                plain: e.is_plain(),
+                plain: e.is_plain() && packed.round_first,
             };
             let mut spot = Spot {
                 input: std::ptr::null(),
@@ -216,7 +268,18 @@ unsafe fn run<const J: usize, const Q: usize>(args: &mut DepthwiseU8Args<'_>, ro
                 // SAFETY: the arguments' constructor found all taps of these outputs inside image and halo, and
                 // the outputs in their buffer; the weights of block `index` are packed for them.
                 unsafe {
-                    if J > 1 && x + J <= output.width {
+                    if two && x + 2 <= output.width {
+                        spot.slots = &many;
+                        spot.weights = packed.several.as_ptr().add(index * J * block_bytes);
+                        let acc = accumulate_two_rows(&spot);
+                        unroll!([0 1 2 3] I => {
+                            let (y, x) = (y + I / 2, x + I % 2);
+                            let target = Target::pixel(&args.output, y, x);
+                            let residual = residual_pixel(args.residual.as_ref(), y, x);
+                            finish(acc[I / 2][I % 2], &block, target, residual);
+                        });
+                        x += 2;
+                    } else if J > 1 && x + J <= output.width {
                         spot.slots = &many;
                         spot.weights = packed.several.as_ptr().add(index * J * block_bytes);
                         let acc = accumulate::<J, Q>(&spot);
@@ -231,9 +294,12 @@ unsafe fn run<const J: usize, const Q: usize>(args: &mut DepthwiseU8Args<'_>, ro
                     } else {
                         spot.slots = &one;
                         spot.weights = packed.one.as_ptr().add(index * block_bytes);
-                        let [acc] = accumulate::<1, Q>(&spot);
-                        let target = Target::pixel(&args.output, y, x);
-                        finish(acc, &block, target, residual_pixel(args.residual.as_ref(), y, x));
+                        for y in y..next {
+                            let [acc] = accumulate::<1, Q>(&spot);
+                            let target = Target::pixel(&args.output, y, x);
+                            finish(acc, &block, target, residual_pixel(args.residual.as_ref(), y, x));
+                            spot.input = spot.input.wrapping_add(input.row_pitch);
+                        }
                         x += 1;
                     }
                 }

@@ -16,19 +16,6 @@ pub(super) fn mask64(n: usize) -> __mmask64 {
     if n >= 64 { u64::MAX } else { (1 << n) - 1 }
 }
 
-/// `round(clamp(f, low, high))` of codes, as i32; `round_ties_even` is the default rounding mode.
-///
-/// # Safety
-/// AVX-512F; 16 floats at `low` and `high`.
-#[inline(always)]
-pub(super) unsafe fn clamp_round(f: __m512, low: *const f32, high: *const f32) -> __m512i {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let f = _mm512_min_ps(_mm512_max_ps(f, _mm512_loadu_ps(low)), _mm512_loadu_ps(high));
-        _mm512_cvtps_epi32(f)
-    }
-}
-
 /// Where a pixel's outputs go and its residual comes from.
 #[derive(Clone, Copy)]
 pub(super) enum Target {
@@ -118,9 +105,10 @@ pub(super) unsafe fn finish16(
         }
         match target {
             Target::U8(out) => {
-                let q = clamp_round(f, e.low.as_ptr().add(c), e.high.as_ptr().add(c));
+                let f = _mm512_max_ps(f, _mm512_loadu_ps(e.low.as_ptr().add(c)));
+                let f = _mm512_min_ps(f, _mm512_loadu_ps(e.high.as_ptr().add(c)));
                 let out = out.add(c);
-                let codes = _mm512_cvtepi32_epi8(q);
+                let codes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(f));
                 if mask == u16::MAX {
                     _mm_storeu_si128(out.cast(), codes);
                 } else {

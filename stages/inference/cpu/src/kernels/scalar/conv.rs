@@ -26,7 +26,7 @@ pub(crate) fn conv_u8(args: &mut ConvU8Args<'_>, band: &Band) {
                 let left = (x * w.stride[1]) as isize - w.pad_begin[1] as isize;
                 let mut acc = [0_i32; MAX_LANES];
                 let acc = &mut acc[..panel.lanes];
-                acc.copy_from_slice(&conv.init[panel.first..panel.first + panel.lanes]);
+                acc.copy_from_slice(&conv.lanes.init[panel.arrays..panel.arrays + panel.lanes]);
                 let step = panel.lanes * 4;
                 let count = panel.passes * w.kernel[0] * conv.runs * conv.quads * step;
                 let mut weights = conv.weights[panel.weights..panel.weights + count].chunks_exact(step);
@@ -56,7 +56,11 @@ pub(crate) fn conv_u8(args: &mut ConvU8Args<'_>, band: &Band) {
                         }
                     }
                 }
-                let sums = &acc[..panel.channels];
+                let mut sums = [0_i32; MAX_LANES];
+                for (lane, &acc) in acc.iter().enumerate() {
+                    sums[panel.channel(lane)] = acc;
+                }
+                let sums = &sums[..panel.channels];
                 finish(
                     &conv.epilogue,
                     &mut args.output,
