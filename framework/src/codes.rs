@@ -2,7 +2,11 @@
 
 mod media;
 mod models;
+mod outputs;
 mod running;
+mod stages;
+
+use std::sync::LazyLock;
 
 use crate::error::Code;
 
@@ -24,11 +28,20 @@ pub fn explain(code: &str) -> Option<&'static Explanation> {
 
 /// All codes, ascending.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    PIPELINE_FILE
-        .iter()
-        .chain(running::CODES)
-        .chain(media::CODES)
-        .chain(models::CODES)
+    static SORTED: LazyLock<Vec<&'static Explanation>> = LazyLock::new(|| {
+        let tables = [
+            PIPELINE_FILE,
+            stages::CODES,
+            running::CODES,
+            media::CODES,
+            models::CODES,
+            outputs::CODES,
+        ];
+        let mut all: Vec<&Explanation> = tables.into_iter().flatten().collect();
+        all.sort_by_key(|e| e.code);
+        all
+    });
+    SORTED.iter().copied()
 }
 
 macro_rules! codes {
