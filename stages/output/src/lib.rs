@@ -1,2 +1,39 @@
-//! JSON lines, overlays, video and image writers, statistics.
+//! JSON lines, overlays, video and image writers, statistics, and an evaluation against the truth.
+//!
+//! Sink kinds: [`jsonl`], [`video`], [`images`], [`stats`] and [`evaluate`]; stage kind: [`overlay`]. Files
+//! appear whole: they are written under their name with `.part` behind it and renamed when they are complete.
+//! Only `jsonl` writes under the final name, a whole line at a time, so that it can be followed.
 #![deny(missing_docs)]
+
+mod avi;
+pub mod evaluate;
+mod file;
+pub mod images;
+pub mod jsonl;
+pub mod overlay;
+mod pattern;
+mod pixels;
+mod rate;
+mod record;
+pub mod stats;
+pub mod video;
+mod y4m;
+
+pub use avi::AviWriter;
+pub use file::{OutputError, PartFile};
+pub use pattern::Pattern;
+pub use rate::FrameRate;
+pub use record::Record;
+pub use y4m::Y4mWriter;
+
+use flow::registry::Registry;
+
+/// Registers the sinks `jsonl`, `video`, `images`, `stats` and `evaluate`, and the stage `overlay`.
+pub fn register(registry: &mut Registry) {
+    jsonl::register(registry);
+    video::register(registry);
+    images::register(registry);
+    stats::register(registry);
+    evaluate::register(registry);
+    overlay::register(registry);
+}

@@ -1,0 +1,236 @@
+//! Frames as RGB and planar YUV pictures, JPEG and PNG.
+
+use flow_frame::{ColorSpace, Frame, Matrix, PixelFormat, Range};
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use yuv::{
+    BufferStoreMut, YuvBiPlanarImage, YuvConversionMode, YuvPlanarImage, YuvPlanarImageMut, YuvRange,
+    YuvStandardMatrix, rgb_to_yuv444, yuv_nv12_to_rgb, yuv420_to_rgb, yuv422_to_rgb, yuv444_to_rgb,
+};
+
+fn meaning(color: ColorSpace) -> (YuvRange, YuvStandardMatrix) {
+    let range = match color.range {
+        Range::Limited => YuvRange::Limited,
+        Range::Full => YuvRange::Full,
+    };
+    let matrix = match color.matrix {
+        Matrix::Bt601 => YuvStandardMatrix::Bt601,
+        Matrix::Bt709 => YuvStandardMatrix::Bt709,
+    };
+    (range, matrix)
+}
+
+/// Writes `frame` to `out` as packed RGB, 3 * width * height bytes.
+pub(crate) fn to_rgb(frame: &Frame, out: &mut [u8]) -> Result<(), String> {
+    let (width, height) = (frame.width(), frame.height());
+    let row = 3 * width as usize;
+    let (range, matrix) = meaning(frame.color());
+    let stride = |plane: usize| frame.plane_layout(plane).stride as u32;
+    let result = match frame.format() {
+        PixelFormat::Rgb | PixelFormat::Bgr | PixelFormat::Gray => {
+            for (y, out) in out.chunks_exact_mut(row).take(height as usize).enumerate() {
+                let samples = frame.row(0, y);
+                match frame.format() {
+                    PixelFormat::Rgb => out.copy_from_slice(samples),
+                    PixelFormat::Bgr => {
+                        for (o, s) in out.chunks_exact_mut(3).zip(samples.chunks_exact(3)) {
+                            o.copy_from_slice(&[s[2], s[1], s[0]]);
+                        }
+                    }
+                    _ => {
+                        for (o, &s) in out.chunks_exact_mut(3).zip(samples) {
+                            o.fill(s);
+                        }
+                    }
+                }
+            }
+            return Ok(());
+        }
+        PixelFormat::Nv12 => {
+            let image = YuvBiPlanarImage {
+                y_plane: frame.plane(0),
+                y_stride: stride(0),
+                uv_plane: frame.plane(1),
+                uv_stride: stride(1),
+                width,
+                height,
+            };
+            yuv_nv12_to_rgb(&image, out, 3 * width, range, matrix, YuvConversionMode::Balanced)
+        }
+        format => {
+            let image = YuvPlanarImage {
+                y_plane: frame.plane(0),
+                y_stride: stride(0),
+                u_plane: frame.plane(1),
+                u_stride: stride(1),
+                v_plane: frame.plane(2),
+                v_stride: stride(2),
+                width,
+                height,
+            };
+            let convert = match format {
+                PixelFormat::I420 => yuv420_to_rgb,
+                PixelFormat::I422 => yuv422_to_rgb,
+                _ => yuv444_to_rgb,
+            };
+            convert(&image, out, 3 * width, range, matrix)
+        }
+    };
+    result.map_err(|e| e.to_string())
+}
+
+/// Appends an RGB or BGR frame to `out` as planar Y, U, V at full chroma, BT.601 limited range. `rgb` is
+/// working memory.
+pub(crate) fn to_yuv444(frame: &Frame, rgb: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), String> {
+    let (width, height) = (frame.width(), frame.height());
+    let samples = width as usize * height as usize;
+    rgb.resize(3 * samples, 0);
+    to_rgb(frame, rgb)?;
+    let start = out.len();
+    out.resize(start + 3 * samples, 0);
+    let (y, rest) = out[start..].split_at_mut(samples);
+    let (u, v) = rest.split_at_mut(samples);
+    let mut image = YuvPlanarImageMut {
+        y_plane: BufferStoreMut::Borrowed(y),
+        y_stride: width,
+        u_plane: BufferStoreMut::Borrowed(u),
+        u_stride: width,
+        v_plane: BufferStoreMut::Borrowed(v),
+        v_stride: width,
+        width,
+        height,
+    };
+    let mode = YuvConversionMode::Balanced;
+    rgb_to_yuv444(
+        &mut image,
+        rgb,
+        3 * width,
+        YuvRange::Limited,
+        YuvStandardMatrix::Bt601,
+        mode,
+    )
+    .map_err(|e| e.to_string())
+}
+
+/// Packed samples that an encoder takes: grey frames as they are, RGB and BGR in their order, others as RGB.
+fn packed<'a>(frame: &'a Frame, rgb: &'a mut Vec<u8>) -> Result<(&'a [u8], PixelFormat), String> {
+    let format = frame.format();
+    let layout = frame.plane_layout(0);
+    let tight = layout.stride == layout.row_bytes;
+    if tight && matches!(format, PixelFormat::Rgb | PixelFormat::Gray | PixelFormat::Bgr) {
+        return Ok((frame.plane(0), format));
+    }
+    rgb.resize(3 * frame.width() as usize * frame.height() as usize, 0);
+    to_rgb(frame, rgb)?;
+    Ok((rgb, PixelFormat::Rgb))
+}
+
+/// Appends `frame` to `out` as a JPEG picture of `quality` 1 to 100; `rgb` is working memory.
+pub(crate) fn to_jpeg(
+    frame: &Frame,
+    quality: u8,
+    rgb: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
+    let (width, height) = (frame.width() as u16, frame.height() as u16);
+    let (samples, format) = packed(frame, rgb)?;
+    let color = match format {
+        PixelFormat::Gray => ColorType::Luma,
+        PixelFormat::Bgr => ColorType::Bgr,
+        _ => ColorType::Rgb,
+    };
+    let mut encoder = Encoder::new(out, quality);
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder
+        .encode(samples, width, height, color)
+        .map_err(|e| e.to_string())
+}
+
+/// Appends `frame` to `out` as a PNG picture; `rgb` is working memory.
+pub(crate) fn to_png(frame: &Frame, rgb: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), String> {
+    let mut encoder = png::Encoder::new(&mut *out, frame.width(), frame.height());
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_color(match frame.format() {
+        PixelFormat::Gray => png::ColorType::Grayscale,
+        _ => png::ColorType::Rgb,
+    });
+    let write = |samples: &[u8]| {
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(samples)?;
+        writer.finish()
+    };
+    let written = if frame.format() == PixelFormat::Bgr {
+        rgb.resize(3 * frame.width() as usize * frame.height() as usize, 0);
+        to_rgb(frame, rgb)?;
+        write(rgb)
+    } else {
+        write(packed(frame, rgb)?.0)
+    };
+    written.map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use flow_frame::Buffer;
+
+    pub(crate) const FORMATS: [PixelFormat; 7] = [
+        PixelFormat::I420,
+        PixelFormat::I422,
+        PixelFormat::I444,
+        PixelFormat::Nv12,
+        PixelFormat::Gray,
+        PixelFormat::Rgb,
+        PixelFormat::Bgr,
+    ];
+
+    /// A frame of one grey.
+    pub(crate) fn flat(width: u32, height: u32, format: PixelFormat, luma: u8) -> Frame {
+        let mut data = Buffer::zeroed(format.frame_bytes(width, height));
+        data.fill(luma);
+        let mut frame = Frame::packed(width, height, format, ColorSpace::JPEG, data).unwrap();
+        for plane in 1..frame.plane_count() {
+            frame.plane_mut(plane).fill(128);
+        }
+        frame
+    }
+
+    #[test]
+    fn every_format_and_odd_size_becomes_rgb_jpeg_and_png() {
+        for format in FORMATS {
+            for (w, h) in [(1, 1), (7, 5), (16, 8)] {
+                let frame = flat(w, h, format, 77);
+                let mut rgb = vec![0; (3 * w * h) as usize];
+                to_rgb(&frame, &mut rgb).unwrap();
+                assert!(
+                    rgb.iter().all(|v| v.abs_diff(77) <= 1),
+                    "{format:?} {w}x{h} {rgb:?}"
+                );
+
+                let (mut jpeg, mut png, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+                to_jpeg(&frame, 90, &mut scratch, &mut jpeg).unwrap();
+                let pixels = zune_jpeg::JpegDecoder::new(std::io::Cursor::new(&jpeg))
+                    .decode()
+                    .unwrap();
+                assert!(pixels.iter().all(|v| v.abs_diff(77) <= 3), "{format:?}");
+                to_png(&frame, &mut scratch, &mut png).unwrap();
+                let mut reader = png::Decoder::new(std::io::Cursor::new(&png)).read_info().unwrap();
+                let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+                let info = reader.next_frame(&mut pixels).unwrap();
+                assert_eq!((info.width, info.height), (w, h));
+                assert!(pixels.iter().all(|v| v.abs_diff(77) <= 1), "{format:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn colours_keep_their_places() {
+        let data = [200, 10, 20, 30, 180, 40];
+        let bgr = Frame::packed(2, 1, PixelFormat::Bgr, ColorSpace::JPEG, Buffer::copy_of(&data)).unwrap();
+        let mut png = Vec::new();
+        to_png(&bgr, &mut Vec::new(), &mut png).unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(&png)).read_info().unwrap();
+        let mut pixels = vec![0; 6];
+        reader.next_frame(&mut pixels).unwrap();
+        assert_eq!(pixels, [20, 10, 200, 40, 180, 30]);
+    }
+}
