@@ -50,7 +50,6 @@ struct Stream {
 pub(crate) struct Avi {
     stream: Stream,
     index: u64,
-    delivered: u64,
     shortage_told: bool,
     chunk: Vec<u8>,
 }
@@ -159,8 +158,11 @@ fn next_chunk(input: &mut Input) -> Result<Option<(FourCc, u32)>, MediaError> {
     loop {
         let at = input.position();
         let seen = input.peek(12)?;
+        let seen_len = seen.len() as u64;
         let Ok((_, (kind, size))) = chunk_header(seen) else {
-            return match seen.iter().all(|&b| b == 0) {
+            let zeros = seen.iter().all(|&b| b == 0);
+            input.skip(seen_len)?;
+            return match zeros {
                 true => Ok(None),
                 false => Err(MediaError::Truncated(format!(
                     "a chunk header is cut off at byte {at}"
@@ -224,7 +226,6 @@ impl Avi {
                 return Ok(Self {
                     stream: stream(body.get(4..).unwrap_or_default(), at)?,
                     index: 0,
-                    delivered: 0,
                     shortage_told: false,
                     chunk: Vec::new(),
                 });
@@ -314,7 +315,14 @@ fn yuy2(width: u32, height: u32, bytes: &[u8], pool: &Pool) -> Result<Frame, Med
 
 impl Demuxer for Avi {
     fn next(&mut self, input: &mut Input, pool: &Pool) -> Result<Option<Sample>, MediaError> {
-        while let Some((kind, size)) = next_chunk(input)? {
+        loop {
+            let (kind, size) = match next_chunk(input) {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                // Whether frames are missing is told below.
+                Err(MediaError::Truncated(_)) if self.stream.frames > 0 => break,
+                Err(e) => return Err(e),
+            };
             let at = input.position();
             let padded = u64::from(size) + u64::from(size % 2);
             if !self.is_frame(kind) {
@@ -339,13 +347,12 @@ impl Demuxer for Avi {
                 self.shortage_told = true;
                 return Err(MediaError::Truncated(format!(
                     "frame {index} is cut off; {} of {} frames are missing",
-                    u64::from(self.stream.frames).saturating_sub(self.delivered),
+                    u64::from(self.stream.frames).saturating_sub(index),
                     self.stream.frames
                 )));
             }
             input.skip(u64::from(size % 2))?;
             let unit = self.unit(&self.chunk, at, pool)?;
-            self.delivered += 1;
             let ticks = i64::try_from(u128::from(index) * u128::from(self.stream.scale)).unwrap_or(i64::MAX);
             return Ok(Some(Sample {
                 pts: nanos(ticks, u64::from(self.stream.rate)),

@@ -39,6 +39,9 @@ pub const E_VALUE: Code = Code("E0515");
 /// Why media cannot be read or decoded. Places are byte offsets from the start of the input.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum MediaError {
+    /// Opening failed.
+    #[error("cannot be opened: {0}")]
+    Open(Arc<io::Error>),
     /// Reading failed.
     #[error("cannot read at byte {at}: {source}")]
     Read {
@@ -114,7 +117,7 @@ impl MediaError {
     /// Its stable code.
     pub fn code(&self) -> Code {
         match self {
-            Self::Read { .. } | Self::Stopped => E_READ,
+            Self::Open(_) | Self::Read { .. } | Self::Stopped => E_READ,
             Self::Unrecognised { .. } => E_UNRECOGNISED,
             Self::NoVideo(_) => E_NO_VIDEO,
             Self::Unsupported(_) => E_UNSUPPORTED,

@@ -96,11 +96,8 @@ fn prepare(config: &FileConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn 
         return Ok(Prepared::<dyn Source>::new(move |_| {
             let fps = config.fps;
             let opener = move |stop: &StopFlag| -> Result<Box<dyn Medium>, MediaError> {
-                let reader =
-                    StoppableReader::new(std::io::stdin(), stop.clone()).map_err(|e| MediaError::Read {
-                        at: 0,
-                        source: Arc::new(e),
-                    })?;
+                let reader = StoppableReader::new(std::io::stdin(), stop.clone())
+                    .map_err(|e| MediaError::Open(Arc::new(e)))?;
                 let input = Input::from_stream("standard input", reader);
                 Ok(Box::new(Clip::new(MediaReader::open(input, fps)?)))
             };
@@ -120,7 +117,7 @@ fn prepare(config: &FileConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn 
     let opened = open(&path, config.fps).map_err(|e| {
         let error = e.in_prepare("path", &config.path);
         match e {
-            MediaError::Read { .. } if !path.exists() => {
+            MediaError::Open(_) if !path.exists() => {
                 error.help("paths are looked up in the working directory, then beside the pipeline file")
             }
             _ => error,
@@ -144,10 +141,7 @@ fn prepare(config: &FileConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn 
 }
 
 fn open(path: &Path, fps: Option<f64>) -> Result<MediaReader, MediaError> {
-    let input = Input::open(path).map_err(|e| MediaError::Read {
-        at: 0,
-        source: Arc::new(e),
-    })?;
+    let input = Input::open(path).map_err(|e| MediaError::Open(Arc::new(e)))?;
     Ok(MediaReader::open(input, fps)?.with_pool(Pool::new(8)))
 }
 

@@ -100,7 +100,11 @@ impl H264Stream {
             Ok(Some(picture)) => Some(to_frame(&picture, self.sps, pool)),
             Err(e) => Some(Err(StageError::packet(
                 E_PICTURE,
-                format!("cannot decode the h264 picture: {e}"),
+                format!(
+                    "cannot decode the h264 picture: {} (OpenH264 state {:#x})",
+                    explain(e.native_code()),
+                    e.native_code()
+                ),
             ))),
         };
         match decoded {
@@ -227,6 +231,20 @@ impl H264Stream {
             out.fail(&packet.header, error);
         }
     }
+}
+
+/// What the bits of OpenH264's `DECODING_STATE` mean, the first that is set.
+fn explain(state: i64) -> &'static str {
+    [
+        (0x02, "a picture it refers to is lost"),
+        (0x04, "the bitstream is damaged"),
+        (0x10, "its parameter sets are missing"),
+        (0x40, "a picture it refers to is lost"),
+        (0x4000, "the decoder is out of memory"),
+    ]
+    .into_iter()
+    .find_map(|(bit, meaning)| (state & bit != 0).then_some(meaning))
+    .unwrap_or("the decoder refused it")
 }
 
 fn to_frame(picture: &DecodedYUV<'_>, sps: Option<Sps>, pool: &Pool) -> Result<Frame, StageError> {
