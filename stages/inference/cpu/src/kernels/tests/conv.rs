@@ -22,7 +22,7 @@ struct Case {
     weights: usize,
     /// 0: random, 1: all 255 x extremes.
     extreme: bool,
-    /// Bits: mid, residual, f32, table.
+    /// Bits: mid, residual, f32, table, values far outside an i32.
     epilogue: usize,
     at_end: bool,
 }
@@ -61,7 +61,7 @@ fn case() -> impl Strategy<Value = Case> {
         prop::sample::select(vec![1, 3, 8, 16, 17, 24, 32, 33, 48, 64, 80]),
         prop::sample::select(vec![0, 0, 1, 13]),
         prop::sample::select(vec![0, 128, 255, 77]),
-        (0..4_usize, prop::bool::weighted(0.2), 0..16_usize, any::<bool>()),
+        (0..4_usize, prop::bool::weighted(0.2), 0..32_usize, any::<bool>()),
     )
         .prop_map(
             |(seed, out, window, groups, group_in, group_out, extra_stride, data_zero_point, rest)| Case {
@@ -94,7 +94,8 @@ struct Layer {
 }
 
 fn spec(case: &Case, channels: usize, taps: usize, rng: &mut Rng) -> EpilogueSpec {
-    let scale = 1.0 / (taps as f32).sqrt() / 60.0;
+    let far = if case.epilogue & 16 != 0 { 1e12 } else { 1.0 };
+    let scale = far / (taps as f32).sqrt() / 60.0;
     let each = |rng: &mut Rng, a: f32, b: f32| (0..channels).map(|_| a + b * rng.unit()).collect::<Vec<_>>();
     let output = if case.epilogue & 4 != 0 {
         OutputKind::F32
@@ -113,7 +114,7 @@ fn spec(case: &Case, channels: usize, taps: usize, rng: &mut Rng) -> EpilogueSpe
             low: -3.0,
             high: 200.0,
             scale: each(rng, 1.0, 0.5),
-            offset: each(rng, 0.0, 20.0),
+            offset: each(rng, 0.0, 20.0 * far),
         }),
         residual: (case.epilogue & 2 != 0).then(|| ResidualSpec {
             scale: each(rng, 0.3, 0.2),
