@@ -455,3 +455,94 @@ fn sums_that_could_overflow_are_refused() {
     let result = ConvU8::new(table, Window::POINT, channels, &weights, e, MAX_TAPS + 1);
     assert!(matches!(result, Err(ArgError::Accumulator { .. })));
 }
+
+/// Products that round, and biases that put the small rounded sum on a tie: a fused multiply-add, or another order,
+/// ends on the other code for half of the channels.
+#[test]
+fn multiplication_rounds_before_addition_in_every_epilogue() {
+    const OC: usize = 100;
+    let mut rng = Rng(7);
+    let codes: Vec<i8> = (0..OC).map(|_| 30 + rng.below(98) as i8).collect();
+    let sums: Vec<i32> = codes.iter().map(|&w| i32::from(w) * 255).collect();
+    let scale: Vec<f32> = sums
+        .iter()
+        .map(|&s| (90.0 + 20.0 * rng.unit()) / s as f32)
+        .collect();
+    let bias: Vec<f32> = (0..OC)
+        .map(|c| 0.5 + (c % 2) as f32 - sums[c] as f32 * scale[c])
+        .collect();
+    let weights = Weights {
+        codes: WeightCodes::I8(&codes),
+        zero_point: &[0],
+        data_zero_point: &[0],
+    };
+    let layout = Layout::dense(1, 14, OC);
+    for parts in 0..4 {
+        let spec = EpilogueSpec {
+            mid: (parts & 1 != 0).then(|| MidSpec {
+                low: 0.0,
+                high: 255.0,
+                scale: vec![1.0],
+                offset: vec![0.0],
+            }),
+            residual: (parts & 2 != 0).then(|| ResidualSpec {
+                scale: vec![0.0],
+                offset: vec![0.0],
+            }),
+            ..EpilogueSpec::requantize(scale.clone(), bias.clone())
+        };
+        let e = Epilogue::new(OC, &spec).unwrap();
+        let zeros = [0; 14 * OC];
+        let residual = spec
+            .residual
+            .is_some()
+            .then(|| View::new(&zeros, layout).unwrap());
+        let expected: Vec<u8> = (0..14 * OC)
+            .map(|n| epilogue(&spec, sums[n % OC], 1, n % OC, 0).1)
+            .collect();
+        for table in tables() {
+            let one = [255; 14];
+            let input = View::new(&one, Layout::dense(1, 14, 1)).unwrap();
+            let conv = ConvU8::new(
+                table,
+                Window::POINT,
+                Channels::dense(1, OC),
+                &weights,
+                e.clone(),
+                1,
+            )
+            .unwrap();
+            let mut padded = [255; 14 + 3];
+            padded[14..].fill(0);
+            let wide = View::new(&padded, Layout::dense(1, 14, 1)).unwrap();
+            assert!(
+                ConvU8Args::new(
+                    &conv,
+                    input,
+                    residual,
+                    Output::U8(view(&mut [0; 14 * OC], layout))
+                )
+                .is_err()
+            );
+            let mut out = [0; 14 * OC];
+            let mut args =
+                ConvU8Args::new(&conv, wide, residual, Output::U8(view(&mut out, layout))).unwrap();
+            let whole = args.whole();
+            table.conv_u8(&mut args, &whole);
+            assert_eq!(out[..], expected, "convolution, {}, parts {parts}", table.isa());
+
+            let many = [255; 14 * OC];
+            let input = View::new(&many, layout).unwrap();
+            let conv = DepthwiseU8::new(Window::POINT, &weights, e.clone()).unwrap();
+            let mut out = [0; 14 * OC];
+            let output = Output::U8(view(&mut out, layout));
+            let mut args = DepthwiseU8Args::new(&conv, input, residual, output).unwrap();
+            table.depthwise_u8(&mut args, 0..1);
+            assert_eq!(out[..], expected, "depthwise, {}, parts {parts}", table.isa());
+        }
+    }
+}
+
+fn view(out: &mut [u8], layout: Layout) -> ViewMut<'_, u8> {
+    ViewMut::new(out, layout).unwrap()
+}
