@@ -1,5 +1,6 @@
 //! The reference evaluator and the IR reader and writer over the real models in `FLOW_SHARED`.
 #![cfg(feature = "models")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 
