@@ -143,7 +143,7 @@ pub struct ModelKeys {
     /// The model file. A relative path is looked for in the working directory, then beside the pipeline file.
     #[schemars(length(min = 1))]
     pub path: PathBuf,
-    /// SHA-256 of the file in hexadecimal digits; a file with another sum is refused.
+    /// SHA-256 of the file, 64 hexadecimal digits; a file with another sum is refused.
     #[serde(default)]
     #[schemars(regex(pattern = r"^[0-9a-fA-F]{64}$"))]
     pub sha256: Option<String>,
