@@ -2,6 +2,7 @@
 //! `pipeline.yaml`, where needed `set` (one `--set` argument per line), and `expected.txt`.
 //!
 //! `FLOW_BLESS=1 cargo test -p flow --test golden_check` writes the expectations anew; read them afterwards.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/registry.rs"]
 mod registry;
