@@ -115,3 +115,60 @@ fn evaluate(rewriter: &Rewriter<'_>, id: NodeId, node: &Node) -> Option<Vec<Tens
     }
     flow_model::ops::evaluate(&node.op, &inputs).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use flow_model::op::BinaryKind;
+    use flow_model::tensor::ElementType;
+
+    use super::*;
+    use crate::testing::{Builder, conv, kinds};
+
+    #[test]
+    fn decompressed_limits_fold_and_chains_of_weights_stay() {
+        let mut b = Builder::default();
+        let x = b.parameter(ElementType::F32, &[1, 1, 2, 2]);
+        let half = Tensor::from_f64(ElementType::F16, &[], &[2.0]).unwrap();
+        let half = b.constant(half);
+        let high = b.node("decompress", Op::Convert(ElementType::F32), &[half]);
+        let low = b.f32s(&[], &[0.0]);
+        let x = b.node("fq", Op::FakeQuantize { levels: 256 }, &[x, low, high, low, high]);
+        let w = b.weights(&[1, 1, 1, 1], &[3], &[0.5]);
+        let x = b.node("conv", Op::Convolution(conv(0)), &[x, w]);
+        let (two, three) = (b.f32s(&[], &[2.0]), b.f32s(&[], &[3.0]));
+        let six = b.node("product", Op::Binary(BinaryKind::Multiply), &[two, three]);
+        let x = b.node("add", Op::Binary(BinaryKind::Add), &[x, six]);
+        b.result(x);
+        let folded = fold(&b.graph, &Options::default(), &mut Notes::default());
+        assert_eq!(
+            kinds(&folded),
+            [
+                "Parameter",
+                "FakeQuantize",
+                "Convert",
+                "Multiply",
+                "Convolution",
+                "Add",
+                "Result"
+            ]
+        );
+        let of = |name: &str| folded.nodes.iter().find(|n| &*n.name == name).unwrap();
+        for (name, value) in [("product", 6.0), ("decompress", 2.0)] {
+            let Op::Constant(tensor) = &of(name).op else {
+                panic!("{name} is folded")
+            };
+            assert_eq!(tensor.to_f32(), [value]);
+        }
+    }
+
+    #[test]
+    fn constants_do_not_grow_without_bound() {
+        let mut b = Builder::default();
+        let one = b.f32s(&[], &[1.0]);
+        let shape = b.i64s(&[1 << 20, 1 << 10]);
+        let huge = b.node("huge", Op::Broadcast, &[one, shape]);
+        b.result(huge);
+        let folded = fold(&b.graph, &Options::default(), &mut Notes::default());
+        assert!(kinds(&folded).contains(&"Broadcast"));
+    }
+}

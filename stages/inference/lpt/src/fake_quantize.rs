@@ -208,3 +208,78 @@ fn read_limits(graph: &Graph, node: &Node) -> Result<Limits, Reason> {
     }
     Ok(limits)
 }
+
+#[cfg(test)]
+mod tests {
+    use flow_model::evaluate;
+
+    use super::*;
+    use crate::testing::{Builder, kinds, noise};
+
+    fn limits(low: &[f32], high: &[f32], levels: u32) -> (Graph, Graph, Notes) {
+        let mut b = Builder::default();
+        let x = b.parameter(ElementType::F32, &[1, 2, 8, 8]);
+        let low = b.f32s(&[1, low.len(), 1, 1], low);
+        let high = b.f32s(&[1, high.len(), 1, 1], high);
+        let x = b.node("fq", Op::FakeQuantize { levels }, &[x, low, high, low, high]);
+        b.result(x);
+        let mut notes = Notes::default();
+        let after = decompose(&b.graph, &Options::default(), &mut notes);
+        (b.graph, after, notes)
+    }
+
+    #[test]
+    fn the_value_of_the_code_is_the_literal_output() {
+        for (low, high, levels) in [
+            (vec![-0.5], vec![0.7], 256),
+            (vec![-0.5], vec![0.5], 255),
+            (vec![-0.5, 0.0], vec![0.5, 0.9], 16),
+            (vec![0.2, 0.3], vec![0.2, 0.3], 256),
+            (vec![0.0, -0.5], vec![0.0, 0.5], 256),
+            (vec![0.5], vec![-0.5], 256),
+            (vec![-1e-3], vec![2e-3], 2),
+        ] {
+            let (before, after, _) = limits(&low, &high, levels);
+            assert_eq!(kinds(&after), ["Parameter", "Quantize", "Dequantize", "Result"]);
+            let input = [noise(&[1, 2, 8, 8], 3)];
+            let (a, b) = (
+                evaluate(&before, &input).unwrap(),
+                evaluate(&after, &input).unwrap(),
+            );
+            for (x, y) in a[0].to_f32().iter().zip(b[0].to_f32()) {
+                assert!(
+                    (x - y).abs() <= 1e-6,
+                    "{low:?}..{high:?} of {levels}: {x} became {y}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_8_bits_cannot_hold_stays_with_a_reason() {
+        let reason = |low: &[f32], high: &[f32], levels| {
+            let (before, after, notes) = limits(low, high, levels);
+            assert_eq!(kinds(&before), kinds(&after));
+            notes.reason("fq").map(|r| r.code)
+        };
+        assert_eq!(reason(&[0.0], &[1.0], 65536), Some(ReasonCode::TooManyLevels));
+        assert_eq!(
+            reason(&[0.0], &[f32::NAN], 256),
+            Some(ReasonCode::DegenerateLimits)
+        );
+        assert_eq!(
+            reason(&[0.0], &[f32::INFINITY], 256),
+            Some(ReasonCode::DegenerateLimits)
+        );
+    }
+
+    #[test]
+    fn equal_limits_per_channel_are_limits_per_tensor() {
+        let (_, after, _) = limits(&[0.0, 0.0], &[1.0, 1.0], 256);
+        let quantize = after.nodes.iter().find_map(|n| match &n.op {
+            Op::Quantize(q) => Some(q),
+            _ => None,
+        });
+        assert_eq!(quantize.map(|q| q.axis), Some(None));
+    }
+}

@@ -25,6 +25,8 @@ mod regions;
 mod report;
 mod residual;
 mod rewrite;
+#[cfg(test)]
+mod testing;
 mod weights;
 
 use flow_model::graph::Graph;

@@ -14,6 +14,8 @@ mod matmul;
 mod order;
 mod requantize;
 mod sums;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -65,3 +65,40 @@ fn inner(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, node: &Node) -> Optio
     let same = limit(3)? == low && limit(4)? == high && low < high;
     (adds && from_convolution && same).then_some((low, high))
 }
+
+#[cfg(test)]
+mod tests {
+    use flow_model::tensor::ElementType;
+
+    use super::*;
+    use crate::testing::{Builder, conv, kinds};
+
+    #[test]
+    fn only_the_inner_rounding_of_a_residual_goes() {
+        let mut b = Builder::default();
+        let x = b.parameter(ElementType::F32, &[1, 1, 2, 2]);
+        let x = b.fake_quantize("data", x, 0.0, 1.0);
+        let w = b.weights(&[1, 1, 1, 1], &[3], &[0.5]);
+        let y = b.node("conv", Op::Convolution(conv(0)), &[x, w]);
+        let y = b.fake_quantize("inner", y, -1.0, 1.0);
+        let sum = b.node("add", Op::Binary(BinaryKind::Add), &[x, y]);
+        let sum = b.fake_quantize("outer", sum, -1.0, 1.0);
+        b.result(sum);
+        let run = |numerics| {
+            let options = Options {
+                numerics,
+                ..Options::default()
+            };
+            drop_inner_rounding(&b.graph, &options, &mut Notes::default())
+        };
+        assert_eq!(kinds(&run(Numerics::Literal)), kinds(&b.graph));
+        let after = run(Numerics::OpenVino);
+        let clamps: Vec<_> = after
+            .nodes
+            .iter()
+            .filter(|n| matches!(n.op, Op::Clamp { min: -1.0, max: 1.0 }))
+            .map(|n| n.name.to_string())
+            .collect();
+        assert_eq!(clamps, ["inner"]);
+    }
+}

@@ -162,3 +162,126 @@ fn push(rewriter: &mut Rewriter<'_>, node: &Node, weights: &Weights, wanted: &Ou
         }],
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use flow_model::evaluate;
+    use flow_model::op::BinaryKind;
+
+    use super::*;
+    use crate::testing::{Builder, conv, kinds, noise};
+
+    const DATA: [usize; 4] = [1, 3, 4, 4];
+
+    /// Folds, and checks that the result is what it was.
+    fn check(b: &Builder) -> (Graph, Notes) {
+        let mut notes = Notes::default();
+        let folded = fold(&b.graph, &Options::default(), &mut notes);
+        let input = [noise(&DATA, 1)];
+        let (before, after) = (
+            evaluate(&b.graph, &input).unwrap(),
+            evaluate(&folded, &input).unwrap(),
+        );
+        for (x, y) in before[0].to_f32().iter().zip(after[0].to_f32()) {
+            assert!((x - y).abs() <= 1e-4 * x.abs().max(1.0), "{x} became {y}");
+        }
+        (crate::rewrite::remove_dead(&folded), notes)
+    }
+
+    fn dequantize(graph: &Graph) -> &Dequantize {
+        let mut found = graph.nodes.iter().filter_map(|n| match &n.op {
+            Op::Dequantize(d) => Some(d),
+            _ => None,
+        });
+        found.next().unwrap()
+    }
+
+    #[test]
+    fn scales_follow_shape_operations_to_the_output_channels() {
+        // [1, 3, 3, C] scaled along C -> [3, 3, C, 1] -> [3, 3, C, 1, 1] -> [C, 1, 1, 3, 3]
+        let mut b = Builder::default();
+        let x = b.parameter(ElementType::F32, &DATA);
+        let codes: Vec<u8> = (0..27).map(|i| i * 9).collect();
+        let w = b.constant(Tensor::from_slice(&[1, 3, 3, 3], &codes).unwrap());
+        let w = b.node("convert", Op::Convert(ElementType::F32), &[w]);
+        let zero_point = b.f32s(&[1, 1, 1, 1], &[120.0]);
+        let w = b.node("subtract", Op::Binary(BinaryKind::Subtract), &[w, zero_point]);
+        let scale = b.f32s(&[1, 1, 1, 3], &[0.5, 0.25, 0.125]);
+        let w = b.node("multiply", Op::Binary(BinaryKind::Multiply), &[w, scale]);
+        let shape = b.i64s(&[3, 3, 3, 1]);
+        let w = b.node("reshape", Op::Reshape { special_zero: true }, &[w, shape]);
+        let axis = b.i64s(&[3]);
+        let w = b.node("unsqueeze", Op::Unsqueeze, &[w, axis]);
+        let order = b.i64s(&[2, 4, 3, 0, 1]);
+        let w = b.node("transpose", Op::Transpose, &[w, order]);
+        let x = b.node("conv", Op::GroupConvolution(conv(1)), &[x, w]);
+        b.result(x);
+        let (folded, notes) = check(&b);
+        assert_eq!(
+            kinds(&folded),
+            ["Parameter", "Dequantize", "Reshape", "GroupConvolution", "Result"]
+        );
+        let d = dequantize(&folded);
+        assert_eq!((&d.scale[..], d.axis), (&[0.5, 0.25, 0.125][..], Some(0)));
+        assert_eq!(d.zero_point, [0.0], "codes less 120 fit i8");
+        for name in [
+            "convert",
+            "subtract",
+            "multiply",
+            "reshape",
+            "unsqueeze",
+            "transpose",
+        ] {
+            assert_eq!(notes.fate(name), Some(&Fate::FusedInto("conv".into())), "{name}");
+        }
+    }
+
+    #[test]
+    fn asymmetric_weights_keep_an_integer_zero_point() {
+        let mut b = Builder::default();
+        let x = b.parameter(ElementType::F32, &DATA);
+        let values: Vec<f32> = noise(&[2, 3, 1, 1], 2).to_f32();
+        let w = b.f32s(&[2, 3, 1, 1], &values);
+        let limits = [-51.0 / 255.0, 204.0 / 255.0].map(|v| b.f32s(&[1, 1, 1, 1], &[v]));
+        let [low, high] = limits;
+        let w = b.node("fq", Op::FakeQuantize { levels: 256 }, &[w, low, high, low, high]);
+        let x = b.node("conv", Op::Convolution(conv(0)), &[x, w]);
+        b.result(x);
+        let (folded, _) = check(&b);
+        let d = dequantize(&folded);
+        // Code 51 means zero; one channel or the other reaches too far for zero point 0.
+        assert!(
+            d.zero_point.iter().all(|z| [0.0, 51.0, -77.0].contains(z)),
+            "{d:?}"
+        );
+    }
+
+    #[test]
+    fn scales_along_the_input_channels_are_refused() {
+        let mut b = Builder::default();
+        let x = b.parameter(ElementType::F32, &DATA);
+        let w = b.constant(Tensor::from_slice(&[1, 3, 1, 1], &[1i8, 2, 3]).unwrap());
+        let w = b.node("convert", Op::Convert(ElementType::F32), &[w]);
+        let scale = b.f32s(&[1, 3, 1, 1], &[0.5, 0.25, 0.5]);
+        let w = b.node("multiply", Op::Binary(BinaryKind::Multiply), &[w, scale]);
+        let x = b.node("conv", Op::Convolution(conv(0)), &[x, w]);
+        b.result(x);
+        let (folded, notes) = check(&b);
+        assert_eq!(kinds(&folded), kinds(&b.graph));
+        assert_eq!(notes.reason("conv").unwrap().code, ReasonCode::WeightsGranularity);
+    }
+
+    #[test]
+    fn weights_in_f32_are_told() {
+        let mut b = Builder::default();
+        let x = b.parameter(ElementType::F32, &DATA);
+        let w = b.f32s(&[1, 3, 1, 1], &[1.0, 2.0, 3.0]);
+        let x = b.node("conv", Op::Convolution(conv(0)), &[x, w]);
+        b.result(x);
+        let (_, notes) = check(&b);
+        assert_eq!(
+            notes.reason("conv").unwrap().code,
+            ReasonCode::WeightsNotQuantized
+        );
+    }
+}
