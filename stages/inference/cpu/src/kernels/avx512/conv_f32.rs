@@ -49,12 +49,14 @@ unsafe fn tile<const MR: usize, const NV: usize>(walk: &Walk<'_>, tile: &Tile) {
                 let mut p = tile.input.add(ky * walk.row_step + kx * walk.tap_step);
                 for _ in 0..walk.inputs {
                     let wv: [__m512; NV] = core::array::from_fn(|j| _mm512_load_ps(w.add(j * 16)));
-                    for i in 0..MR {
-                        let x = _mm512_set1_ps(*p.add(i * step));
-                        for j in 0..NV {
-                            acc[i][j] = _mm512_fmadd_ps(x, wv[j], acc[i][j]);
+                    unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
+                        if I < MR {
+                            let x = _mm512_set1_ps(*p.add(I * step));
+                            for j in 0..NV {
+                                acc[I][j] = _mm512_fmadd_ps(x, wv[j], acc[I][j]);
+                            }
                         }
-                    }
+                    });
                     w = w.add(NV * 16);
                     p = p.add(1);
                 }
