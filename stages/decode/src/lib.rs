@@ -1,7 +1,8 @@
 //! Sources and decoders: container and codec parsers, files, folders, subprocesses, synthetic scenes.
 //!
-//! [`register`] adds the kinds `file`, `images`, `ffmpeg` and `synthetic` (sources) and `decode` (stage). Beneath them,
-//! and usable alone, are [`MediaReader`], which reads the packets of one input, and [`decode_picture`].
+//! [`register`] adds the kinds `file`, `images`, `ffmpeg` and `synthetic` (sources) and `decode`
+//! (stage). Beneath them, and usable alone, are [`MediaReader`], which reads the packets of one input, and
+//! [`decode_picture`].
 #![deny(missing_docs)]
 
 mod annexb;

@@ -43,11 +43,13 @@ impl Outcomes {
             .collect()
     }
     pub fn errors(&self) -> Vec<&StageError> {
-        let error = |o| match o {
-            &Outcome::Failed(ref e) => Some(e),
-            _ => None,
-        };
-        self.by_id.values().filter_map(error).collect()
+        self.by_id
+            .values()
+            .filter_map(|o| match o {
+                Outcome::Failed(e) => Some(e),
+                _ => None,
+            })
+            .collect()
     }
     pub fn dropped(&self, reason: &str) -> usize {
         self.by_id
