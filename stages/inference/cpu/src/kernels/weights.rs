@@ -80,9 +80,9 @@ impl Weights<'_> {
         let len = out_channels
             .checked_mul(taps)
             .ok_or(ArgError::Overflow("weights"))?;
-        let (found, range) = match self.codes {
-            WeightCodes::I8(codes) => (codes.len(), -128..=127),
-            WeightCodes::U8(codes) => (codes.len(), 0..=255),
+        let found = match self.codes {
+            WeightCodes::I8(codes) => codes.len(),
+            WeightCodes::U8(codes) => codes.len(),
         };
         expect_len("weight codes", len, found)?;
         let one_or_all = |what, points: &[i32], range: std::ops::RangeInclusive<i32>, expected| {
@@ -101,8 +101,9 @@ impl Weights<'_> {
         one_or_all(
             "weight zero points",
             self.zero_point,
-            range,
-            "a code of the weights",
+            // Outside the codes where all of a channel's weights lie far from zero.
+            -383..=510,
+            "within 255 of a code of the weights",
         )?;
         one_or_all("data zero points", self.data_zero_point, 0..=255, "0..=255")?;
         let code = |i: usize| match self.codes {
@@ -117,6 +118,13 @@ impl Weights<'_> {
             let zero = of(self.zero_point, oc) as i16;
             let first = values.len();
             values.extend((oc * taps..(oc + 1) * taps).map(|i| code(i) - zero));
+            if let Some(&w) = values[first..].iter().find(|w| w.unsigned_abs() > 255) {
+                return Err(ArgError::Value {
+                    what: "a weight less its zero point",
+                    expected: "-255..=255",
+                    found: w.into(),
+                });
+            }
             let sum: i32 = values[first..].iter().map(|&w| i32::from(w)).sum();
             magnitude.push(
                 values[first..]
