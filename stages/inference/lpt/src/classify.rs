@@ -7,6 +7,7 @@ use flow_model::graph::{Graph, Node, NodeId};
 use flow_model::op::Op;
 use flow_model::tensor::ElementType;
 
+use crate::propagate::has_integer_form;
 use crate::regions::Regions;
 use crate::report::{Fate, LayerReport, Notes, Reason, ReasonCode, Report};
 
@@ -14,7 +15,8 @@ use crate::report::{Fate, LayerReport, Notes, Reason, ReasonCode, Report};
 pub(crate) fn report(original: &Graph, lowered: &Graph, notes: &Notes) -> Report {
     let regions = Regions::new(lowered);
     let mut by_name: HashMap<&Arc<str>, NodeId> = HashMap::new();
-    for (id, node) in lowered.iter() {
+    let computed = |node: &Node| !matches!(node.op, Op::Constant(_));
+    for (id, node) in lowered.iter().filter(|(_, node)| computed(node)) {
         // Where a value is needed both as codes and in f32, the codes count.
         let is_new = |old: &NodeId| !works_on_codes(lowered, lowered.node(*old));
         if by_name.get(&node.name).is_none_or(is_new) {
@@ -86,21 +88,21 @@ fn kept(graph: &Graph, regions: &Regions<'_>, original: &Node, id: NodeId, notes
 /// The reason of an operation that no pass spoke about.
 fn general_reason(regions: &Regions<'_>, original: &Node, id: NodeId) -> Reason {
     let name = &original.name;
-    if !regions.is_fusable(id) {
-        return Reason::new(
-            ReasonCode::NoIntegerForm,
-            format!("{} \"{name}\" is computed in f32", original.op.type_name()),
-        );
-    }
     if regions.comes_from_codes(id) {
         return Reason::new(
             ReasonCode::ResultNotQuantized,
             format!("the result of \"{name}\" is used in f32"),
         );
     }
+    if regions.is_fusable(id) || has_integer_form(&original.op) {
+        return Reason::new(
+            ReasonCode::DataNotQuantized,
+            format!("an input of \"{name}\" is not quantized"),
+        );
+    }
     Reason::new(
-        ReasonCode::DataNotQuantized,
-        format!("an input of \"{name}\" is not quantized"),
+        ReasonCode::NoIntegerForm,
+        format!("{} \"{name}\" is computed in f32", original.op.type_name()),
     )
 }
 

@@ -48,6 +48,23 @@ pub(crate) fn push_down(graph: &Graph, options: &Options, notes: &mut Notes) -> 
     sweep.finish()
 }
 
+/// Whether an operation works on codes when its inputs are codes.
+pub(crate) fn has_integer_form(op: &Op) -> bool {
+    layout::moves_values(op)
+        || matches!(
+            op,
+            Op::Convolution(_)
+                | Op::GroupConvolution(_)
+                | Op::MatMul { .. }
+                | Op::Concat { .. }
+                | Op::MaxPool(_)
+                | Op::Reduce {
+                    kind: ReduceKind::Max | ReduceKind::Min,
+                    ..
+                }
+        )
+}
+
 struct Sweep<'a> {
     old: &'a Graph,
     options: &'a Options,

@@ -25,6 +25,7 @@ impl Report {
         of_kind.fold(Count::default(), |count, layer| Count {
             total: count.total + 1,
             integer: count.integer + usize::from(layer.is_integer()),
+            removed: count.removed + usize::from(layer.fate == Fate::Removed),
         })
     }
 
@@ -41,6 +42,8 @@ pub struct Count {
     pub total: usize,
     /// Those that run on 8-bit codes.
     pub integer: usize,
+    /// Those that are gone, since they changed nothing or no output depends on them.
+    pub removed: usize,
 }
 
 /// What became of one operation.

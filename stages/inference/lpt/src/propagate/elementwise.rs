@@ -197,7 +197,8 @@ mod tests {
             axis: None,
         };
         let value = |d: &Dequantize, q: f32| (q - d.zero_point[0]) * d.scale[0];
-        let cases: [(BinaryKind, usize, fn(f32) -> f32); 5] = [
+        type Case = (BinaryKind, usize, fn(f32) -> f32);
+        let cases: [Case; 5] = [
             (BinaryKind::Multiply, 0, |x| x * 4.0),
             (BinaryKind::Divide, 0, |x| x / 4.0),
             (BinaryKind::Add, 1, |x| x + 4.0),
