@@ -57,23 +57,6 @@ unsafe fn interleave(p: *const u8, slots: &[usize], mask: __mmask64) -> [__m512i
     }
 }
 
-/// Adds the products of four interleaved vectors and the four at `w`.
-///
-/// # Safety
-/// AVX-512 VNNI; 256 aligned bytes at `w`.
-#[inline(always)]
-unsafe fn dot(acc: [__m512i; 4], taps: [__m512i; 4], w: *const i8) -> [__m512i; 4] {
-    // SAFETY: the caller's contract.
-    unsafe {
-        [
-            _mm512_dpbusd_epi32(acc[0], taps[0], _mm512_load_si512(w.cast())),
-            _mm512_dpbusd_epi32(acc[1], taps[1], _mm512_load_si512(w.add(64).cast())),
-            _mm512_dpbusd_epi32(acc[2], taps[2], _mm512_load_si512(w.add(128).cast())),
-            _mm512_dpbusd_epi32(acc[3], taps[3], _mm512_load_si512(w.add(192).cast())),
-        ]
-    }
-}
-
 /// Sums of two neighbouring outputs in each of two rows, with stride and dilation 1 down: every interleave
 /// serves up to four outputs.
 ///
@@ -89,13 +72,17 @@ unsafe fn accumulate_two_rows(spot: &Spot<'_>) -> [[[__m512i; 4]; 2]; 2] {
         for _ in 0..spot.passes {
             for row in 0..=spot.rows {
                 let taps = interleave(spot.input.add(row * spot.row_step), &spot.slots[..4], spot.load);
-                unroll!([0 1] R => {
-                    if (R..R + spot.rows).contains(&row) {
-                        let w = w.add((row - R) * 8 * 64);
-                        acc[R][0] = dot(acc[R][0], taps, w);
-                        acc[R][1] = dot(acc[R][1], taps, w.add(4 * 64));
+                for r in 0..2 {
+                    if row >= r && row - r < spot.rows {
+                        let w = w.add((row - r) * 8 * 64);
+                        for j in 0..2 {
+                            for v in 0..4 {
+                                let weights = _mm512_load_si512(w.add((j * 4 + v) * 64).cast());
+                                acc[r][j][v] = _mm512_dpbusd_epi32(acc[r][j][v], taps[v], weights);
+                            }
+                        }
                     }
-                });
+                }
             }
             w = w.add(spot.rows * 8 * 64);
         }
@@ -120,12 +107,12 @@ unsafe fn accumulate<const J: usize, const Q: usize>(spot: &Spot<'_>) -> [[__m51
                 let p = spot.input.add(row * spot.row_step);
                 for q in 0..Q {
                     let taps = interleave(p, &spot.slots[4 * q..4 * q + 4], spot.load);
-                    unroll!([0 1 2 3] I => {
-                        if I < J {
-                            let w = w.add((I * Q + q) * 4 * 64);
-                            acc[I] = dot(acc[I], taps, w);
+                    for j in 0..J {
+                        for v in 0..4 {
+                            let weights = _mm512_load_si512(w.add(((j * Q + q) * 4 + v) * 64).cast());
+                            acc[j][v] = _mm512_dpbusd_epi32(acc[j][v], taps[v], weights);
                         }
-                    });
+                    }
                 }
                 w = w.add(J * Q * 4 * 64);
             }
