@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use crate::pixels::to_rgb;
 use canvas::Canvas;
-use font::Font;
+use font::{FIGURE_SPACE, Font};
 pub use palette::color_of;
 
 /// Draws boxes, classes or key points on the frame they were found in, and gives that frame as RGB. Lines and
@@ -207,7 +207,11 @@ impl Painter {
                     label => label.to_owned(),
                 };
                 if self.config.scores {
-                    format!("{:>5.1}%  {name}", c.score * 100.0)
+                    let score = format!("{:>5.1}%", c.score * 100.0);
+                    format!(
+                        "{} {name}",
+                        score.replace(' ', FIGURE_SPACE.encode_utf8(&mut [0; 4]))
+                    )
                 } else {
                     name
                 }

@@ -44,7 +44,8 @@ pub struct ClassifyConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Softmax {
-    /// Unless they are probabilities already: from 0 to 1 with a sum of 1 (within 0.05).
+    /// Where they are f32 and no probabilities yet, which are from 0 to 1 with a sum of 1 (within 0.05). Integer
+    /// scores are taken for the codes of a quantized softmax.
     #[default]
     Auto,
     /// Always.
@@ -167,12 +168,12 @@ struct Classify {
 impl Classify {
     fn classes(&self, tensors: &Tensors) -> Result<Classes, StageError> {
         let config = &self.config;
-        let output = self.scores(tensors)?;
+        let (output, float) = self.scores(tensors)?;
         let mut scores = output.values.into_owned();
         let apply = match config.softmax {
             Softmax::On => true,
             Softmax::Off => false,
-            Softmax::Auto => !are_probabilities(&scores),
+            Softmax::Auto => float && !are_probabilities(&scores),
         };
         if apply {
             softmax(&mut scores);
@@ -191,7 +192,8 @@ impl Classify {
         Ok(Classes { items })
     }
 
-    fn scores<'a>(&self, tensors: &'a Tensors) -> Result<Output<'a>, StageError> {
+    /// The scores, and whether they were `f32` rather than codes.
+    fn scores<'a>(&self, tensors: &'a Tensors) -> Result<(Output<'a>, bool), StageError> {
         let vector = |shape: &[usize]| shape.iter().filter(|&&n| n != 1).count() <= 1;
         let key = self.config.output.as_ref();
         let (name, tensor) = select(tensors, key, vector, "scores", "[1,C]", "output")?;
@@ -200,7 +202,7 @@ impl Classify {
             return Err(output.wrong_shape("[1,C]", "output"));
         }
         let zero = match tensor.dtype {
-            DType::F32 => return Ok(output),
+            DType::F32 => return Ok((output, true)),
             // A quantized softmax covers 0..1, so its signed codes begin at -128.
             DType::I8 => -128.0,
             DType::U8 | DType::I32 | DType::I64 => 0.0,
@@ -208,7 +210,7 @@ impl Classify {
         for v in output.values.to_mut() {
             *v = (*v - zero) * self.config.step;
         }
-        Ok(output)
+        Ok((output, false))
     }
 }
 
@@ -258,7 +260,8 @@ mod tests {
             dtype: DType::U8,
             shape: vec![1, 4],
             layout: Layout::Other,
-            data: Buffer::copy_of(&[0, 192, 64, 0]),
+            // Small codes were rounded away: the sum is 0.875.
+            data: Buffer::copy_of(&[0, 192, 32, 0]),
         };
         let got = found(r#"{"top_k": 1}"#, &tensors(&[("y", codes.clone())]));
         assert_eq!((got[0].0, got[0].2), (1, 0.75));

@@ -66,7 +66,7 @@ impl<'a> Canvas<'a> {
     pub(super) fn tag(&mut self, font: &Font, text: &str, b: BBox, thickness: f32, color: Color) {
         let Some(r) = rect(b) else { return };
         let pad = (font.height() / 5).max(1) as i64;
-        let width = text_width(font, text) + 2 * pad;
+        let width = i64::from(font.width(text)) + 2 * pad;
         let height = i64::from(font.height()) + 2 * pad;
         let left = r.left.min(self.width - width).max(0);
         let top = if r.top >= height {
@@ -90,7 +90,7 @@ impl<'a> Canvas<'a> {
         let pad = line / 2;
         let fitting = ((self.height - 2 * pad) / line).max(1) as usize;
         let lines = &lines[..lines.len().min(fitting)];
-        let Some(width) = lines.iter().map(|l| text_width(font, l)).max() else {
+        let Some(width) = lines.iter().map(|l| i64::from(font.width(l))).max() else {
             return;
         };
         let ground = Rect {
@@ -132,17 +132,18 @@ impl<'a> Canvas<'a> {
     }
 
     fn text(&mut self, font: &Font, text: &str, left: i64, top: i64, ink: Color) {
-        let size = i64::from(font.height());
-        for (i, c) in (0..).zip(text.chars()) {
-            let x0 = left + i * i64::from(font.advance());
+        let mut x0 = left;
+        for glyph in font.set(text) {
             if x0 >= self.width {
                 break;
             }
-            for (k, &coverage) in (0..).zip(font.glyph(c)) {
+            let width = i64::from(glyph.width);
+            for (k, &coverage) in (0..).zip(&glyph.coverage) {
                 if coverage > 0 {
-                    self.blend(x0 + k % size, top + k / size, ink, u32::from(coverage));
+                    self.blend(x0 + k % width, top + k / width, ink, u32::from(coverage));
                 }
             }
+            x0 += width;
         }
     }
 
@@ -163,9 +164,9 @@ impl<'a> Canvas<'a> {
     fn fill(&mut self, r: Rect, color: Color, coverage: u32) {
         let r = self.cut(r);
         for y in r.top..r.bottom {
-            for x in r.left..r.right {
-                self.blend(x, y, color, coverage);
-            }
+            let row = &mut self.pixels[y as usize * self.stride..];
+            let pixels = row[3 * r.left as usize..3 * r.right as usize].chunks_exact_mut(3);
+            pixels.for_each(|p| mix(p, color, coverage));
         }
     }
 
@@ -183,14 +184,15 @@ impl<'a> Canvas<'a> {
             return;
         }
         let at = y as usize * self.stride + 3 * x as usize;
-        for (p, c) in self.pixels[at..at + 3].iter_mut().zip(color) {
-            *p = ((u32::from(*p) * (255 - coverage) + u32::from(c) * coverage + 127) / 255) as u8;
-        }
+        mix(&mut self.pixels[at..at + 3], color, coverage);
     }
 }
 
-fn text_width(font: &Font, text: &str) -> i64 {
-    text.chars().count() as i64 * i64::from(font.advance())
+/// Lays `color` over a pixel with a coverage from 0 to 255.
+fn mix(pixel: &mut [u8], color: Color, coverage: u32) {
+    for (p, c) in pixel.iter_mut().zip(color) {
+        *p = ((u32::from(*p) * (255 - coverage) + u32::from(c) * coverage + 127) / 255) as u8;
+    }
 }
 
 /// The pixels that a box covers; `None` if it has none or is not finite.

@@ -48,12 +48,12 @@ fn a_box_is_drawn_where_it_is_and_its_inside_stays() {
 fn tags_of_boxes_at_the_edges_stay_in_the_frame() {
     let mut frame = flat(200, 100, PixelFormat::Rgb, 90);
     let found = Detections {
-        items: vec![detection([150.0, 0.0, 200.0, 60.0], 1, "long label")],
+        items: vec![detection([150.0, 0.0, 200.0, 60.0], 1, "a long label")],
     };
     painter("{}").detections(&mut frame, &found);
     let color = color_of(1);
     // Wider than the box, so it begins left of it; inside the box's top, since there is no room above.
-    assert_eq!(pixel(&frame, 100, 4), color);
+    assert_eq!(pixel(&frame, 140, 4), color);
 }
 
 #[test]
