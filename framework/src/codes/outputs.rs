@@ -21,4 +21,30 @@ what the system said. Files are written under a temporary name and renamed when 
         text: "An AVI file ends at 2 GiB; the frames up to here are complete and playable. Write `.y4m`, a lower `quality`, or one file
 per stream.",
     },
+    Explanation {
+        code: "E0704",
+        title: "an output cannot write this payload",
+        text: "The sink takes other packets than this one, or a value of it cannot be written; the message says which.",
+    },
+    Explanation {
+        code: "E0705",
+        title: "statistics cannot be kept",
+        text: "The memory for the histogram of latencies could not be set up.",
+    },
+    Explanation {
+        code: "E0706",
+        title: "a packet carries no truth",
+        text: "`evaluate` holds results against the true boxes that a `synthetic` source attaches to its frames. Other sources know no\ntruth.",
+    },
+    Explanation {
+        code: "E0707",
+        title: "results are worse than wanted",
+        text: "Recall or precision over the whole run is below `min_recall` or `min_precision`; the message gives both. The run ends\nwith an error, so that scripts notice.",
+    },
+    Explanation {
+        code: "E0708",
+        title: "nothing can be drawn",
+        text: "`overlay` draws on the frame that a result was made from. `resize`, `letterbox` and `crop` attach it to the packet; a
+stage of your own must do so too.",
+    },
 ];

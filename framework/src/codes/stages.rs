@@ -123,4 +123,21 @@ want other keys. The message gives both shapes.",
         text: "Boxes and points are placed on the frame by the geometry that `resize` and `letterbox` attach. A stage of your own
 that makes tensors must attach it too.",
     },
+    Explanation {
+        code: "E0161",
+        title: "a setting of an output is out of range",
+        text: "Quality goes from 1 to 100, frames per second are above 0; the message names the key and its range.",
+    },
+    Explanation {
+        code: "E0162",
+        title: "a path names no kind of video file",
+        text: "The ending of the path picks the format: `.avi` (Motion JPEG) or `.y4m` (uncompressed).",
+    },
+    Explanation {
+        code: "E0360",
+        title: "several streams cannot share one file",
+        text: "A video file holds one stream. Put `{stream}` into the path.
+
+    view: {type: video, path: \"out/{stream}.avi\", inputs: [draw]}",
+    },
 ];
