@@ -148,8 +148,14 @@ impl Stage for Overlay {
 /// Draws results on RGB frames; keeps its letters from frame to frame.
 pub struct Painter {
     config: OverlayConfig,
-    font: Option<Font>,
+    /// Large and small letters.
+    fonts: [Option<Font>; 2],
 }
+
+/// Letters below this height, in pixels, cannot be read.
+const SMALLEST_TEXT: u32 = 12;
+/// Boxes that bear a name; more could not be told apart.
+const MAX_TAGS: usize = 256;
 
 /// Width of lines and height of letters in pixels.
 struct Measures {
@@ -160,26 +166,36 @@ struct Measures {
 impl Painter {
     /// A painter with these settings.
     pub fn new(config: OverlayConfig) -> Self {
-        Self { config, font: None }
+        Self {
+            config,
+            fonts: [None, None],
+        }
     }
 
     fn measures(&self, frame: &Frame) -> Measures {
         let side = frame.width().min(frame.height()) as f32 * self.config.scale;
         Measures {
             line: (side / 270.0).round().max(1.0),
-            text: ((side / 30.0).round() as u32).clamp(12, 256),
+            text: ((side / 30.0).round() as u32).clamp(SMALLEST_TEXT, 256),
         }
     }
 
-    /// Draws boxes with the names of their classes, the best one on top.
+    /// Draws boxes with the names of their classes; where these would cover each other, the better box keeps its
+    /// name. Small boxes have small letters.
     pub fn detections(&mut self, frame: &mut Frame, found: &Detections) {
         let measures = self.measures(frame);
-        let font = font(&mut self.font, measures.text);
+        let [large, small] = &mut self.fonts;
+        let large = font(large, measures.text);
+        let small = font(small, (measures.text * 2 / 3).max(SMALLEST_TEXT));
         let mut canvas = Canvas::new(frame);
         for d in found.items.iter().rev() {
-            let color = color_of(d.class);
-            let b = d.bbox;
-            canvas.frame(b, measures.line, color);
+            canvas.frame(d.bbox, measures.line, color_of(d.class));
+        }
+        if !self.config.labels {
+            return;
+        }
+        let mut taken = Vec::new();
+        for d in found.items.iter().take(MAX_TAGS) {
             let mut text = match (&*d.label, d.track) {
                 ("", None) => d.class.to_string(),
                 (label, None) => label.to_owned(),
@@ -188,16 +204,16 @@ impl Painter {
             if self.config.scores {
                 text = format!("{text} {:.0}%", d.score * 100.0);
             }
-            if self.config.labels {
-                canvas.tag(font, &text, b, measures.line, color);
-            }
+            let narrow = d.bbox.x2 - d.bbox.x1 < large.width(&text) as f32 / 2.0;
+            let font = if narrow { small } else { large };
+            canvas.tag(font, &text, d.bbox, color_of(d.class), &mut taken);
         }
     }
 
     /// Lists classes in the top left corner.
     pub fn classes(&mut self, frame: &mut Frame, found: &Classes) {
         let measures = self.measures(frame);
-        let font = font(&mut self.font, measures.text * 5 / 4);
+        let font = font(&mut self.fonts[0], measures.text * 5 / 4);
         let lines: Vec<String> = found
             .items
             .iter()

@@ -17,11 +17,20 @@ pub(super) struct Canvas<'a> {
 
 /// A rectangle in whole pixels, right and bottom exclusive.
 #[derive(Clone, Copy)]
-struct Rect {
+pub(super) struct Rect {
     left: i64,
     top: i64,
     right: i64,
     bottom: i64,
+}
+
+impl Rect {
+    fn meets(&self, other: &Self) -> bool {
+        self.left < other.right
+            && other.left < self.right
+            && self.top < other.bottom
+            && other.top < self.bottom
+    }
 }
 
 impl<'a> Canvas<'a> {
@@ -62,26 +71,29 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// A text on its own ground: above the box if there is room, else inside at its top; moved into the frame.
-    pub(super) fn tag(&mut self, font: &Font, text: &str, b: BBox, thickness: f32, color: Color) {
+    /// A text on its own ground: above the box, else inside at its top, else below; moved into the frame. It must
+    /// not cover tags drawn before, which `taken` holds; where every place would, the text is left out.
+    pub(super) fn tag(&mut self, font: &Font, text: &str, b: BBox, color: Color, taken: &mut Vec<Rect>) {
         let Some(r) = rect(b) else { return };
-        let pad = (font.height() / 5).max(1) as i64;
+        let pad = i64::from(font.height() / 5).max(1);
         let width = i64::from(font.width(text)) + 2 * pad;
         let height = i64::from(font.height()) + 2 * pad;
         let left = r.left.min(self.width - width).max(0);
-        let top = if r.top >= height {
-            r.top - height
-        } else {
-            (r.top + thickness as i64).min(self.height - height).max(0)
-        };
-        let ground = Rect {
-            left,
-            top,
-            right: left + width,
-            bottom: top + height,
-        };
-        self.fill(ground, color, 255);
-        self.text(font, text, left + pad, top + pad, ink_on(color));
+        let ground = [r.top - height, r.top, r.bottom]
+            .into_iter()
+            .filter(|top| *top >= 0 && top + height <= self.height)
+            .map(|top| Rect {
+                left,
+                top,
+                right: left + width,
+                bottom: top + height,
+            })
+            .find(|ground| !taken.iter().any(|t| t.meets(ground)));
+        if let Some(ground) = ground {
+            taken.push(ground);
+            self.fill(ground, color, 255);
+            self.text(font, text, left + pad, ground.top + pad, ink_on(color));
+        }
     }
 
     /// Lines of text on a dark ground in the top left corner; those that do not fit below are left out.

@@ -57,6 +57,36 @@ fn tags_of_boxes_at_the_edges_stay_in_the_frame() {
 }
 
 #[test]
+fn the_better_of_two_boxes_keeps_its_name_readable() {
+    let better = detection([40.0, 60.0, 140.0, 160.0], 3, "car");
+    let worse = Detection {
+        score: 0.4,
+        ..detection([45.0, 62.0, 145.0, 162.0], 4, "bus")
+    };
+    let mut alone = flat(200, 200, PixelFormat::Rgb, 90);
+    let mut both = alone.clone();
+    painter("{}").detections(
+        &mut alone,
+        &Detections {
+            items: vec![better.clone()],
+        },
+    );
+    painter("{}").detections(
+        &mut both,
+        &Detections {
+            items: vec![better, worse],
+        },
+    );
+    let tag = |f: &Frame| {
+        (44..60)
+            .flat_map(|y| (40..100).map(move |x| (x, y)))
+            .map(|(x, y)| pixel(f, x, y))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(tag(&alone), tag(&both));
+}
+
+#[test]
 fn classes_are_listed_top_left() {
     let mut frame = flat(320, 240, PixelFormat::Rgb, 200);
     let found = Classes {
