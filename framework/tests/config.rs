@@ -190,3 +190,102 @@ fn pass_through_kinds_give_what_they_take() {
     assert_eq!(codes(&file("null")), [""; 0]);
     assert_eq!(codes(&file("jsonl, path: x")), ["E0210"]);
 }
+
+const CUT: &str = "version: 1
+sources:
+  a: {type: file, path: a.mp4}
+  b: {type: file, path: b.mp4}
+stages:
+  decode: {type: decode, inputs: [a]}
+  more: {type: decode, inputs: [b]}
+  cut: {type: cut, inputs: [decode], sides: 4}
+  cut_all: {type: cut, inputs: [more], sides: 2}
+sinks:
+  grid: {type: grid, inputs: [cut], sides: 2}
+";
+
+#[test]
+fn details_of_ports_are_compared_along_edges() {
+    let text = format!("{CUT}  all: {{type: grid, inputs: [cut_all], sides: 2}}\n");
+    let checked = checked(&text).unwrap_or_else(|e| panic!("{e}"));
+    let error = prepare(&checked.pipeline, &registry::registry())
+        .err()
+        .unwrap()
+        .to_string();
+    let expected = "\
+error[E0213]: mismatch on edge cut -> grid: cut gives squares of 4; grid wants squares of 2
+  --> pipeline.yaml:11:31
+11 |   grid: {type: grid, inputs: [cut], sides: 2}
+   |                               ^^^
+   = help: set `sides: 2` on the producer
+   = help: run `flowrun explain E0213`
+";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn errors_of_prepare_point_at_their_keys() {
+    let text = format!("{CUT}  all: {{type: grid, inputs: [cut_all, cut], sides: 2}}\n")
+        .replace("sides: 4", "sides: 2");
+    let checked = checked(&text).unwrap_or_else(|e| panic!("{e}"));
+    let error = prepare(&checked.pipeline, &registry::registry()).err().unwrap();
+    let found: Vec<_> = error
+        .iter()
+        .map(|d| (d.code.0, d.span.line, d.span.column))
+        .collect();
+    assert_eq!(found, [("E0360", 12, 52)], "{error}");
+    assert!(
+        error.to_string().contains("`all.sides`: takes one stream"),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_are_read_from_disk_within_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dock.yaml");
+    let code = |path: &std::path::Path| match flow::config::load(path, &Options::default()) {
+        Ok(_) => "",
+        Err(e) => e.iter().next().unwrap().code.0,
+    };
+    assert_eq!(code(&path), "E0001");
+    assert_eq!(code(folder.path()), "E0001");
+    std::fs::write(&path, vec![b'#'; flow::config::MAX_FILE_BYTES + 1]).unwrap();
+    assert_eq!(code(&path), "E0003");
+    std::fs::write(&path, CUT).unwrap();
+    assert_eq!(code(&path), "");
+}
+
+#[test]
+fn diagnostics_are_json_for_programs() {
+    let error = checked("version: 1\nsources: {c: {type: fil}}\n").unwrap_err();
+    let json = serde_json::to_value(&error).unwrap();
+    let unknown = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|d| d["code"] == "E0201")
+        .unwrap();
+    assert_eq!(unknown["severity"], "error");
+    assert_eq!(
+        (&unknown["file"], &unknown["line"], &unknown["column"]),
+        (&"pipeline.yaml".into(), &2.into(), &21.into())
+    );
+    assert_eq!(unknown["source"], "sources: {c: {type: fil}}");
+    assert_eq!(unknown["label"], "did you mean `file`?");
+}
+
+#[test]
+fn colour_is_only_added() {
+    let error = checked("version: 2\n").unwrap_err();
+    let coloured = error.render(true);
+    assert!(coloured.contains("\u{1b}[1;31merror[E0101]"));
+    let mut plain = String::new();
+    let mut rest = coloured.as_str();
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        plain.push_str(before);
+        rest = after.split_once('m').unwrap().1;
+    }
+    plain.push_str(rest);
+    assert_eq!(plain, error.to_string());
+}

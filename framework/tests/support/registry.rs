@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use flow::error::{Code, PrepareError, StageError};
 use flow::packet::Packet;
-use flow::ports::{PortType, Ports};
+use flow::ports::{PortDetail, PortType, Ports};
 use flow::registry::{Config, ConfigIssue, KindInfo, PrepareContext, Prepared, Registry, Replication};
 use flow::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage};
 use flow::units::{Duration, Percent, Rate, Size};
@@ -238,6 +238,32 @@ pub struct LinesConfig {
 }
 impl Config for LinesConfig {}
 
+/// Squares of some size.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SidesConfig {
+    /// Length of a side.
+    pub sides: u32,
+}
+impl Config for SidesConfig {}
+
+#[derive(Debug)]
+struct Sides(u32);
+impl std::fmt::Display for Sides {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "squares of {}", self.0)
+    }
+}
+impl PortDetail for Sides {
+    fn feeds(&self, wanted: &dyn PortDetail) -> Result<(), String> {
+        let wanted: &dyn std::any::Any = wanted;
+        match wanted.downcast_ref::<Sides>() {
+            Some(wanted) if wanted.0 != self.0 => Err(format!("set `sides: {}` on the producer", wanted.0)),
+            _ => Ok(()),
+        }
+    }
+}
+
 struct Idle;
 impl Source for Idle {
     fn next(&mut self, _out: &mut dyn SourceEmitter) -> Result<Progress, StageError> {
@@ -291,6 +317,16 @@ pub fn registry() -> Registry {
     registry.stage::<InferConfig>(info("infer", &[TENSOR], &[DETECTIONS], Free), stage);
     registry.stage::<TrackConfig>(info("track", &[DETECTIONS], &[DETECTIONS], PerStream), stage);
     registry.stage::<Nothing>(info("pass", &[PortType::ANY], &[PortType::ANY], Single), stage);
+    registry.stage::<SidesConfig>(info("cut", &[FRAME], &[TENSOR], Free), |c, _| {
+        Ok(Prepared::<dyn Stage>::new(|_| Ok(Box::new(Idle))).gives(std::sync::Arc::new(Sides(c.sides))))
+    });
+    registry.sink::<SidesConfig>(info("grid", &[TENSOR], &[], Single), |c, cx| {
+        if cx.streams.len() > 1 {
+            let error = PrepareError::new(Code("E0360"), "sides", "takes one stream");
+            return Err(error.help("use one sink for each stream"));
+        }
+        Ok(Prepared::<dyn Sink>::new(|_| Ok(Box::new(Idle))).wants(std::sync::Arc::new(Sides(c.sides))))
+    });
     registry.sink::<LinesConfig>(info("jsonl", &[DETECTIONS], &[], Single), sink);
     registry.sink::<Nothing>(info("null", &[PortType::ANY], &[], Single), sink);
     registry
