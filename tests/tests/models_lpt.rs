@@ -43,9 +43,17 @@ fn largest(a: &Tensor, b: &Tensor) -> f64 {
     a.iter().zip(&b).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max)
 }
 
-/// The graph in which every Quantize is a Result, and its users read a new Parameter instead. Returns the
-/// names of the Quantizes in the order of the new Parameters and Results, which follow the old ones.
-fn cut_at_codes(graph: &Graph) -> (Graph, Vec<String>) {
+/// The graph in which every node that does the work of a FakeQuantize is a Result, and its users read a new
+/// Parameter instead. Returns the names of those nodes in the order of the new Parameters and Results, which
+/// follow the old ones.
+fn cut_at_codes(original: &Graph, graph: &Graph) -> (Graph, Vec<String>) {
+    let is_fake_quantize = |name: &str| {
+        let mut found = original
+            .nodes
+            .iter()
+            .filter(|n| matches!(n.op, Op::FakeQuantize { .. }));
+        found.any(|n| *n.name == *name)
+    };
     let mut cut = Graph::default();
     let (mut names, mut codes_in, mut codes_out) = (Vec::new(), Vec::new(), Vec::new());
     let mut map: HashMap<NodeId, NodeId> = HashMap::new();
@@ -70,7 +78,7 @@ fn cut_at_codes(graph: &Graph) -> (Graph, Vec<String>) {
             inputs,
             outputs: vec![info.clone()],
         };
-        if matches!(node.op, Op::Quantize(_)) {
+        if matches!(node.op, Op::Quantize(_) | Op::Lookup(_)) && is_fake_quantize(&node.name) {
             names.push(node.name.to_string());
             codes_out.push(cut.push(boundary(Op::Result, vec![Value::of(new)])));
             new = cut.push(boundary(Op::Parameter, Vec::new()));
@@ -111,7 +119,7 @@ fn codes(graph: &Graph, name: &str, output: &Tensor) -> Tensor {
 fn check_layers(model: &str, input: &Tensor) {
     let graph = read(model);
     let lowered = lower(&graph);
-    let (cut, names) = cut_at_codes(&lowered.graph);
+    let (cut, names) = cut_at_codes(&graph, &lowered.graph);
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
     let literal = evaluate_named(&graph, std::slice::from_ref(input), &wanted).unwrap();
     let forced: Vec<Tensor> = wanted
@@ -133,9 +141,11 @@ fn check_layers(model: &str, input: &Tensor) {
         let (a, b) = (ours.bytes(), expected.bytes());
         let differ = a.iter().zip(b).filter(|(x, y)| x != y).count();
         let node = lowered.graph.nodes.iter().find(|n| *n.name == *names[i]).unwrap();
-        // Interpolating codes with weights in sixteenths hits ties by construction.
-        let share = match lowered.graph.node(node.inputs[0].node).op {
-            Op::Interpolate(_) => 25,
+        // Between two grids of codes, and where codes are interpolated with weights in sixteenths, ties come by
+        // construction.
+        let share = match (&node.op, &lowered.graph.node(node.inputs[0].node).op) {
+            (Op::Lookup(_), _) => 5,
+            (_, Op::Interpolate(_)) => 25,
             _ => 2000,
         };
         assert!(

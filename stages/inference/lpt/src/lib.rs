@@ -19,6 +19,7 @@ mod constants;
 mod dequantization;
 mod error;
 mod fake_quantize;
+mod limits;
 mod options;
 mod propagate;
 mod regions;
@@ -59,7 +60,7 @@ impl Pass {
 }
 
 /// The passes in the order in which they run.
-pub const PASSES: [Pass; 6] = [
+pub const PASSES: [Pass; 7] = [
     Pass {
         name: "fold constants",
         run: constants::fold,
@@ -67,6 +68,10 @@ pub const PASSES: [Pass; 6] = [
     Pass {
         name: "fold weights",
         run: weights::fold::fold,
+    },
+    Pass {
+        name: "fuse constants into limits",
+        run: limits::fuse_constants,
     },
     Pass {
         name: "drop inner rounding",

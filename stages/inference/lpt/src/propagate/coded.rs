@@ -108,9 +108,23 @@ pub(super) fn table_of(dequantize: &Dequantize, i: usize, element_type: ElementT
     std::array::from_fn(|byte| (Coded::number(element_type, byte as u8) as f32 - zero_point) * scale)
 }
 
-/// The code, as a byte, that a quantization gives to each value.
+/// The code, as a byte, that a quantization gives to each value: the level by one multiplication and one
+/// addition in f32, as plugins compute it in their epilogues.
 pub(super) fn quantized(table: &Table, quantize: &Quantize, i: usize) -> [u8; 256] {
-    table.map(|x| quantize.code(x, i) as u8)
+    let (low, high) = (at(&quantize.input_low, i), at(&quantize.input_high, i));
+    let last = (quantize.levels - 1) as f32;
+    let scale = last / (high - low);
+    let shift = -low * scale;
+    table.map(|x| {
+        let level = if x <= low.min(high) {
+            0.0
+        } else if x > low.max(high) {
+            last
+        } else {
+            (x * scale + shift).round_ties_even()
+        };
+        (quantize.low + level as i32) as u8
+    })
 }
 
 /// Whether a table of codes changes none of the codes that occur.
