@@ -89,6 +89,9 @@ pub(crate) struct Bound {
     pub fill_once: Vec<TensorId>,
 }
 
+/// Most bytes of activations in a request.
+const MAX_ARENA: usize = 1 << 34;
+
 /// Places tensors and binds steps.
 pub(crate) fn bind(draft: &mut Draft, graph: &Graph) -> Result<Bound, CompileError> {
     let roots: Vec<TensorId> = (0..draft.tensors.len())
@@ -106,7 +109,9 @@ pub(crate) fn bind(draft: &mut Draft, graph: &Graph) -> Result<Bound, CompileErr
     }
     let owners: Vec<TensorId> = (0..lifetimes.len()).filter(|&t| lifetimes[t].is_some()).collect();
     let buffers: Vec<Lifetime> = owners.iter().filter_map(|&t| lifetimes[t]).collect();
-    let plan = plan(&buffers).ok_or(CompileError::TooLarge)?;
+    let plan = plan(&buffers)
+        .filter(|plan| plan.bytes <= MAX_ARENA)
+        .ok_or(CompileError::TooLarge)?;
     let alone = exclusive(&buffers, &plan);
     let mut place = vec![None; draft.tensors.len()];
     let mut fill_once = Vec::new();

@@ -33,7 +33,7 @@ pub enum CompileError {
         element_type: &'static str,
     },
     /// The activations do not fit the address space.
-    #[error("the activations of the network do not fit in memory; use smaller input shapes")]
+    #[error("the activations of the network take more than 16 GiB; use smaller input shapes")]
     TooLarge,
     /// `FLOW_MAX_ISA` holds no instruction set.
     #[error(transparent)]

@@ -80,13 +80,10 @@ pub(crate) fn code(x: f32, limits: Limits, steps: f32, base: f32) -> u8 {
     // NaN goes to the lowest limit.
     let x = if x > least { x } else { least };
     let x = if x < most { x } else { most };
-    let width = high - low;
-    let code = if width == 0.0 {
-        0.0
-    } else {
-        (x - low) / width * steps
-    };
-    (round(code) + base) as u8
+    // An interval without width has one code; its x - low is 0.
+    let width = if high == low { 1.0 } else { high - low };
+    // At most 255: the conversion through i32 is exact and, unlike one to u8, a single instruction.
+    (round((x - low) / width * steps) + base) as i32 as u8
 }
 
 /// Quantizes over a nest of (codes, values, limits).

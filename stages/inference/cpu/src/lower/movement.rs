@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow_model::op::Op;
+use flow_model::op::{InterpolateMode, Op};
 use flow_model::{ElementType, Graph, Node, NodeId, OutputInfo, Tensor, Value};
 
 use super::{Action, CopyPart, Form, Home, Lowering, Moved, TensorId};
@@ -38,21 +38,14 @@ impl Lowering<'_> {
             | Op::Broadcast
                 if self.constant_but_first(node) =>
             {
-                let Some(maps) = index_maps(graph, node) else {
-                    return Ok(false);
-                };
-                for (port, map) in maps.into_iter().enumerate() {
-                    let value = Value {
-                        node: id,
-                        port: port as u32,
-                    };
-                    let moved = Moved {
-                        base: node.inputs[0],
-                        map: Some(map),
-                    };
-                    self.moved.insert(value, moved);
-                }
-                Ok(true)
+                self.view(id)
+            }
+            Op::Interpolate(attrs)
+                if attrs.mode == InterpolateMode::Nearest
+                    && attrs.pads_begin.iter().chain(&attrs.pads_end).all(|&p| p == 0)
+                    && self.constant_but_first(node) =>
+            {
+                self.view(id)
             }
             Op::Concat { axis } => {
                 let rank = graph.info(Value::of(id)).shape.len();
@@ -65,6 +58,26 @@ impl Lowering<'_> {
             }
             _ => Ok(false),
         }
+    }
+
+    /// Notes the outputs of an operation as views of its first input; false if its map cannot be had.
+    fn view(&mut self, id: NodeId) -> Result<bool, CompileError> {
+        let node = self.graph.node(id);
+        let Some(maps) = index_maps(self.graph, node) else {
+            return Ok(false);
+        };
+        for (port, map) in maps.into_iter().enumerate() {
+            let value = Value {
+                node: id,
+                port: port as u32,
+            };
+            let moved = Moved {
+                base: node.inputs[0],
+                map: Some(map),
+            };
+            self.moved.insert(value, moved);
+        }
+        Ok(true)
     }
 
     fn constant_but_first(&self, node: &Node) -> bool {
@@ -146,6 +159,9 @@ impl Lowering<'_> {
     }
 }
 
+/// Most elements of a value for which a map is made; larger ones are left to the reference evaluator.
+const MAX_MAP: usize = 1 << 26;
+
 fn count(shape: &[usize]) -> usize {
     shape.iter().product()
 }
@@ -154,7 +170,10 @@ fn count(shape: &[usize]) -> usize {
 /// operation itself, run on the indices of the elements.
 fn index_maps(graph: &Graph, node: &Node) -> Option<Vec<IndexMap>> {
     let shape = graph.info(node.inputs[0]).static_shape()?;
-    let indices: Vec<i32> = (0..i32::try_from(count(&shape)).ok()?).collect();
+    if count(&shape) > MAX_MAP {
+        return None;
+    }
+    let indices: Vec<i32> = (0..count(&shape) as i32).collect();
     let mut small = Graph::default();
     let parameter = small.push(Node {
         name: "indices".into(),
