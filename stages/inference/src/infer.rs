@@ -291,3 +291,123 @@ impl Stage for Infer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    use flow::packet::{Header, PacketId};
+    use flow::registry::ModelDecl;
+    use flow_frame::Buffer;
+
+    use super::*;
+
+    const RELU: &str = r#"<net name="relu" version="11"><layers>
+<layer id="0" name="x" type="Parameter" version="opset1"><data shape="1,3,2,2" element_type="f32"/>
+<output><port id="0" precision="FP32"><dim>1</dim><dim>3</dim><dim>2</dim><dim>2</dim></port></output></layer>
+<layer id="1" name="relu" type="ReLU" version="opset1">
+<input><port id="0" precision="FP32"><dim>1</dim><dim>3</dim><dim>2</dim><dim>2</dim></port></input>
+<output><port id="1" precision="FP32" names="y"><dim>1</dim><dim>3</dim><dim>2</dim><dim>2</dim></port></output></layer>
+<layer id="2" name="result" type="Result" version="opset1">
+<input><port id="0" precision="FP32"><dim>1</dim><dim>3</dim><dim>2</dim><dim>2</dim></port></input></layer>
+</layers><edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0"/>
+<edge from-layer="1" from-port="1" to-layer="2" to-port="0"/></edges></net>"#;
+
+    #[derive(Default)]
+    struct Collected(Vec<Packet>);
+
+    impl Emitter for Collected {
+        fn emit(&mut self, packet: Packet) {
+            self.0.push(packet);
+        }
+        fn drop_packet(&mut self, _: &Header, reason: &'static str) {
+            panic!("dropped: {reason}");
+        }
+        fn fail(&mut self, _: &Header, error: StageError) {
+            panic!("{error}");
+        }
+    }
+
+    fn prepared(sha256: Option<String>, model: &str) -> Result<Prepared<dyn Stage>, PrepareError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("relu.xml"), RELU).unwrap();
+        std::fs::write(folder.path().join("relu.bin"), []).unwrap();
+        let decl = ModelDecl {
+            path: folder.path().join("relu.xml"),
+            sha256,
+        };
+        let models = BTreeMap::from([("relu".to_owned(), decl)]);
+        let config: InferConfig = serde_json::from_value(serde_json::json!({ "model": model })).unwrap();
+        let cx = PrepareContext {
+            name: "infer",
+            folder: folder.path(),
+            models: &models,
+            downstream: &[],
+            streams: &[],
+            replicas: 1,
+            threads: 1,
+        };
+        prepare(&config, &cx)
+    }
+
+    fn packet(shape: &[usize], values: &[f32]) -> Packet {
+        let header = Header {
+            id: PacketId {
+                stream: "s".into(),
+                epoch: 0,
+                seq: 0,
+            },
+            captured: Instant::now(),
+            pts: None,
+        };
+        let tensor = Tensor {
+            dtype: DType::F32,
+            shape: shape.to_vec(),
+            layout: Layout::Nchw,
+            data: Buffer::copy_of(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()),
+        };
+        Packet::new(header, Arc::new(tensor))
+    }
+
+    #[test]
+    fn a_tensor_becomes_the_outputs_of_the_network() {
+        let prepared = prepared(None, "relu").unwrap();
+        let wanted = prepared.wants.as_ref().unwrap().to_string();
+        assert_eq!(wanted, "f32[1,3,2,2] NCHW");
+        let mut stage = (prepared.build)(0).unwrap();
+        let mut out = Collected::default();
+        let values: Vec<f32> = (0..12).map(|i| i as f32 - 6.0).collect();
+        stage.process(packet(&[1, 3, 2, 2], &values), &mut out).unwrap();
+        let tensors = out.0[0].payload::<Tensors>().unwrap();
+        assert_eq!(&*tensors.items[0].0, "y");
+        let expected: Vec<f32> = values.iter().map(|v| v.max(0.0)).collect();
+        assert_eq!(tensors.items[0].1.f32s().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_tensor_of_another_shape_fails_alone() {
+        let mut stage = (prepared(None, "relu").unwrap().build)(0).unwrap();
+        let error = stage
+            .process(packet(&[1, 3, 1, 1], &[0.0; 3]), &mut Collected::default())
+            .unwrap_err();
+        assert!(error.recoverable);
+        assert_eq!(error.code.0, "E0649");
+    }
+
+    #[test]
+    fn a_missing_model_and_a_wrong_checksum_are_told_at_the_key() {
+        let missing = prepared(None, "rulu.xml").err().unwrap();
+        assert_eq!(missing.key, "model");
+        assert!(missing.help.unwrap().contains("relu"));
+        let wrong = prepared(Some("00".into()), "relu").err().unwrap();
+        assert_eq!((wrong.code.0, wrong.key.as_str()), ("E0644", "model"));
+    }
+
+    #[test]
+    fn a_device_that_is_not_built_in_is_a_fault_of_the_configuration() {
+        let config: InferConfig =
+            serde_json::from_value(serde_json::json!({ "model": "m.xml", "device": "GPU" })).unwrap();
+        assert_eq!(config.check()[0].key, "device");
+    }
+}

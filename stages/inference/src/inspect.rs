@@ -63,7 +63,7 @@ pub(crate) fn rows(graph: &Graph, report: Option<&Report>, program: Option<&Prog
                 let step = step_of(steps, &node.name);
                 LayerRow {
                     name: node.name.to_string(),
-                    kind: kind(&node.op),
+                    kind: node.op.type_name().to_owned(),
                     precision: node.outputs[0].element_type.name().to_uppercase(),
                     kernel: step.map(|s| s.kernel.clone()),
                     fused_into: step.filter(|s| *s.name != *node.name).map(|s| s.name.to_string()),
@@ -80,10 +80,4 @@ fn step_of<'a>(steps: &'a [StepRecord], name: &str) -> Option<&'a StepRecord> {
         .iter()
         .find(|s| &*s.name == name)
         .or_else(|| steps.iter().find(|s| s.fused.iter().any(|f| &**f == name)))
-}
-
-/// Type of an operation, as the operation sets call it.
-fn kind(op: &flow_model::Op) -> String {
-    let text = flow_model::text::operation(op);
-    text.split(['(', ' ']).next().unwrap_or_default().to_owned()
 }
