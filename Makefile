@@ -28,7 +28,6 @@ demo: build ## Run the detector on the clip that the repository ships
 
 test: deps ## Run all tests that need nothing but the repository
 	@echo "==> building and running the tests (a first build takes several minutes)"
-	$(CARGO) build -p flowrun
 	$(CARGO) test --workspace
 
 test-models: build ## Run the engine over the real models in $(SHARED)

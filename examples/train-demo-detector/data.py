@@ -20,7 +20,7 @@ def load(folder, limit=None):
         pictures = np.stack(list(pool.map(lambda r: letterbox(pathlib.Path(folder, f"{r['seq']:06}.jpg")), records)))
     boxes = []
     for record in records:
-        rows = [[t["class"], *(c / 2 for c in t["box"]), t["score"]] for t in record["truth"]]
+        rows = [[t["class"], *(c / 2 for c in t["box"]), t["score"]] for t in record["detections"]]
         rows = np.array(rows, np.float32).reshape(-1, 6)
         rows[:, [2, 4]] += 6
         boxes.append(rows)

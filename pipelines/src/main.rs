@@ -1,3 +1,5 @@
 //! The `flowrun` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    flowrun::main()
+}

@@ -34,7 +34,8 @@ per stream.",
     Explanation {
         code: "E0706",
         title: "a packet carries no truth",
-        text: "`evaluate` holds results against the true boxes that a `synthetic` source attaches to its frames. Other sources know no\ntruth.",
+        text: "`evaluate` and `truth` work with the true boxes that a `synthetic` source attaches to its frames; other sources know no
+truth. `evaluate` also takes the truth from a file: `truth: boxes.jsonl`, one line per frame.",
     },
     Explanation {
         code: "E0707",
@@ -46,5 +47,11 @@ per stream.",
         title: "nothing can be drawn",
         text: "`overlay` draws on the frame that a result was made from. `resize`, `letterbox` and `crop` attach it to the packet; a
 stage of your own must do so too.",
+    },
+    Explanation {
+        code: "E0709",
+        title: "a file of true boxes cannot be read",
+        text: "`truth:` of `evaluate` names a JSON lines file as sink `jsonl` writes it behind stage `truth`: one line per frame with
+`seq` and `detections`. The message names the file, the line and what is wrong with it.",
     },
 ];

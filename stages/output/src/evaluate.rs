@@ -1,6 +1,8 @@
 //! Sink `evaluate`: detections held against the truth.
 
-use std::collections::BTreeMap;
+mod truth;
+
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,6 +32,13 @@ pub struct EvaluateConfig {
     /// Smallest share of detections that must be right, over all classes, from 0 to 1.
     #[serde(default)]
     pub min_precision: f64,
+    /// Share of an object that must be visible for it to count, from 0 to 1: its true box's score. Objects that are
+    /// hidden more neither have to be found nor count against the detector when they are.
+    #[serde(default)]
+    pub min_visible: f32,
+    /// File with the true boxes, one line per frame, as sink `jsonl` writes it behind stage `truth`. Without it, the
+    /// truth is what a `synthetic` source attaches to its frames.
+    pub truth: Option<PathBuf>,
     /// JSON file that is written at the end.
     pub path: Option<PathBuf>,
 }
@@ -42,6 +51,7 @@ impl Config for EvaluateConfig {
     fn check(&self) -> Vec<ConfigIssue> {
         [
             ("iou", f64::from(self.iou)),
+            ("min_visible", f64::from(self.min_visible)),
             ("min_recall", self.min_recall),
             ("min_precision", self.min_precision),
         ]
@@ -154,11 +164,12 @@ pub struct Evaluator {
 
 impl Evaluator {
     /// Adds a frame. Detections are taken best score first; each takes the true box of its class that it overlaps
-    /// most and that is still free, if that overlap is at least `iou`.
-    pub fn add(&mut self, found: &[Detection], truth: &[Detection], iou: f32) {
+    /// most and that is still free, if that overlap is at least `iou`. True boxes whose score is below `min_visible`
+    /// do not count, nor do detections that match none but such.
+    pub fn add(&mut self, found: &[Detection], truth: &[Detection], iou: f32, min_visible: f32) {
         self.frames += 1;
-        let mut free: Vec<&Detection> = truth.iter().collect();
-        for t in truth {
+        let (mut free, hidden): (Vec<_>, Vec<_>) = truth.iter().partition(|t| t.score >= min_visible);
+        for t in &free {
             self.tally(t).truth += 1;
         }
         let mut found: Vec<&Detection> = found.iter().collect();
@@ -171,6 +182,13 @@ impl Evaluator {
                 .map(|(i, t)| (i, t.bbox.iou(&d.bbox)))
                 .filter(|(_, overlap)| *overlap >= iou)
                 .max_by(|a, b| a.1.total_cmp(&b.1));
+            if best.is_none()
+                && hidden
+                    .iter()
+                    .any(|t| same_class(t, d) && t.bbox.iou(&d.bbox) >= iou)
+            {
+                continue;
+            }
             let tally = self.tally(d);
             tally.found += 1;
             if let Some((i, overlap)) = best {
@@ -234,10 +252,15 @@ pub(crate) fn register(registry: &mut Registry) {
 
 fn prepare(config: &EvaluateConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn Sink>, PrepareError> {
     let (config, name) = (Arc::new(config.clone()), cx.name.to_owned());
+    let truth = match &config.truth {
+        Some(path) => Some(Arc::new(truth::read(&cx.resolve(path))?)),
+        None => None,
+    };
     Ok(Prepared::new(move |_| {
         Ok(Box::new(Evaluate {
             config: config.clone(),
             name: name.clone(),
+            truth: truth.clone(),
             evaluator: Evaluator::default(),
         }) as Box<dyn Sink>)
     }))
@@ -246,6 +269,7 @@ fn prepare(config: &EvaluateConfig, cx: &PrepareContext<'_>) -> Result<Prepared<
 struct Evaluate {
     config: Arc<EvaluateConfig>,
     name: String,
+    truth: Option<Arc<HashMap<u64, Vec<Detection>>>>,
     evaluator: Evaluator,
 }
 
@@ -258,13 +282,28 @@ impl Sink for Evaluate {
                 format!("`evaluate` takes detections, the packet carries {found}"),
             ));
         };
-        let truth = packet.attachment::<GroundTruth>().ok_or_else(|| {
+        let attached;
+        let seq = packet.header.id.seq;
+        let truth = match &self.truth {
+            Some(file) => file.get(&seq),
+            None => {
+                attached = packet.attachment::<GroundTruth>();
+                attached.as_ref().map(|t| &t.items)
+            }
+        };
+        let truth = truth.ok_or_else(|| {
             StageError::packet(
                 Code("E0706"),
-                "the packet carries no truth to be held against; `evaluate` works with a `synthetic` source",
+                match self.truth {
+                    Some(_) => format!("the file of true boxes has no line with seq {seq}"),
+                    None => "the packet carries no truth to be held against; use a `synthetic` source, or name a file \
+                             with `truth:`"
+                        .to_owned(),
+                },
             )
         })?;
-        self.evaluator.add(&found.items, &truth.items, self.config.iou);
+        self.evaluator
+            .add(&found.items, truth, self.config.iou, self.config.min_visible);
         Ok(())
     }
 
@@ -276,7 +315,7 @@ impl Sink for Evaluate {
             recall = report.all.recall,
             precision = report.all.precision,
             mean_iou = report.all.mean_iou,
-            "Evaluation."
+            "Held against the truth."
         );
         write_json(self.config.path.as_deref(), &report)?;
         let all = self.evaluator.all();
@@ -326,7 +365,7 @@ mod tests {
             at(55.0, "car", 0.7),
             at(90.0, "cat", 0.9),
         ];
-        e.add(&found, &truth, 0.5);
+        e.add(&found, &truth, 0.5, 0.0);
         let all = e.all();
         assert_eq!((all.matched, all.truth, all.found), (1, 3, 4));
         let report = e.report(0.5);
@@ -342,7 +381,7 @@ mod tests {
     #[test]
     fn frames_without_objects_are_right_when_nothing_is_found() {
         let mut e = Evaluator::default();
-        e.add(&[], &[], 0.5);
+        e.add(&[], &[], 0.5, 0.0);
         assert_eq!((e.all().recall(), e.all().precision()), (1.0, 1.0));
     }
 

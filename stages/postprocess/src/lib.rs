@@ -13,6 +13,7 @@ mod labels;
 mod nms;
 mod outputs;
 mod place;
+mod truth;
 
 pub use labels::{Labels, LabelsKey};
 pub use nms::{Candidate, NmsMode, nms};
@@ -26,4 +27,5 @@ pub fn register(registry: &mut Registry) {
     classify::register(registry);
     detect::register(registry);
     key_points::register(registry);
+    truth::register(registry);
 }

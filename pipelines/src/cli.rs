@@ -1,0 +1,268 @@
+//! The command line: commands, arguments and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const AFTER: &str = "\
+Exit codes: 0 ok, 2 configuration or usage, 3 completed with more loss than allowed, 4 failed,
+5 drain timeout, 6 ledger mismatch. Results go to stdout, everything else to stderr.
+
+Not in this version yet: `soak`, `model quantize` and a `benchmark_app` with OpenVINO's flags.";
+
+/// Runs video and image pipelines declared in YAML through INT8 networks.
+#[derive(Debug, Parser)]
+#[command(name = "flowrun", version, after_help = AFTER, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub logging: Logging,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What is logged to stderr.
+#[derive(Debug, Args)]
+pub struct Logging {
+    /// Log more: -v for the pipeline's events, -vv for each packet's.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Log only errors, and show no progress.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Form of the log lines.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub log_format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One readable line per event.
+    Text,
+    /// One JSON object per event.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a pipeline until its sources end, or until it is stopped.
+    Run(Run),
+    /// Check a pipeline file and show every error in it, without opening anything.
+    Check(Check),
+    /// Show the workers of a pipeline and the CPUs they would be pinned to.
+    Plan(Plan),
+    /// Draw the graph of a pipeline.
+    Graph(Graph),
+    /// List the kinds of sources, stages and sinks, or describe one.
+    Stages(Stages),
+    /// Print the JSON Schema of pipeline files.
+    Schema(Schema),
+    /// Explain an error code, such as E0107.
+    Explain(Explain),
+    /// Look at this machine: CPU, instruction sets, affinity, quotas, limits.
+    Doctor(Doctor),
+    /// Inspect, transform, run or benchmark a model.
+    #[command(subcommand)]
+    Model(Model),
+}
+
+/// The pipeline file and what overrides it.
+#[derive(Debug, Args)]
+pub struct PipelineArgs {
+    /// The pipeline file (YAML); `-` reads it from stdin.
+    pub file: PathBuf,
+    /// Override one value of the file, such as `stages.detect.threshold=0.5`. May be repeated.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Stop after this long, as Ctrl-C would: `30s`, `5m`.
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<String>,
+    /// Write the summary of the run to this file as JSON; `-` is stdout.
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Graph {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Form of the drawing.
+    #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
+    pub format: GraphFormat,
+}
+
+/// Form of a drawn graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// Graphviz.
+    Dot,
+    /// Mermaid, as Markdown pages show it.
+    Mermaid,
+    /// A picture.
+    Svg,
+}
+
+#[derive(Debug, Args)]
+pub struct Stages {
+    /// The kind to describe.
+    pub kind: Option<String>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Print the reference as Markdown instead.
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The code.
+    pub code: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Model {
+    /// Show how each operation of a model runs: precision, kernel, what it is fused into, and why it is not INT8.
+    Inspect(Inspect),
+    /// Apply low precision transformations and show or write the rewritten graph.
+    Lpt(Lpt),
+    /// Run a model once on .npy inputs.
+    Run(ModelRun),
+    /// Measure throughput or latency of a model.
+    Benchmark(Benchmark),
+}
+
+/// A model and how to compile it.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// The model: OpenVINO IR (.xml with its .bin beside it).
+    pub model: PathBuf,
+    /// The device that runs it.
+    #[arg(long, value_enum, ignore_case = true, default_value_t = DeviceName::Cpu)]
+    pub device: DeviceName,
+    /// Where values are rounded: wherever the model says, or as OpenVINO does.
+    #[arg(long, value_enum, default_value_t = NumericsName::Literal)]
+    pub numerics: NumericsName,
+    /// Leave out low precision transformations: run the quantized model in f32.
+    #[arg(long)]
+    pub no_lpt: bool,
+}
+
+/// A device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub enum DeviceName {
+    /// The CPU plugin.
+    Cpu,
+    /// The GPU plugin; not in this version yet.
+    Gpu,
+    /// The reference evaluator: slow and plain.
+    Ref,
+}
+
+/// A numeric mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NumericsName {
+    /// Round wherever the model has a FakeQuantize.
+    Literal,
+    /// Drop the inner rounding of residual chains, as OpenVINO does.
+    Openvino,
+}
+
+#[derive(Debug, Args)]
+pub struct Inspect {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Lpt {
+    /// The model: OpenVINO IR.
+    pub model: PathBuf,
+    /// Write the rewritten graph as OpenVINO IR to this .xml (and the .bin beside it).
+    #[arg(short, long, value_name = "FILE.xml")]
+    pub output: Option<PathBuf>,
+    /// Where values are rounded.
+    #[arg(long, value_enum, default_value_t = NumericsName::Literal)]
+    pub numerics: NumericsName,
+    /// Print the rewritten graph in Graphviz form.
+    #[arg(long)]
+    pub dot: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ModelRun {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// An input as .npy; with several inputs give NAME=FILE.npy, or the files in the model's order.
+    #[arg(long, value_name = "[NAME=]FILE.npy", required = true)]
+    pub input: Vec<String>,
+    /// Folder that takes 0.npy, 1.npy, ... in the order of the model's results.
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Benchmark {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// What to measure.
+    #[arg(long, value_enum, default_value_t = BenchmarkMode::Throughput)]
+    pub mode: BenchmarkMode,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
+    /// Threads; the CPUs this process may use by default.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a benchmark measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchmarkMode {
+    /// One request per thread, side by side.
+    Throughput,
+    /// One request at a time.
+    Latency,
+}

@@ -1,0 +1,49 @@
+//! One module per command.
+
+mod check;
+mod doctor;
+mod explain;
+mod graph;
+mod model;
+mod plan;
+mod run;
+mod schema;
+mod stages;
+
+use std::process::ExitCode;
+
+use crate::cli::Command;
+use crate::failure::Failure;
+
+/// Runs the command.
+pub fn dispatch(command: Command, quiet: bool) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run(args) => run::run(&args, quiet),
+        Command::Check(args) => check::check(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Graph(args) => graph::graph(&args),
+        Command::Stages(args) => stages::stages(&args),
+        Command::Schema(args) => schema::schema(&args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Model(command) => model::dispatch(command),
+    }
+}
+
+/// Prints a result to stdout; a closed pipe ends the command quietly.
+pub fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::file("write to", std::path::Path::new("stdout"), e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as indented JSON to stdout.
+pub fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    print(&format!("{text}\n"))
+}

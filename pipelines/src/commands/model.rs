@@ -1,0 +1,41 @@
+//! `flowrun model`: inspect, transform, run and benchmark models.
+
+mod benchmark;
+mod inspect;
+mod lpt;
+mod run;
+
+use std::process::ExitCode;
+
+use flow_inference::{Device, Engine, Options};
+
+use crate::cli::{DeviceName, Model, ModelArgs, NumericsName};
+use crate::failure::Failure;
+
+pub fn dispatch(command: Model) -> Result<ExitCode, Failure> {
+    match command {
+        Model::Inspect(args) => inspect::inspect(&args),
+        Model::Lpt(args) => lpt::lpt(&args),
+        Model::Run(args) => run::run(&args),
+        Model::Benchmark(args) => benchmark::benchmark(&args),
+    }
+}
+
+/// Loads the model for the device and mode that the arguments name.
+fn load(args: &ModelArgs) -> Result<Engine, Failure> {
+    let device = match args.device {
+        DeviceName::Cpu => Device::Cpu,
+        DeviceName::Ref => Device::Reference,
+        DeviceName::Gpu => "GPU".parse().map_err(Failure::engine)?,
+    };
+    let options = Options {
+        device,
+        numerics: match args.numerics {
+            NumericsName::Literal => flow_inference::Numerics::Literal,
+            NumericsName::Openvino => flow_inference::Numerics::OpenVino,
+        },
+        lpt: !args.no_lpt,
+        ..Options::default()
+    };
+    Engine::load(&args.model, &options).map_err(Failure::engine)
+}

@@ -1,0 +1,50 @@
+//! `flowrun model benchmark`: throughput or latency of a model.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use flow_inference::{BenchmarkOptions, Mode, benchmark as measure};
+
+use super::load;
+use crate::cli::{Benchmark, BenchmarkMode};
+use crate::commands::{print, print_json};
+use crate::failure::Failure;
+
+pub fn benchmark(args: &Benchmark) -> Result<ExitCode, Failure> {
+    if !(args.seconds > 0.0 && args.seconds <= 86_400.0) {
+        return Err(Failure::usage(format!(
+            "--seconds {}: give a time above 0, at most a day",
+            args.seconds
+        )));
+    }
+    let engine = load(&args.model)?;
+    let options = BenchmarkOptions {
+        mode: match args.mode {
+            BenchmarkMode::Throughput => Mode::Throughput,
+            BenchmarkMode::Latency => Mode::Latency,
+        },
+        duration: Duration::from_secs_f64(args.seconds),
+        threads: args.threads.unwrap_or(0),
+    };
+    let result = measure(&engine, &options).map_err(Failure::engine)?;
+    if args.json {
+        print_json(&result)?;
+    } else {
+        let latency = &result.latency_ms;
+        print(&format!(
+            "throughput  {:.2} fps ({} requests on {} threads, {})\n\
+             latency     median {:.3} ms, p99 {:.3} ms, min {:.3} ms, max {:.3} ms\n\
+             load        {:.0} ms\n",
+            result.fps,
+            result.streams,
+            result.threads,
+            result.isa.unwrap_or("reference evaluator"),
+            latency.median,
+            latency.p99,
+            latency.min,
+            latency.max,
+            result.compile_ms
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,150 @@
+//! `flowrun run`: runs a pipeline, shows how it goes, and sums it up.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use flow::config;
+use flow::runtime::{self, RunHandle, RunOptions, RunReport};
+use flow::units;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::print;
+use crate::cli::Run;
+use crate::failure::{FAILED, Failure, USAGE, with_causes};
+use crate::kinds;
+use crate::pipeline;
+
+/// How often the progress line is drawn.
+const REFRESH: Duration = Duration::from_millis(200);
+
+pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
+    let options = RunOptions {
+        duration: args.duration.as_deref().map(duration).transpose()?,
+    };
+    let pipeline = pipeline::checked(&args.pipeline)?;
+    let prepared = config::prepare(&pipeline, &kinds::registry()).map_err(Failure::pipeline)?;
+    let running = runtime::start(prepared, &options).map_err(|e| Failure::Other {
+        exit: if matches!(e, runtime::RunError::Pins(_)) {
+            USAGE
+        } else {
+            FAILED
+        },
+        code: Some(e.code().to_string()),
+        message: with_causes(&e),
+    })?;
+    let handle = running.handle();
+    forward_signals(handle.clone())?;
+    let done = Arc::new(AtomicBool::new(false));
+    let watcher = (!quiet && std::io::stderr().is_terminal()).then(|| {
+        let done = done.clone();
+        std::thread::spawn(move || show_progress(&handle, &done))
+    });
+    let report = running.wait();
+    done.store(true, Ordering::Relaxed);
+    if let Some(watcher) = watcher {
+        let _ = watcher.join();
+    }
+    if !quiet {
+        eprint!("{report}");
+    }
+    if let Some(path) = &args.summary {
+        write_summary(path, &report)?;
+    }
+    Ok(ExitCode::from(report.exit_code()))
+}
+
+fn duration(text: &str) -> Result<Duration, Failure> {
+    match text.parse::<units::Duration>() {
+        Ok(d) => Ok(d.into()),
+        Err(e) => Err(Failure::usage(format!("--duration {text}: {e}"))),
+    }
+}
+
+/// The first SIGINT or SIGTERM drains the pipeline, the second aborts it.
+fn forward_signals(handle: RunHandle) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Failure::failed)?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let first = Once::new();
+            for _ in signals.forever() {
+                if first.is_completed() {
+                    eprintln!("aborting");
+                    handle.abort();
+                } else {
+                    first.call_once(|| {
+                        eprintln!("stopping; what is under way will be finished (again to abort)");
+                        handle.stop();
+                    });
+                }
+            }
+        })
+        .map_err(Failure::failed)?;
+    Ok(())
+}
+
+/// Draws frames per second, the share done and the depth of the queues until the run is done.
+fn show_progress(handle: &RunHandle, done: &AtomicBool) {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{spinner} {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let (mut before, mut at, mut rate) = (0u64, Duration::ZERO, 0.0f64);
+    while !done.load(Ordering::Relaxed) {
+        let now = handle.progress();
+        let settled: u64 = now.streams.iter().map(|s| s.settled).sum();
+        let step = (now.elapsed - at).as_secs_f64();
+        if step > 0.0 {
+            let latest = settled.saturating_sub(before) as f64 / step;
+            rate = if before == 0 {
+                latest
+            } else {
+                0.7 * rate + 0.3 * latest
+            };
+        }
+        (before, at) = (settled, now.elapsed);
+        let expected: Option<u64> = now.streams.iter().map(|s| s.expected).sum();
+        let share = match expected {
+            Some(all) if all > 0 => format!("{settled}/{all} ({}%)", settled * 100 / all),
+            _ => settled.to_string(),
+        };
+        let queues: Vec<_> = now
+            .stages
+            .iter()
+            .filter(|s| s.waiting > 0)
+            .map(|s| format!("{} {}", s.name, s.waiting))
+            .collect();
+        let waiting = if queues.is_empty() {
+            String::new()
+        } else {
+            format!("  waiting: {}", queues.join(", "))
+        };
+        bar.set_message(format!("{share} frames  {rate:.0} fps{waiting}"));
+        bar.tick();
+        std::thread::sleep(REFRESH);
+    }
+    bar.finish_and_clear();
+}
+
+fn write_summary(path: &Path, report: &RunReport) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(&report.to_json()).map_err(Failure::failed)?;
+    if path == Path::new("-") {
+        return print(&format!("{text}\n"));
+    }
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        writeln!(file, "{text}")?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|e| Failure::file("write", path, e))
+}

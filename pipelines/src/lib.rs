@@ -1,0 +1,23 @@
+//! The `flowrun` command: runs video and image pipelines declared in YAML through INT8 networks.
+#![deny(missing_docs)]
+
+mod cli;
+mod commands;
+mod failure;
+mod kinds;
+mod logging;
+mod pipeline;
+
+use clap::Parser;
+
+/// Runs the command with the arguments of the process.
+pub fn main() -> std::process::ExitCode {
+    let cli = cli::Cli::parse();
+    if let Err(failure) = logging::init(&cli.logging) {
+        return failure.report();
+    }
+    match commands::dispatch(cli.command, cli.logging.quiet) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,5 @@
+//! The `flowrun` command, built where the end-to-end tests find it.
+
+fn main() -> std::process::ExitCode {
+    flowrun::main()
+}
