@@ -41,20 +41,25 @@ pub(crate) enum ChannelAxes {
 
 impl ChannelAxes {
     /// Number of output channels, and the channel of each element in row-major order.
-    fn channel_of(self, shape: &[usize]) -> (usize, impl Fn(usize) -> usize) {
-        let (channels, inner, modulo) = match self {
+    fn of(self, shape: &[usize]) -> (usize, impl Iterator<Item = usize> + use<>) {
+        let (channels, inner) = match self {
             Self::Leading(n) => {
-                let n = n.min(shape.len());
-                let channels: usize = shape[..n].iter().product();
-                (channels, shape[n..].iter().product::<usize>(), usize::MAX)
+                let (outer, inner) = shape.split_at(n.min(shape.len()));
+                (outer.iter().product(), inner.iter().product())
             }
-            Self::Last => {
-                let channels = shape.last().copied().unwrap_or(1);
-                (channels, 1, channels.max(1))
-            }
+            Self::Last => (shape.last().copied().unwrap_or(1), 1),
         };
-        (channels, move |i| (i / inner.max(1)) % modulo)
+        (channels, channel_of_each(channels, inner))
     }
+}
+
+/// The channel of each element where `inner` elements of a channel lie together and channels follow in turn,
+/// without end.
+pub(crate) fn channel_of_each(channels: usize, inner: usize) -> impl Iterator<Item = usize> + use<> {
+    let inner = inner.max(1);
+    (0..channels)
+        .flat_map(move |channel| std::iter::repeat_n(channel, inner))
+        .cycle()
 }
 
 /// The values along a chain, from the constant to the operation that uses them.
@@ -160,7 +165,12 @@ fn from_constant(tensor: &Tensor) -> Option<Chain> {
     let shape = tensor.shape().to_vec();
     match tensor.element_type() {
         ElementType::I8 | ElementType::U8 | ElementType::I4 | ElementType::U4 => {
-            let codes = tensor.to_i64().into_iter().map(|v| v as i16).collect();
+            let bytes = tensor.bytes().iter();
+            let codes = match tensor.element_type() {
+                ElementType::I8 => bytes.map(|&b| i16::from(b as i8)).collect(),
+                ElementType::U8 => bytes.map(|&b| i16::from(b)).collect(),
+                _ => tensor.to_i64().into_iter().map(|v| v as i16).collect(),
+            };
             Some(Chain::Codes(Grouped::new(shape, codes, 1.0, 0.0)))
         }
         ElementType::F32 | ElementType::F16 | ElementType::Bf16 => Some(Chain::Float {
@@ -332,14 +342,13 @@ fn quantize(shape: Vec<usize>, values: &[f32], limits: &[Tensor; 4], levels: u32
 /// Checks that every output channel has one pair, and shifts codes into i8.
 fn finish(grouped: Grouped, axes: ChannelAxes, name: &str) -> Result<Weights, Reason> {
     let shape = grouped.shape().to_vec();
-    let (channels, channel_of) = axes.channel_of(&shape);
+    let (channels, channel_of) = axes.of(&shape);
     let mut pair_of = vec![None; channels];
     let mut range = vec![(i16::MAX, i16::MIN); channels];
-    for (i, code, group) in grouped.iter() {
-        let channel = channel_of(i);
+    for ((code, group), channel) in grouped.iter().zip(channel_of) {
         match pair_of[channel] {
             None => pair_of[channel] = Some(group),
-            Some(seen) if grouped.pair(seen) == grouped.pair(group) => {}
+            Some(seen) if seen == group || grouped.pair(seen) == grouped.pair(group) => {}
             Some(seen) => {
                 let ((a, _), (b, _)) = (grouped.pair(seen), grouped.pair(group));
                 return Err(Reason::new(
@@ -377,9 +386,11 @@ fn finish(grouped: Grouped, axes: ChannelAxes, name: &str) -> Result<Weights, Re
         scale[channel] = s as f32;
         zero_point[channel] = z - shift[channel];
     }
+    let (_, channel_of) = axes.of(&shape);
     let codes: Vec<i8> = grouped
         .iter()
-        .map(|(i, code, _)| (i32::from(code) - shift[channel_of(i)]) as i8)
+        .zip(channel_of)
+        .map(|((code, _), channel)| (i32::from(code) - shift[channel]) as i8)
         .collect();
     let codes = Tensor::from_slice(&shape, &codes).map_err(|e| {
         Reason::new(

@@ -40,6 +40,9 @@ impl Sweep<'_> {
         };
         let shape = codes.tensor.shape().to_vec();
         let out_channels = shape[0];
+        if codes.tensor.is_empty() {
+            return Ok(false);
+        }
         let groups = match grouped {
             true => self.old.info(node.inputs[1]).shape[0].unwrap_or(1),
             false => 1,
@@ -66,7 +69,7 @@ impl Sweep<'_> {
             ));
         }
         let inner: usize = shape[1..].iter().product();
-        let channels = sums::channels(&codes, out_channels, |i| i / inner.max(1));
+        let channels = sums::channels(&codes, out_channels, inner);
         sums::check_range(&node.name, &channels, &coded, |oc| {
             at(&zero_points, group_of(oc)).0
         })?;

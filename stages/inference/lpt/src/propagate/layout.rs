@@ -103,7 +103,13 @@ impl Sweep<'_> {
                 ),
             )
         };
-        self.try_moved_axes(node, d).ok_or_else(refused)
+        self.try_moved_axes(node, d)
+            .filter(|parts| {
+                parts
+                    .iter()
+                    .all(|p| !p.scale.is_empty() && !p.zero_point.is_empty())
+            })
+            .ok_or_else(refused)
     }
 
     fn try_moved_axes(&self, node: &Node, d: &Dequantize) -> Option<Vec<Dequantize>> {

@@ -53,16 +53,17 @@ impl Sweep<'_> {
                 format!("\"{}\" reads its data transposed or as a vector", node.name),
             ));
         }
+        if codes.tensor.is_empty() {
+            return Ok(false);
+        }
         let shape = codes.tensor.shape();
         let (columns, inner) = match transpose_b {
             true => (shape[0], shape[1]),
             false => (shape[1], shape[0]),
         };
         let (zero_point, rest) = sums::split_zero_point(d.zero_point[0], &coded);
-        let channels = sums::channels(&codes, columns, |i| match transpose_b {
-            true => i / inner.max(1),
-            false => i % columns.max(1),
-        });
+        let together = if transpose_b { inner } else { 1 };
+        let channels = sums::channels(&codes, columns, together);
         sums::check_range(&node.name, &channels, &coded, |_| zero_point)?;
         let mut scale = Vec::with_capacity(columns);
         let mut shift = Vec::with_capacity(columns);

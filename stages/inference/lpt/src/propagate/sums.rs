@@ -7,6 +7,7 @@ use flow_model::tensor::Tensor;
 use super::coded::Coded;
 use crate::dequantization::{at, integer_zero_point, is_usable_scale};
 use crate::report::{Reason, ReasonCode};
+use crate::weights::channel_of_each;
 
 /// Constant i8 codes of weights with scale and zero point per output channel.
 pub(super) struct Codes {
@@ -50,11 +51,12 @@ pub(super) struct Channel {
     pub(super) magnitude: i64,
 }
 
-/// Sums over the weights of each output channel; `channel_of` gives the channel of each code in order.
-pub(super) fn channels(codes: &Codes, count: usize, channel_of: impl Fn(usize) -> usize) -> Vec<Channel> {
+/// Sums over the weights of each output channel; `inner` codes of a channel lie together, and channels follow in
+/// turn.
+pub(super) fn channels(codes: &Codes, count: usize, inner: usize) -> Vec<Channel> {
     let mut channels: Vec<Channel> = (0..count).map(|_| Channel { sum: 0, magnitude: 0 }).collect();
-    for (i, &byte) in codes.tensor.bytes().iter().enumerate() {
-        let channel = channel_of(i);
+    let bytes = codes.tensor.bytes().iter();
+    for (&byte, channel) in bytes.zip(channel_of_each(count, inner)) {
         let w = i64::from(byte as i8) - i64::from(at(&codes.zero_point, channel));
         channels[channel].sum += w;
         channels[channel].magnitude += w.abs();

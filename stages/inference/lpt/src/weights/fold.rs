@@ -46,8 +46,8 @@ pub(crate) fn fold(graph: &Graph, options: &Options, notes: &mut Notes) -> Graph
 /// Where the output channels of an operation's weights lie; `None` for operations without constant weights.
 fn channel_axes(graph: &Graph, node: &Node) -> Option<ChannelAxes> {
     match node.op {
-        Op::Convolution(_) => Some(ChannelAxes::Leading(1)),
-        Op::GroupConvolution(_) => Some(ChannelAxes::Leading(2)),
+        Op::Convolution(_) if rank_of(graph, node) >= 3 => Some(ChannelAxes::Leading(1)),
+        Op::GroupConvolution(_) if rank_of(graph, node) >= 4 => Some(ChannelAxes::Leading(2)),
         Op::MatMul { transpose_b, .. } => {
             let weights = *node.inputs.get(1)?;
             let is_constant = matches!(graph.node(weights.node).op, Op::Constant(_))
@@ -60,6 +60,11 @@ fn channel_axes(graph: &Graph, node: &Node) -> Option<ChannelAxes> {
         }
         _ => None,
     }
+}
+
+/// Rank of the weights.
+fn rank_of(graph: &Graph, node: &Node) -> usize {
+    node.inputs.get(1).map_or(0, |&v| graph.info(v).shape.len())
 }
 
 fn read_for(graph: &Graph, node: &Node, axes: ChannelAxes, options: &Options) -> Result<Weights, Reason> {

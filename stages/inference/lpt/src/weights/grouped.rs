@@ -30,12 +30,11 @@ impl Grouped {
         &self.shape
     }
 
-    /// Elements in row-major order: index, code, number of the pair.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, i16, u32)> {
-        self.codes
-            .iter()
-            .enumerate()
-            .map(|(i, &code)| (i, code, self.group.get(i).copied().unwrap_or(0)))
+    /// Elements in row-major order: code, number of the pair.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i16, u32)> {
+        // Without numbers all elements have pair 0.
+        let groups = self.group.iter().copied().chain(std::iter::repeat(0));
+        self.codes.iter().copied().zip(groups)
     }
 
     /// A pair by its number.
@@ -87,6 +86,11 @@ impl Grouped {
             self.map_pairs(|pair| apply(pair, constants[0]));
             return true;
         };
+        if let ([pair], true) = (&self.pairs[..], self.group.is_empty()) {
+            self.pairs = constants.iter().map(|&c| apply(*pair, c)).collect();
+            self.group = index;
+            return true;
+        }
         let mut numbers: HashMap<(u32, u32), u32> = HashMap::new();
         let mut pairs = Vec::new();
         let mut last = None;
@@ -151,7 +155,7 @@ impl Grouped {
     pub(super) fn into_values(self) -> (Vec<usize>, Vec<f32>) {
         let values = self
             .iter()
-            .map(|(_, code, group)| {
+            .map(|(code, group)| {
                 let (scale, zero_point) = self.pair(group);
                 ((f64::from(code) - zero_point) * scale) as f32
             })
