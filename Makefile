@@ -23,8 +23,17 @@ build: deps ## Build the flowrun command (release)
 
 demo: build ## Run the detector on the clip that the repository ships
 	@echo "==> running pipelines/demo.yaml"
-	@mkdir -p out
 	$(RELEASE)/flowrun run pipelines/demo.yaml
+	@echo
+	@echo "  out/annotated.avi       the clip with the boxes drawn: open it in any player"
+	@echo "  out/detections.jsonl    one line per frame"
+	@echo "  out/score.json          recall and precision against the truth, per class"
+	@echo
+	@echo "What to try next:"
+	@echo "  $(RELEASE)/flowrun model inspect pipelines/demo/detector-int8.xml     which layers run in INT8, and with which kernel"
+	@echo "  $(RELEASE)/flowrun model benchmark pipelines/demo/detector-int8.xml   how fast it is here (and detector-fp32.xml)"
+	@echo "  $(RELEASE)/flowrun plan pipelines/demo.yaml                           the workers, their queues and pins"
+	@echo "  MODEL=face.xml INPUT=clip.mp4 $(RELEASE)/flowrun run pipelines/faces.yaml   your own network and clip"
 
 test: deps ## Run all tests that need nothing but the repository
 	@echo "==> building and running the tests (a first build takes several minutes)"

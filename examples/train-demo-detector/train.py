@@ -1,6 +1,6 @@
 """Trains the demo detector on pictures that flowrun's synthetic source wrote, and exports it as OpenVINO IR.
 
-usage: python train.py SCENES OUT [--epochs 8] [--seed 1]
+usage: python train.py SCENES OUT [--epochs 7] [--seed 1]
 SCENES holds 000000.jpg ... and truth.jsonl (see README.md). Writes OUT/weights.npz after each epoch, and at the
 end OUT/detector-fp32.{xml,bin} and OUT/detector-int8.{xml,bin}. Needs jax, optax, numpy, pillow.
 """
@@ -47,7 +47,7 @@ def loss(params, stats, x, heat, mask, box, label):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenes"), parser.add_argument("out")
-    parser.add_argument("--epochs", type=int, default=8), parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=7), parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--limit", type=int)
     args = parser.parse_args()
