@@ -9,7 +9,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 # Debian packages the build needs: the linker and C++ (openh264), nasm (its fast paths), hwloc.
 PACKAGES := build-essential pkg-config nasm libhwloc-dev
 
-.PHONY: help deps build demo test test-models lint deny bench fuzz-short config-docs clean
+.PHONY: help deps build demo test test-models lint deny bench fuzz-short docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -62,8 +62,9 @@ fuzz-short: ## Fuzz each parser for $(FUZZ_SECONDS) seconds (needs cargo-fuzz)
 	    (cd $$dir && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048); \
 	  done; done
 
-config-docs: build ## Write docs/config.md from the code
+docs: build ## Write docs/config.md and docs/error-codes.md from the code
 	$(RELEASE)/flowrun schema --markdown > docs/config.md
+	$(RELEASE)/flowrun explain --markdown > docs/error-codes.md
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -3,10 +3,13 @@
 mod media;
 mod models;
 mod outputs;
+mod reference;
 mod running;
 mod stages;
 
 use std::sync::LazyLock;
+
+pub use reference::markdown;
 
 use crate::error::Code;
 
@@ -101,7 +104,7 @@ Use fewer aliases, or split the pipeline.";
     stages:
       decode: {type: decode, inputs: [clip]}
     sinks:
-      done: {type: null, inputs: [decode]}";
+      count: {type: stats, inputs: [decode]}";
 
     SEVERAL_DOCUMENTS = "E0008", "the file holds several YAML documents",
 "`---` starts a further document. A pipeline file holds one; put the other into a file of its own.";

@@ -144,8 +144,11 @@ pub struct Schema {
 
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// The code.
+    /// The code; without it all are listed.
     pub code: Option<String>,
+    /// Print all codes with their explanations as Markdown.
+    #[arg(long, conflicts_with = "code")]
+    pub markdown: bool,
 }
 
 #[derive(Debug, Args)]

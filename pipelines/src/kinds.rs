@@ -2,7 +2,7 @@
 
 use flow::registry::Registry;
 
-/// All of them.
+/// Every kind that the `flowrun` command knows. A program that embeds pipelines may add its own to it.
 pub fn registry() -> Registry {
     let mut registry = Registry::new();
     flow_decode::register(&mut registry);

@@ -10,6 +10,8 @@ mod pipeline;
 
 use clap::Parser;
 
+pub use kinds::registry;
+
 /// Runs the command with the arguments of the process.
 pub fn main() -> std::process::ExitCode {
     let cli = cli::Cli::parse();

@@ -16,7 +16,7 @@ use crate::units::describe_pattern;
 pub fn markdown(registry: &Registry) -> String {
     let mut out = String::from(
         "# Reference of pipeline files\n\n\
-         Written by `flowrun schema --markdown` from the code; `make config-docs` renews it.\n\n\
+         Written by `flowrun schema --markdown` from the code; `make docs` renews it.\n\n\
          A pipeline file is a YAML mapping with `version: 1` and the sections below. Unknown and duplicate keys \
          are errors. Keys that start with `x-` at the top are free for anchors. `${NAME}`, `${NAME:-default}` and \
          `${NAME:?why}` in values are replaced from the environment.\n",

@@ -9,11 +9,11 @@ use crate::failure::Failure;
 
 pub fn explain(args: &Explain) -> Result<ExitCode, Failure> {
     let Some(wanted) = &args.code else {
-        let mut out = String::new();
-        for entry in flow::codes::all() {
-            let _ = writeln!(out, "{}  {}", entry.code, entry.title);
-        }
-        print(&out)?;
+        print(&if args.markdown {
+            flow::codes::markdown()
+        } else {
+            list()
+        })?;
         return Ok(ExitCode::SUCCESS);
     };
     let Some(entry) = flow::codes::explain(wanted) else {
@@ -28,4 +28,11 @@ pub fn explain(args: &Explain) -> Result<ExitCode, Failure> {
         entry.text.trim()
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn list() -> String {
+    flow::codes::all().fold(String::new(), |mut out, entry| {
+        let _ = writeln!(out, "{}  {}", entry.code, entry.title);
+        out
+    })
 }

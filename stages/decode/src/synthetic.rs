@@ -97,7 +97,7 @@ impl Config for SyntheticConfig {
 pub(crate) fn register(registry: &mut Registry) {
     let info = KindInfo {
         name: "synthetic",
-        summary: "frames of a random moving scene, with ground truth",
+        summary: "Gives frames of a random moving scene, with ground truth",
         ports: Ports {
             takes: &[],
             gives: &[FRAME],

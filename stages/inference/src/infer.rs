@@ -80,7 +80,7 @@ pub fn register(registry: &mut Registry) {
     registry.stage::<InferConfig>(
         KindInfo {
             name: "infer",
-            summary: "runs a network: OpenVINO IR, INT8 or f32",
+            summary: "Runs a network: OpenVINO IR, INT8 or f32",
             ports: flow::ports::Ports {
                 takes: &[TENSOR],
                 gives: &[TENSORS],

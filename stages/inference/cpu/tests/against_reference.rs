@@ -6,8 +6,8 @@ use std::sync::Arc;
 use flow_cpu::kernels::Isa;
 use flow_cpu::{CompileOptions, Input, compile};
 use flow_model::op::{
-    AutoPad, BinaryKind, ConvAttrs, Dequantize, Lookup, Op, PoolAttrs, Quantize, QuantizedConv,
-    QuantizedMatMul, ReduceKind, UnaryKind,
+    AutoPad, BinaryKind, ConvAttrs, DepthToSpaceMode, Dequantize, Lookup, Op, PoolAttrs, Quantize,
+    QuantizedConv, QuantizedMatMul, ReduceKind, UnaryKind,
 };
 use flow_model::{ElementType, Graph, Node, NodeId, OutputInfo, Tensor, Value};
 use proptest::prelude::*;
@@ -334,6 +334,21 @@ proptest! {
         let pooled = b.node(pool, &[mixed], t, &[1, 4 * ic, (h - 1) / 2 + 1, (w - 1) / 2 + 1]);
         b.result(pooled);
         b.result(mixed);
+        check(&b.graph, &[image(&mut noise, &shape)], 0.0);
+    }
+
+    #[test]
+    fn depth_to_space_of_codes(c in 1usize..9, h in 1usize..5, w in 1usize..5, block in 1usize..4, depth_first: bool, seed: u64) {
+        let mut noise = Noise(seed);
+        let mut b = Builder::default();
+        let t = ElementType::U8;
+        let shape = [1, c * block * block, h, w];
+        let x = b.input(ElementType::F32, &shape);
+        let codes = b.quantize(x, -1.7, 1.6, t);
+        let mode = if depth_first { DepthToSpaceMode::DepthFirst } else { DepthToSpaceMode::BlocksFirst };
+        let op = Op::DepthToSpace { block_size: block, mode };
+        let wide = b.node(op, &[codes], t, &[1, c, h * block, w * block]);
+        b.result(wide);
         check(&b.graph, &[image(&mut noise, &shape)], 0.0);
     }
 

@@ -99,6 +99,13 @@ pub enum Op {
     },
     /// Interpolate-4/11.
     Interpolate(InterpolateAttrs),
+    /// DepthToSpace-1: blocks of channels become blocks of pixels.
+    DepthToSpace {
+        /// Side of a block.
+        block_size: usize,
+        /// How channels are numbered.
+        mode: DepthToSpaceMode,
+    },
     /// Softmax along an axis (may be negative).
     Softmax {
         /// The axis.
@@ -177,6 +184,7 @@ impl Op {
             Self::Gather { .. } => "Gather",
             Self::GatherNd { .. } => "GatherND",
             Self::Interpolate(_) => "Interpolate",
+            Self::DepthToSpace { .. } => "DepthToSpace",
             Self::Softmax { .. } => "SoftMax",
             Self::ShapeOf(_) => "ShapeOf",
             Self::TopK(_) => "TopK",
@@ -403,6 +411,15 @@ pub struct InterpolateAttrs {
     pub pads_end: Vec<usize>,
     /// Version 4 and 11 hold (data, sizes, scales, axes) and (data, scales_or_sizes, axes).
     pub version: u32,
+}
+
+/// Which channel a pixel of a block comes from in DepthToSpace; `C` counts the output's channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DepthToSpaceMode {
+    /// Channel `pixel of the block * C + channel`.
+    BlocksFirst,
+    /// Channel `channel * pixels of a block + pixel of the block`.
+    DepthFirst,
 }
 
 /// Attributes of TopK.

@@ -9,6 +9,7 @@ mod binary;
 mod concat;
 mod convert;
 mod convolution;
+mod depth_to_space;
 pub mod fake_quantize;
 mod gather;
 mod interpolate;
@@ -31,6 +32,7 @@ use std::ops::RangeInclusive;
 use attributes::Attributes;
 pub(crate) use binary::NAMES as BINARY_NAMES;
 pub(crate) use convolution::AUTO_PAD;
+pub(crate) use depth_to_space::MODES as DEPTH_TO_SPACE_MODES;
 pub(crate) use interpolate::{COORDINATES, MODES as INTERPOLATE_MODES, NEAREST};
 pub(crate) use pad::MODES as PAD_MODES;
 pub(crate) use reduce::NAMES as REDUCE_NAMES;
@@ -66,6 +68,7 @@ pub fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
         strided_slice::parse,
         gather::parse,
         interpolate::parse,
+        depth_to_space::parse,
         softmax::parse,
         topk::parse,
         pad::parse,
@@ -112,6 +115,7 @@ pub fn input_count(op: &Op) -> RangeInclusive<usize> {
         | Op::Clamp { .. }
         | Op::MaxPool(_)
         | Op::AvgPool { .. }
+        | Op::DepthToSpace { .. }
         | Op::Softmax { .. }
         | Op::ShapeOf(_)
         | Op::Quantize(_)
@@ -157,6 +161,7 @@ pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
         Op::StridedSlice(attrs) => strided_slice::infer(attrs, inputs),
         Op::Gather { .. } | Op::GatherNd { .. } => gather::infer(op, inputs),
         Op::Interpolate(attrs) => interpolate::infer(attrs, inputs),
+        Op::DepthToSpace { block_size, .. } => depth_to_space::infer(*block_size, inputs),
         Op::Softmax { axis } => softmax::infer(*axis, inputs),
         Op::TopK(attrs) => topk::infer(attrs, inputs),
         Op::Pad(_) => pad::infer(inputs),
@@ -216,6 +221,9 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         Op::StridedSlice(attrs) => strided_slice::evaluate(attrs, tensors, &outputs),
         Op::Gather { .. } | Op::GatherNd { .. } => gather::evaluate(op, tensors, &outputs),
         Op::Interpolate(attrs) => interpolate::evaluate(attrs, &inputs, &tensors[0], &outputs),
+        Op::DepthToSpace { block_size, mode } => {
+            depth_to_space::evaluate(*block_size, *mode, &tensors[0], &outputs)
+        }
         Op::Softmax { axis } => softmax::evaluate(*axis, tensors),
         Op::TopK(attrs) => topk::evaluate(attrs, tensors, &outputs),
         Op::Pad(mode) => pad::evaluate(*mode, tensors, &outputs),

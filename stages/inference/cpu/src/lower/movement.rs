@@ -35,6 +35,7 @@ impl Lowering<'_> {
             | Op::StridedSlice(_)
             | Op::Gather { .. }
             | Op::GatherNd { .. }
+            | Op::DepthToSpace { .. }
             | Op::Broadcast
                 if self.constant_but_first(node) =>
             {

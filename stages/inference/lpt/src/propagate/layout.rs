@@ -25,6 +25,7 @@ pub(super) fn moves_values(op: &Op) -> bool {
         | Op::StridedSlice(_)
         | Op::Gather { .. }
         | Op::GatherNd { .. }
+        | Op::DepthToSpace { .. }
         | Op::Pad(_)
         | Op::Broadcast => true,
         Op::Interpolate(attrs) => {

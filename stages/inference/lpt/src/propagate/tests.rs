@@ -102,6 +102,18 @@ fn depthwise_convolutions_take_a_scale_per_channel_and_others_do_not() {
 }
 
 #[test]
+fn depth_to_space_works_on_codes() {
+    let graph = between(-1.0, 1.0, |b, x| {
+        let shape = b.i64s(&[1, 8, 2, 2]);
+        let x = b.node("reshape", Op::Reshape { special_zero: false }, &[x, shape]);
+        let mode = flow_model::op::DepthToSpaceMode::DepthFirst;
+        b.node("wide", Op::DepthToSpace { block_size: 2, mode }, &[x])
+    });
+    let lowered = check(&graph, &noise(&DATA, 4), STEP);
+    assert!(lowered.report.layer("wide").unwrap().is_integer());
+}
+
+#[test]
 fn layout_maxima_and_padding_work_on_codes() {
     let graph = between(-1.0 / 127.0 * 128.0, 1.0, |b, x| {
         let order = b.i64s(&[0, 2, 3, 1]);

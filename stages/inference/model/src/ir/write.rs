@@ -311,6 +311,13 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
                 ("cube_coeff", a.cube_coeff.to_string()),
             ],
         ),
+        Op::DepthToSpace { block_size, mode } => (
+            1,
+            vec![
+                ("block_size", block_size.to_string()),
+                ("mode", word(ops::DEPTH_TO_SPACE_MODES, mode)),
+            ],
+        ),
         Op::ShapeOf(to) => (3, vec![("output_type", to.name().to_owned())]),
         Op::TopK(a) => {
             let mut attributes = vec![
