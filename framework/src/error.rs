@@ -71,6 +71,8 @@ pub struct PrepareError {
     pub key: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// Whether it comes of what consumers do not say; said only where all of them could be prepared.
+    pub wants_consumers: bool,
 }
 
 impl PrepareError {
@@ -81,7 +83,15 @@ impl PrepareError {
             message: message.into(),
             key: key.into(),
             help: None,
+            wants_consumers: false,
         }
+    }
+
+    /// Marks an error that comes of what consumers do not say.
+    #[must_use]
+    pub fn for_want_of_consumers(mut self) -> Self {
+        self.wants_consumers = true;
+        self
     }
 
     /// Adds advice.

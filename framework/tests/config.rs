@@ -235,7 +235,7 @@ fn errors_of_prepare_point_at_their_keys() {
         .collect();
     assert_eq!(found, [("E0360", 12, 52)], "{error}");
     assert!(
-        error.to_string().contains("`all.sides`: takes one stream"),
+        error.to_string().contains("`sinks.all.sides`: takes one stream"),
         "{error}"
     );
 }

@@ -12,7 +12,7 @@ Not in this version yet: `soak`, `model quantize` and a `benchmark_app` with Ope
 
 /// Runs video and image pipelines declared in YAML through INT8 networks.
 #[derive(Debug, Parser)]
-#[command(name = "flowrun", version, after_help = AFTER, max_term_width = 100)]
+#[command(name = "flowrun", bin_name = "flowrun", version, after_help = AFTER, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub logging: Logging,

@@ -1,2 +1,8 @@
-//! Helpers of the end-to-end tests: running the `flowrun` binary, golden folders, tiny pictures and clips.
+//! Helpers of the end-to-end tests: running the `flowrun` command, tiny networks and clips, seeded faults.
 #![deny(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+pub mod command;
+pub mod corrupt;
+pub mod media;
+pub mod network;

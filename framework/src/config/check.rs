@@ -10,6 +10,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
+pub(super) use components::section;
+
 use super::document::Document;
 use super::keys::{self, DefaultsKeys};
 use super::path::KeyPath;

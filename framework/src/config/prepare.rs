@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::check::section;
 use super::plan::{Component, Pipeline, PreparedPipeline};
 use crate::codes;
 use crate::diagnostics::{Diagnostic, Diagnostics, Span};
@@ -48,11 +49,15 @@ pub fn prepare(pipeline: &Pipeline, registry: &Registry) -> Result<PreparedPipel
         };
         match kind.prepare(&component.config, &context) {
             Ok(part) => parts[i] = Some(part),
+            // What is wrong with the consumer has been said.
+            Err(error) if error.wants_consumers && pipeline.consumers(i).any(|(c, _)| parts[c].is_none()) => {
+            }
             Err(error) => {
+                let section = section(component.role);
                 let place = if error.key.is_empty() {
-                    format!("`{}`", component.name)
+                    format!("`{section}.{}`", component.name)
                 } else {
-                    format!("`{}.{}`", component.name, error.key)
+                    format!("`{section}.{}.{}`", component.name, error.key)
                 };
                 let span = key_span(component, &error.key);
                 let mut diagnostic =

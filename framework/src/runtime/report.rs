@@ -196,6 +196,12 @@ impl fmt::Display for RunReport {
         if let Some(failure) = &self.failure {
             writeln!(f, "{failure}")?;
         }
+        if self.outcome == Outcome::LossBeyondLimit {
+            writeln!(
+                f,
+                "error: more packets were lost to errors than `runtime.max_loss` allows"
+            )?;
+        }
         writeln!(f, "{} in {:.1} s", Ledger(&self.ledger), self.seconds)
     }
 }

@@ -1,6 +1,7 @@
 //! `flowrun run`: runs a pipeline, shows how it goes, and sums it up.
 
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use flow::units;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tempfile::NamedTempFile;
 
 use super::print;
 use crate::cli::Run;
@@ -28,6 +30,7 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
         duration: args.duration.as_deref().map(duration).transpose()?,
     };
     let pipeline = pipeline::checked(&args.pipeline)?;
+    let summary = args.summary.as_deref().map(Summary::create).transpose()?;
     let prepared = config::prepare(&pipeline, &kinds::registry()).map_err(Failure::pipeline)?;
     let running = runtime::start(prepared, &options).map_err(|e| Failure::Other {
         exit: if matches!(e, runtime::RunError::Pins(_)) {
@@ -53,14 +56,17 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
     if !quiet {
         eprint!("{report}");
     }
-    if let Some(path) = &args.summary {
-        write_summary(path, &report)?;
+    if let Some(summary) = summary {
+        summary.write(&report)?;
     }
     Ok(ExitCode::from(report.exit_code()))
 }
 
 fn duration(text: &str) -> Result<Duration, Failure> {
     match text.parse::<units::Duration>() {
+        Ok(d) if Duration::from(d).is_zero() => {
+            Err(Failure::usage(format!("--duration {text}: give a time above 0")))
+        }
         Ok(d) => Ok(d.into()),
         Err(e) => Err(Failure::usage(format!("--duration {text}: {e}"))),
     }
@@ -131,20 +137,50 @@ fn show_progress(handle: &RunHandle, done: &AtomicBool) {
     bar.finish_and_clear();
 }
 
-fn write_summary(path: &Path, report: &RunReport) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(&report.to_json()).map_err(Failure::failed)?;
-    if path == Path::new("-") {
-        return print(&format!("{text}\n"));
+/// Where the summary goes; opened before the run, so that a wrong path does not cost one.
+enum Summary<'a> {
+    Stdout,
+    File(&'a Path, NamedTempFile),
+}
+
+impl<'a> Summary<'a> {
+    fn create(path: &'a Path) -> Result<Self, Failure> {
+        if path == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        if path.is_dir() {
+            return Err(Failure::usage(format!(
+                "--summary {}: it is a folder",
+                path.display()
+            )));
+        }
+        let folder = match path.parent() {
+            Some(p) if !p.as_os_str().is_empty() => p,
+            _ => Path::new("."),
+        };
+        // Like any other output, readable by whom the umask allows.
+        let mode = std::fs::Permissions::from_mode(0o666);
+        match tempfile::Builder::new().permissions(mode).tempfile_in(folder) {
+            Ok(file) => Ok(Self::File(path, file)),
+            Err(e) => {
+                // The text of the error names a random file.
+                let said = e.kind();
+                Err(Failure::usage(format!(
+                    "--summary {}: cannot be written: {said}",
+                    path.display()
+                )))
+            }
+        }
     }
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        writeln!(file, "{text}")?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|e| Failure::file("write", path, e))
+
+    fn write(self, report: &RunReport) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(&report.to_json()).map_err(Failure::failed)?;
+        match self {
+            Self::Stdout => print(&format!("{text}\n")),
+            Self::File(path, mut file) => {
+                let written = writeln!(file, "{text}").and_then(|()| Ok(file.persist(path)?));
+                written.map(|_| ()).map_err(|e| Failure::file("write", path, e))
+            }
+        }
+    }
 }

@@ -15,6 +15,7 @@ use flow_frame::{DETECTIONS, Detection, Detections, GroundTruth};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::file::check_writable;
 use crate::record::round;
 use crate::stats::write_json;
 
@@ -252,6 +253,9 @@ pub(crate) fn register(registry: &mut Registry) {
 
 fn prepare(config: &EvaluateConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn Sink>, PrepareError> {
     let (config, name) = (Arc::new(config.clone()), cx.name.to_owned());
+    if let Some(path) = &config.path {
+        check_writable(path, true)?;
+    }
     let truth = match &config.truth {
         Some(path) => Some(Arc::new(truth::read(&cx.resolve(path))?)),
         None => None,
@@ -393,6 +397,7 @@ mod tests {
         let mut sink = Evaluate {
             config: Arc::new(serde_json::from_str(&text).unwrap()),
             name: "evaluate".into(),
+            truth: None,
             evaluator: Evaluator::default(),
         };
         let header = Header {

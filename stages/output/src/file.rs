@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use flow::error::{Code, StageError};
+use flow::error::{Code, PrepareError, StageError};
 
 /// Why an output could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     /// The system refused.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("cannot write {path}: {source}", path = path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -125,6 +125,47 @@ impl PartFile {
     }
 }
 
+/// Checks before a run that a file can be written: that the nearest folder above it that is there takes files.
+/// Leaves nothing behind. `fixed` is the path, or the part of it before the first placeholder.
+pub(crate) fn check_writable(fixed: &Path, is_whole: bool) -> Result<(), PrepareError> {
+    let refuse =
+        |message: String, help: &str| Err(PrepareError::new(Code("E0701"), "path", message).help(help));
+    if is_whole && fixed.is_dir() {
+        let message = format!("{} is a folder", fixed.display());
+        return refuse(message, "name a file in it");
+    }
+    // What stands behind the last separator belongs to the name of the file.
+    let folder = match fixed.to_string_lossy().ends_with('/') {
+        true => fixed,
+        false => fixed.parent().unwrap_or(Path::new("")),
+    };
+    let folder = folder.ancestors().find(|a| a.exists()).unwrap_or(Path::new(""));
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    if !folder.is_dir() {
+        let message = format!(
+            "{} is a file, so nothing can be written below it",
+            folder.display()
+        );
+        return refuse(message, "name a folder, or one that can be created");
+    }
+    let probe = folder.join(format!(".flowrun-{}.part", std::process::id()));
+    match File::create(&probe) {
+        Ok(_) => {
+            // A probe that stays would be a nuisance, not a reason to refuse the run.
+            let _ = std::fs::remove_file(&probe);
+            Ok(())
+        }
+        Err(e) => refuse(
+            format!("nothing can be written to the folder {}: {e}", folder.display()),
+            "choose another folder, or mend its permissions",
+        ),
+    }
+}
+
 /// Creates the folders above `path`.
 pub(crate) fn make_folder_of(path: &Path) -> Result<(), OutputError> {
     match path.parent() {
@@ -151,6 +192,22 @@ mod tests {
         file.finish().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"head rest!");
         assert!(!folder.path().join("deep/out.bin.part").exists());
+    }
+
+    #[test]
+    fn a_place_is_tried_out_before_a_run_and_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), b"").unwrap();
+        assert!(check_writable(&at("new/deep/out.avi"), true).is_ok());
+        assert!(check_writable(&at("new/frame-"), false).is_ok());
+        assert!(check_writable(&at("file"), true).is_ok());
+        for (place, is_whole) in [("file/out.avi", true), ("file/frame-", false), ("", true)] {
+            let e = check_writable(&at(place), is_whole).unwrap_err();
+            assert_eq!((e.code, &*e.key), (Code("E0701"), "path"), "{place}");
+        }
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 1);
     }
 
     #[test]

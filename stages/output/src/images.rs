@@ -80,6 +80,7 @@ fn prepare(config: &ImagesConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dy
         );
         return Err(PrepareError::new(Code("E0360"), "path", message).help(help));
     }
+    pattern.check_writable()?;
     let (png, quality) = (config.is_png().unwrap_or(false), config.quality);
     Ok(Prepared::new(move |_| {
         Ok(Box::new(Images {

@@ -80,6 +80,9 @@ pub(crate) fn pattern(path: &str) -> Result<Pattern, PrepareError> {
 fn prepare(config: &JsonlConfig, _: &PrepareContext<'_>) -> Result<Prepared<dyn Sink>, PrepareError> {
     let config = config.clone();
     let pattern = pattern(&config.path)?;
+    if config.path != "-" {
+        pattern.check_writable()?;
+    }
     Ok(Prepared::new(move |_| {
         Ok(Box::new(Jsonl {
             config: config.clone(),

@@ -1,6 +1,6 @@
 //! JSON lines, overlays, video and image writers, statistics, and an evaluation against the truth.
 //!
-//! Sink kinds: [`jsonl`], [`video`], [`images`], [`stats`] and [`evaluate`]; stage kind: [`overlay`]. Files
+//! Sink kinds: [`jsonl`], [`video`], [`images`], [`stats`], [`evaluate`] and [`null`]; stage kind: [`overlay`]. Files
 //! appear whole: they are written under their name with `.part` behind it and renamed when they are complete.
 //! Only `jsonl` writes under the final name, a whole line at a time, so that it can be followed.
 #![deny(missing_docs)]
@@ -10,6 +10,7 @@ pub mod evaluate;
 mod file;
 pub mod images;
 pub mod jsonl;
+pub mod null;
 pub mod overlay;
 mod pattern;
 mod pixels;
@@ -28,12 +29,13 @@ pub use y4m::Y4mWriter;
 
 use flow::registry::Registry;
 
-/// Registers the sinks `jsonl`, `video`, `images`, `stats` and `evaluate`, and the stage `overlay`.
+/// Registers the sinks `jsonl`, `video`, `images`, `stats`, `evaluate` and `null`, and the stage `overlay`.
 pub fn register(registry: &mut Registry) {
     jsonl::register(registry);
     video::register(registry);
     images::register(registry);
     stats::register(registry);
     evaluate::register(registry);
+    null::register(registry);
     overlay::register(registry);
 }

@@ -1,10 +1,12 @@
 //! File names with placeholders.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use flow::error::Code;
+use flow::error::{Code, PrepareError};
 use flow::packet::PacketId;
 use flow::registry::ConfigIssue;
+
+use crate::file::check_writable;
 
 /// A file name with placeholders: `{stream}`, `{epoch}`, `{seq}` (`{seq:06}`: at least six digits) and
 /// `{origin}`, the name of the file a picture is from, without folder and ending. `{{` and `}}` are braces.
@@ -51,6 +53,15 @@ impl Pattern {
         Ok(Self { parts })
     }
 
+    /// Checks before a run that the files can be written.
+    pub(crate) fn check_writable(&self) -> Result<(), PrepareError> {
+        let fixed = match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        };
+        check_writable(Path::new(fixed), self.parts.len() == 1 && !fixed.is_empty())
+    }
+
     /// Whether every stream has names of its own.
     pub fn tells_streams(&self) -> bool {
         self.parts.contains(&Part::Stream)
@@ -73,7 +84,7 @@ impl Pattern {
                 Part::Epoch(width) => name.push_str(&format!("{:0width$}", id.epoch)),
                 Part::Seq(width) => name.push_str(&format!("{:0width$}", id.seq)),
                 Part::Origin => {
-                    let stem = std::path::Path::new(origin).file_stem().unwrap_or_default();
+                    let stem = Path::new(origin).file_stem().unwrap_or_default();
                     match &*stem.to_string_lossy() {
                         "" => name.push_str(&format!("{:06}", id.seq)),
                         stem => name.push_str(&tame(stem)),

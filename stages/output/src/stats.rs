@@ -16,7 +16,7 @@ use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::file::PartFile;
+use crate::file::{PartFile, check_writable};
 use crate::record::round;
 
 /// Counts packets and what was found in them per class, and measures the time from source to here. The result
@@ -174,6 +174,9 @@ pub(crate) fn register(registry: &mut Registry) {
 
 fn prepare(config: &StatsConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn Sink>, PrepareError> {
     let (path, name) = (config.path.clone(), cx.name.to_owned());
+    if let Some(path) = &path {
+        check_writable(path, true)?;
+    }
     Ok(Prepared::new(move |_| {
         Ok(Box::new(Stats {
             path: path.clone(),

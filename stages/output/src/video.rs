@@ -114,6 +114,7 @@ fn prepare(config: &VideoConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn
         let message = format!("{} streams cannot share one video file", cx.streams.len());
         return Err(PrepareError::new(Code("E0360"), "path", message).help(help));
     }
+    pattern.check_writable()?;
     let config = config.clone();
     let container = config.container().unwrap_or(Container::Avi);
     Ok(Prepared::new(move |_| {

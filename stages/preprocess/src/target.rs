@@ -69,6 +69,7 @@ impl TargetKeys {
                         "no consumer of this stage says which size it wants",
                     )
                     .help("give the size: `size: [width, height]`, or feed an `infer` stage")
+                    .for_want_of_consumers()
                 })?
                 .size
                 .ok_or_else(|| {

@@ -68,7 +68,7 @@ impl Draft<'_> {
 }
 
 /// Section and words of a role.
-pub(super) fn section(role: Role) -> &'static str {
+pub(in crate::config) fn section(role: Role) -> &'static str {
     match role {
         Role::Source => "sources",
         Role::Stage => "stages",

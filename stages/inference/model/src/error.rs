@@ -103,10 +103,9 @@ pub enum ModelError {
     },
     /// The model has operations that are not known.
     #[error(
-        "{}: {} operation(s) not supported:\n  {}\nSupported operations are listed in the documentation of \
-         flow_model::op; simplify the model or export it with other operations",
-        path.display(), operations.len(),
-        operations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
+        "{}: not supported: {}. Simplify the model or export it with other operations",
+        path.display(),
+        operations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     )]
     Unsupported {
         /// The file.
