@@ -1,7 +1,8 @@
 //! The reference evaluator: a graph on tensors, operation by operation.
 
 use crate::error::{EvalError, OpError};
-use crate::graph::{Graph, OutputInfo, Value};
+use crate::fusing;
+use crate::graph::{Graph, NodeId, OutputInfo, Value};
 use crate::op::Op;
 use crate::ops;
 use crate::tensor::Tensor;
@@ -55,12 +56,17 @@ pub fn find(graph: &Graph, name: &str) -> Option<Value> {
 /// As [`evaluate`].
 pub fn evaluate_values(graph: &Graph, inputs: &[Tensor], wanted: &[Value]) -> Result<Vec<Tensor>, EvalError> {
     check_inputs(graph, inputs)?;
+    let quantizations = fusing::quantizations(graph);
+    let inputs_of = |id: NodeId| match &quantizations[id.index()] {
+        Some(quantization) => quantization.inputs(),
+        None => graph.node(id).inputs.clone(),
+    };
     // How many uses each node still has; values are dropped after the last.
     let mut uses = vec![0usize; graph.nodes.len()];
     wanted.iter().for_each(|v| uses[v.node.index()] += 1);
-    for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
+    for (id, _) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
         if uses[id.index()] > 0 {
-            node.inputs.iter().for_each(|v| uses[v.node.index()] += 1);
+            inputs_of(id).iter().for_each(|v| uses[v.node.index()] += 1);
         }
     }
     let mut values: Vec<Option<Vec<Tensor>>> = vec![None; graph.nodes.len()];
@@ -82,17 +88,20 @@ pub fn evaluate_values(graph: &Graph, inputs: &[Tensor], wanted: &[Value]) -> Re
                 None => return Err(failed(OpError("it is not among the network's inputs".to_owned()))),
             }
         } else {
-            let taken: Option<Vec<Tensor>> = node
-                .inputs
+            let taken: Option<Vec<Tensor>> = inputs_of(id)
                 .iter()
                 .map(|v| values[v.node.index()].as_ref()?.get(v.port as usize).cloned())
                 .collect();
             let taken =
                 taken.ok_or_else(|| failed(OpError("an input does not come before it".to_owned())))?;
-            ops::evaluate(&node.op, &taken).map_err(failed)?
+            match &quantizations[id.index()] {
+                Some(quantization) => quantization.evaluate(&taken),
+                None => ops::evaluate(&node.op, &taken),
+            }
+            .map_err(failed)?
         };
         values[id.index()] = Some(outputs);
-        for input in &node.inputs {
+        for input in inputs_of(id) {
             let left = &mut uses[input.node.index()];
             *left -= 1;
             if *left == 0 {

@@ -6,6 +6,7 @@
 
 pub mod attributes;
 mod binary;
+mod chain;
 mod concat;
 mod convert;
 mod convolution;
@@ -227,7 +228,7 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         Op::Softmax { axis } => softmax::evaluate(*axis, tensors),
         Op::TopK(attrs) => topk::evaluate(attrs, tensors, &outputs),
         Op::Pad(mode) => pad::evaluate(*mode, tensors, &outputs),
-        Op::FakeQuantize { .. } => fake_quantize::evaluate(op, tensors, &outputs),
+        Op::FakeQuantize { .. } => fake_quantize::evaluate(op, tensors),
         Op::Quantize(_)
         | Op::Dequantize(_)
         | Op::QuantizedConvolution(_)

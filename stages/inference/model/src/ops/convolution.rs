@@ -1,6 +1,10 @@
 //! Convolution and GroupConvolution.
+//!
+//! Floats are summed in f32 in the order that `docs/numerics.md` states; integers, for the operations of
+//! [`super::quantized`], exactly in f64.
 
 use super::attributes::Attributes;
+use super::chain;
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
 use crate::graph::{Dim, OutputInfo, PartialShape};
@@ -47,6 +51,9 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
     Ok(Some(make(attrs)))
 }
 
+/// Input channels that a convolution of one tap sums before it adds them to the rest.
+const POINTWISE_BLOCK: usize = 1280;
+
 /// Shapes of a convolution in one form: three spatial axes, leading ones of length 1.
 #[derive(Debug, Clone)]
 pub(crate) struct Geometry {
@@ -92,8 +99,87 @@ impl Geometry {
         }
     }
 
-    /// Convolves with zero padding, summing in f64: exact for integers, and for f32 data of far less error
-    /// than f32 keeps. Weights are `[OC, C/groups, kernel..]`.
+    /// Convolves f32 values with zero padding: per output one chain of fused multiply-adds from zero, taps
+    /// outermost in row-major order, input channels innermost. A convolution of one tap is summed in blocks of
+    /// [`POINTWISE_BLOCK`] channels. Weights are `[OC, C/groups, kernel..]`.
+    pub(crate) fn convolve_f32(&self, data: &[f32], weights: &[f32]) -> Vec<f32> {
+        let plane_in: usize = self.input.iter().product();
+        let plane_out: usize = self.output.iter().product();
+        let taps: usize = self.kernel.iter().product();
+        let (per_in, per_out) = (self.in_channels / self.groups, self.out_channels / self.groups);
+        let mut sums = vec![0.0; self.batch * self.out_channels * plane_out];
+        if plane_out == 0 || per_out == 0 {
+            return sums;
+        }
+        let mut columns = vec![0.0; per_in * plane_out];
+        let mut factors = vec![0.0; per_in];
+        for (index, sums) in sums.chunks_exact_mut(per_out * plane_out).enumerate() {
+            let (n, group) = (index / self.groups, index % self.groups);
+            let planes = &data[(n * self.in_channels + group * per_in) * plane_in..][..per_in * plane_in];
+            for tap in 0..taps {
+                columns.fill(0.0);
+                for ic in 0..per_in {
+                    let plane = &planes[ic * plane_in..][..plane_in];
+                    self.gather(plane, tap, &mut columns[ic * plane_out..][..plane_out]);
+                }
+                for (oc, sums) in sums.chunks_exact_mut(plane_out).enumerate() {
+                    let kernels = &weights[(group * per_out + oc) * per_in * taps..][..per_in * taps];
+                    for (factor, kernel) in factors.iter_mut().zip(kernels.chunks_exact(taps)) {
+                        *factor = kernel[tap];
+                    }
+                    if taps == 1 {
+                        chain::multiply_add_in_blocks(&factors, &columns, POINTWISE_BLOCK, sums);
+                    } else {
+                        chain::multiply_add(&factors, &columns, sums);
+                    }
+                }
+            }
+        }
+        sums
+    }
+
+    /// Copies what one tap sees of an input plane to the places of the outputs; padding is left as it is.
+    fn gather(&self, plane: &[f32], tap: usize, out: &mut [f32]) {
+        self.visit(tap, |to, from, count| {
+            let from = plane[from..].iter().step_by(self.strides[2]);
+            out[to..to + count]
+                .iter_mut()
+                .zip(from)
+                .for_each(|(o, v)| *o = *v);
+        });
+    }
+
+    /// Calls `row(to, from, count)` for each output row that one tap sees any input of: `count` outputs from
+    /// index `to` on see inputs from index `from` on, a stride apart.
+    fn visit(&self, tap: usize, mut row: impl FnMut(usize, usize, usize)) {
+        let [_, in_h, in_w] = self.input;
+        let [out_d, out_h, out_w] = self.output;
+        let [_, k_h, k_w] = self.kernel;
+        let place = |axis: usize, out: usize, tap: usize| -> Option<usize> {
+            let at = (out * self.strides[axis] + tap * self.dilations[axis]) as isize - self.pads[axis];
+            usize::try_from(at).ok().filter(|&at| at < self.input[axis])
+        };
+        let (kz, ky, kx) = (tap / (k_h * k_w), tap / k_w % k_h, tap % k_w);
+        // Output columns whose input column lies inside.
+        let Some(begin) = (0..out_w).find(|&x| place(2, x, kx).is_some()) else {
+            return;
+        };
+        let end = (begin..out_w)
+            .find(|&x| place(2, x, kx).is_none())
+            .unwrap_or(out_w);
+        let column = place(2, begin, kx).unwrap_or(0);
+        for z in 0..out_d {
+            let Some(iz) = place(0, z, kz) else { continue };
+            for y in 0..out_h {
+                let Some(iy) = place(1, y, ky) else { continue };
+                let to = (z * out_h + y) * out_w + begin;
+                row(to, (iz * in_h + iy) * in_w + column, end - begin);
+            }
+        }
+    }
+
+    /// Convolves with zero padding, summing in f64: exact for integers. Weights are
+    /// `[OC, C/groups, kernel..]`.
     pub(crate) fn convolve(&self, data: &[f64], weights: &[f64]) -> Vec<f64> {
         let plane_in: usize = self.input.iter().product();
         let plane_out: usize = self.output.iter().product();
@@ -117,40 +203,13 @@ impl Geometry {
 
     /// Adds one input plane times one kernel plane.
     fn accumulate(&self, plane: &[f64], kernel: &[f64], sum: &mut [f64]) {
-        let [_, in_h, in_w] = self.input;
-        let [out_d, out_h, out_w] = self.output;
-        let [k_d, k_h, k_w] = self.kernel;
-        let place = |axis: usize, out: usize, tap: usize| -> Option<usize> {
-            let at = (out * self.strides[axis] + tap * self.dilations[axis]) as isize - self.pads[axis];
-            usize::try_from(at).ok().filter(|&at| at < self.input[axis])
-        };
         for (tap, &weight) in kernel.iter().enumerate() {
-            let (kz, ky, kx) = (tap / (k_h * k_w) % k_d, tap / k_w % k_h, tap % k_w);
-            // Output columns whose input column lies inside.
-            let begin = (0..out_w).find(|&x| place(2, x, kx).is_some());
-            let Some(begin) = begin else { continue };
-            let end = (begin..out_w)
-                .find(|&x| place(2, x, kx).is_none())
-                .unwrap_or(out_w);
-            let column = place(2, begin, kx).unwrap_or(0);
-            for z in 0..out_d {
-                let Some(iz) = place(0, z, kz) else { continue };
-                for y in 0..out_h {
-                    let Some(iy) = place(1, y, ky) else { continue };
-                    let from = &plane[(iz * in_h + iy) * in_w + column..(iz * in_h + iy + 1) * in_w];
-                    let row = (z * out_h + y) * out_w;
-                    let to = &mut sum[row + begin..row + end];
-                    if self.strides[2] == 1 {
-                        for (s, v) in to.iter_mut().zip(from) {
-                            *s += weight * v;
-                        }
-                    } else {
-                        for (s, v) in to.iter_mut().zip(from.iter().step_by(self.strides[2])) {
-                            *s += weight * v;
-                        }
-                    }
+            self.visit(tap, |to, from, count| {
+                let from = plane[from..].iter().step_by(self.strides[2]);
+                for (s, v) in sum[to..to + count].iter_mut().zip(from) {
+                    *s += weight * v;
                 }
-            }
+            });
         }
     }
 }
@@ -316,7 +375,7 @@ pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpErro
     Ok(vec![support::output(element_type, shape)])
 }
 
-/// Evaluates an operation of this family.
+/// Evaluates an operation of this family, in f32 whatever the element type.
 pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
     let shape = support::fixed(&outputs[0])?;
     let (data, weights) = (&inputs[0], &inputs[1]);
@@ -329,8 +388,8 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
     let dims = |s: &[usize]| s.iter().map(|&d| Some(d)).collect::<PartialShape>();
     resolve(&mut attrs, &dims(data.shape()), &dims(kernel));
     let geometry = Geometry::new(&attrs, groups, data.shape(), kernel, &shape);
-    let sums = geometry.convolve(&data.to_f64(), &weights.to_f64());
-    Ok(vec![Tensor::from_f64(outputs[0].element_type, &shape, &sums)?])
+    let sums = geometry.convolve_f32(&data.to_f32(), &weights.to_f32());
+    Ok(vec![support::from_f32(outputs[0].element_type, &shape, &sums)?])
 }
 
 #[cfg(test)]

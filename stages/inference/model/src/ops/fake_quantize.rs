@@ -5,7 +5,7 @@
 use super::attributes::Attributes;
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
-use crate::graph::OutputInfo;
+use crate::graph::{OutputInfo, PartialShape};
 use crate::op::Op;
 use crate::tensor::Tensor;
 
@@ -36,52 +36,95 @@ pub(crate) fn infer(inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
     Ok(vec![support::output(x.element_type, shape)])
 }
 
+/// How a value is put on a level and brought back; mathematically the same, different in the last bit.
+/// `docs/numerics.md` says which is used where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Formula {
+    /// As the specification writes it: constants, and the operation by itself.
+    Specified,
+    /// By scale and shift, `x * scale + shift` rounded once: behind a convolution and other sums.
+    Fused,
+    /// By scale and shift, `x * scale + shift` rounded after each step: behind anything else.
+    Separate,
+}
+
 /// Index of the level a value falls on, from 0 to `levels - 1`, as a float:
 /// `x <= min(il, ih)`: 0; `x > max(il, ih)`: `levels - 1`; else
 /// `round_ties_even((x - il) / (ih - il) * (levels - 1))`, each step rounded to f32. With `il == ih` it is a
 /// step, with `il > ih` levels count from `il` down, NaN stays NaN.
 pub fn level(x: f32, low: f32, high: f32, levels: u32) -> f32 {
+    level_by(Formula::Specified, x, low, high, levels)
+}
+
+fn level_by(formula: Formula, x: f32, low: f32, high: f32, levels: u32) -> f32 {
     let last = (levels - 1) as f32;
     if x <= low.min(high) {
-        0.0
-    } else if x > low.max(high) {
-        last
-    } else {
-        ((x - low) / (high - low) * last).round_ties_even()
+        return 0.0;
+    }
+    if x > low.max(high) {
+        return last;
+    }
+    let scale = last / (high - low);
+    let level = match formula {
+        Formula::Specified => (x - low) / (high - low) * last,
+        Formula::Fused => x.mul_add(scale, -low * last / (high - low)),
+        Formula::Separate => x * scale + -low * scale,
+    };
+    level.round_ties_even().clamp(0.0, last)
+}
+
+/// FakeQuantize of one value: the level it falls on, brought into the output interval. As the specification
+/// writes it, `level / (levels - 1) * (oh - ol) + ol`, each step rounded to f32, with exactly `ol` and `oh`
+/// outside the input interval; else `level * scale + ol` rounded once, `scale = (oh - ol) / (levels - 1)`.
+pub(crate) fn fake_quantize(
+    formula: Formula,
+    x: f32,
+    [low, high]: [f32; 2],
+    [output_low, output_high]: [f32; 2],
+    levels: u32,
+) -> f32 {
+    let (level, last) = (level_by(formula, x, low, high, levels), (levels - 1) as f32);
+    let range = output_high - output_low;
+    match formula {
+        Formula::Specified if x <= low.min(high) => output_low,
+        Formula::Specified if x > low.max(high) => output_high,
+        Formula::Specified => level / last * range + output_low,
+        Formula::Fused | Formula::Separate => level.mul_add(range / last, output_low),
     }
 }
 
-/// FakeQuantize of one value: [`level`]` / (levels - 1) * (oh - ol) + ol`, each step rounded to f32; the
-/// outermost levels are exactly `ol` and `oh` for values outside the interval.
-pub fn fake_quantize(x: f32, input: [f32; 2], output: [f32; 2], levels: u32) -> f32 {
-    let [low, high] = output;
-    if x <= input[0].min(input[1]) {
-        low
-    } else if x > input[0].max(input[1]) {
-        high
-    } else {
-        level(x, input[0], input[1], levels) / ((levels - 1) as f32) * (high - low) + low
-    }
-}
-
-/// Evaluates an operation of this family, in f32 whatever the element type.
-pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
+/// Evaluates an operation of this family by itself, in f32 whatever the element type.
+pub(crate) fn evaluate(op: &Op, inputs: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
     let Op::FakeQuantize { levels } = op else {
         bail!("not an operation of this family")
     };
-    let shape = support::fixed(&outputs[0])?;
+    evaluate_by(Formula::Specified, *levels, inputs)
+}
+
+/// Evaluates FakeQuantize on its input and its four limits.
+pub(crate) fn evaluate_by(formula: Formula, levels: u32, inputs: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
+    let mut shape = PartialShape::new();
+    for tensor in inputs {
+        let dims: PartialShape = tensor.shape().iter().map(|&d| Some(d)).collect();
+        shape = support::broadcast(&shape, &dims)?;
+    }
+    let shape: Vec<usize> = shape.into_iter().flatten().collect();
     let values: Vec<Vec<f32>> = inputs.iter().map(Tensor::to_f32).collect();
     let at: Vec<Vec<usize>> = inputs
         .iter()
         .map(|t| support::broadcast_offsets(t.shape(), &shape))
         .collect();
-    let result: Vec<f64> = (0..at[0].len())
+    let result: Vec<f32> = (0..at[0].len())
         .map(|i| {
             let [x, il, ih, ol, oh] = [0, 1, 2, 3, 4].map(|n| values[n][at[n][i]]);
-            f64::from(fake_quantize(x, [il, ih], [ol, oh], *levels))
+            fake_quantize(formula, x, [il, ih], [ol, oh], levels)
         })
         .collect();
-    Ok(vec![Tensor::from_f64(outputs[0].element_type, &shape, &result)?])
+    Ok(vec![support::from_f32(
+        inputs[0].element_type(),
+        &shape,
+        &result,
+    )?])
 }
 
 #[cfg(test)]
@@ -90,7 +133,7 @@ mod tests {
 
     #[test]
     fn ties_go_to_even_levels() {
-        let q = |x| fake_quantize(x, [0.0, 255.0], [0.0, 255.0], 256);
+        let q = |x| fake_quantize(Formula::Specified, x, [0.0, 255.0], [0.0, 255.0], 256);
         assert_eq!(
             [q(0.5), q(1.5), q(2.5), q(-3.0), q(300.0)],
             [0.0, 2.0, 2.0, 0.0, 255.0]
@@ -99,13 +142,13 @@ mod tests {
 
     #[test]
     fn an_empty_interval_is_a_step() {
-        let q = |x| fake_quantize(x, [1.0, 1.0], [-1.0, 1.0], 2);
+        let q = |x| fake_quantize(Formula::Specified, x, [1.0, 1.0], [-1.0, 1.0], 2);
         assert_eq!([q(0.9), q(1.0), q(1.1)], [-1.0, -1.0, 1.0]);
     }
 
     #[test]
     fn intervals_may_be_inverted() {
-        let q = |x| fake_quantize(x, [2.0, 0.0], [0.0, 2.0], 3);
+        let q = |x| fake_quantize(Formula::Specified, x, [2.0, 0.0], [0.0, 2.0], 3);
         assert_eq!(
             [q(0.0), q(0.5), q(1.0), q(1.75), q(2.5)],
             [0.0, 2.0, 1.0, 0.0, 2.0]

@@ -264,7 +264,20 @@ fn taps(
     }
 }
 
-/// Evaluates the operation, summing in f64; integers are rounded to nearest, ties away from zero.
+/// Blends two neighbours along the `i`-th interpolated axis of `count` in the rounding of linear
+/// interpolation: along the last axis the second product is rounded and the first added to it in one step,
+/// along the others the other way round.
+fn blend(values: [f64; 2], weights: [f64; 2], i: usize, count: usize) -> f64 {
+    let [(a, wa), (b, wb)] = [0, 1].map(|k| (values[k] as f32, weights[k] as f32));
+    f64::from(if i + 1 == count {
+        a.mul_add(wa, b * wb)
+    } else {
+        b.mul_add(wb, a * wa)
+    })
+}
+
+/// Evaluates the operation. `linear_onnx` on floats works in f32, the last axis first, in the order that
+/// `docs/numerics.md` states; every other mode sums in f64. Integers are rounded to nearest, ties away from zero.
 pub(crate) fn evaluate(
     attrs: &InterpolateAttrs,
     inputs: &[Input],
@@ -277,7 +290,9 @@ pub(crate) fn evaluate(
     let plan = plan(attrs, inputs, &current, &shape)?;
     let antialias = attrs.antialias && plan.scales.iter().any(|&s| s < 1.0);
     let mut values = pad_with_zeros(data, &attrs.pads_begin, &current);
-    for (i, &axis) in plan.axes.iter().enumerate() {
+    let count = plan.axes.len();
+    let in_f32 = attrs.mode == InterpolateMode::LinearOnnx && data.element_type().is_float();
+    for (i, &axis) in plan.axes.iter().enumerate().rev() {
         let (out_length, in_length) = (plan.lengths[i], current[axis]);
         if in_length == 0 && out_length != 0 {
             bail!("axis {axis} has no element to interpolate from");
@@ -292,7 +307,10 @@ pub(crate) fn evaluate(
             for taps in &all {
                 for j in 0..inner {
                     let at = |k: usize| (o * in_length + k) * inner + j;
-                    next.push(taps.iter().map(|&(k, w)| values[at(k)] * w).sum());
+                    next.push(match **taps {
+                        [(k, a), (l, b)] if in_f32 => blend([values[at(k)], values[at(l)]], [a, b], i, count),
+                        _ => taps.iter().map(|&(k, w)| values[at(k)] * w).sum(),
+                    });
                 }
             }
         }

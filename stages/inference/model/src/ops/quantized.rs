@@ -234,7 +234,7 @@ fn lookup(l: &Lookup, codes: &Tensor, shape: &[usize]) -> Result<Tensor, OpError
 mod tests {
     use super::*;
     use crate::op::{AutoPad, ConvAttrs};
-    use crate::ops::fake_quantize::fake_quantize;
+    use crate::ops::fake_quantize::{Formula, fake_quantize};
     use proptest::prelude::*;
 
     fn quantize(low: f32, high: f32) -> Quantize {
@@ -254,7 +254,7 @@ mod tests {
         #[test]
         fn quantize_is_fake_quantize_to_codes(x in -10f32..10.0, a in -5f32..5.0, b in -5f32..5.0) {
             let q = quantize(a, b);
-            let expected = fake_quantize(x, [a, b], [-128.0, 127.0], 256);
+            let expected = fake_quantize(Formula::Specified, x, [a, b], [-128.0, 127.0], 256);
             // FakeQuantize's rescaling to the output range may be off by rounding.
             prop_assert_eq!(f64::from(q.code(x, 0)), f64::from(expected).round());
         }

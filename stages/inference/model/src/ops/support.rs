@@ -36,6 +36,19 @@ pub(crate) fn output(element_type: ElementType, shape: PartialShape) -> OutputIn
     }
 }
 
+/// A tensor from values computed in f32, rounded to its element type.
+pub(crate) fn from_f32(
+    element_type: ElementType,
+    shape: &[usize],
+    values: &[f32],
+) -> Result<Tensor, OpError> {
+    if element_type == ElementType::F32 {
+        return Ok(Tensor::from_slice(shape, values)?);
+    }
+    let wide: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+    Ok(Tensor::from_f64(element_type, shape, &wide)?)
+}
+
 /// Shape in words: `[1, 3, ?, ?]`.
 pub(crate) fn show(shape: &[Dim]) -> String {
     let dims: Vec<String> = shape
