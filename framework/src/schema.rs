@@ -10,7 +10,7 @@ use crate::config::keys::{
 };
 use crate::registry::{Kind, Registry, Role};
 
-pub use reference::markdown;
+pub use reference::{KeyReference, kind_keys, markdown};
 
 /// Strict JSON Schema (draft 2020-12) of pipeline files whose kinds are those of `registry`: the keys of a
 /// component follow from its `type`, and no unknown key is taken.

@@ -138,35 +138,61 @@ pub(super) fn kind_reference(kind: &Kind) -> String {
     out
 }
 
-/// A table of the keys of an object, then tables of the objects among them.
-fn keys(out: &mut String, schema: &Json, root: &Json) {
-    let Some(properties) = schema["properties"].as_object() else {
-        return;
-    };
-    out.push_str("| key | value | default | |\n|---|---|---|---|\n");
+/// One key of a kind, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyReference {
+    /// The key.
+    pub key: String,
+    /// What it takes.
+    pub value: String,
+    /// Its default, or `required`; empty where leaving it out has its own meaning.
+    pub default: String,
+    /// What it means.
+    pub text: String,
+}
+
+/// The keys of a kind, without those that every component has.
+pub fn kind_keys(kind: &Kind) -> Vec<KeyReference> {
+    rows(kind.schema.as_value(), kind.schema.as_value())
+}
+
+fn rows(schema: &Json, root: &Json) -> Vec<KeyReference> {
     let required: Vec<&str> = schema["required"]
         .as_array()
         .into_iter()
         .flatten()
         .filter_map(Json::as_str)
         .collect();
-    for (key, property) in properties {
-        let target = resolve(property, root);
-        let default = match &property["default"] {
-            Json::Null if required.contains(&key.as_str()) => "required".to_owned(),
-            Json::Null => String::new(),
-            default => format!("`{}`", plain(default)),
-        };
-        let description = property["description"]
-            .as_str()
-            .or(target["description"].as_str())
-            .unwrap_or("");
-        let _ = writeln!(
-            out,
-            "| `{key}` | {} | {default} | {} |",
-            cell(&type_words(property, root, 0)),
-            cell(description)
-        );
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    properties
+        .map(|(key, property)| {
+            let target = resolve(property, root);
+            let text = property["description"]
+                .as_str()
+                .or(target["description"].as_str());
+            KeyReference {
+                key: key.clone(),
+                value: type_words(property, root, 0),
+                default: match &property["default"] {
+                    Json::Null if required.contains(&key.as_str()) => "required".to_owned(),
+                    Json::Null => String::new(),
+                    default => format!("`{}`", plain(default)),
+                },
+                text: text.unwrap_or("").to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// A table of the keys of an object, then tables of the objects among them.
+fn keys(out: &mut String, schema: &Json, root: &Json) {
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
+    out.push_str("| key | value | default | |\n|---|---|---|---|\n");
+    for row in rows(schema, root) {
+        let (value, text) = (cell(&row.value), cell(&row.text));
+        let _ = writeln!(out, "| `{}` | {value} | {} | {text} |", row.key, row.default);
     }
     for (key, property) in properties {
         nested(out, key, property, root, 0);

@@ -86,30 +86,14 @@ fn describe(kind: &Kind) -> String {
         Replication::Single => "one",
     };
     let _ = writeln!(out, "replicas: {replicas}\n\nkeys:");
-    let required: Vec<&str> = schema
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    for (key, value) in schema
-        .get("properties")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        let text = value
-            .get("description")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .replace('\n', " ");
-        let default = match value.get("default") {
-            Some(Value::Null) | None if required.contains(&key.as_str()) => " (required)".into(),
-            Some(Value::Null) | None => String::new(),
-            Some(default) => format!(" [default: {default}]"),
+    for row in flow::schema::kind_keys(kind) {
+        let default = match row.default.as_str() {
+            "" => String::new(),
+            "required" => ", required".into(),
+            default => format!(", default {default}"),
         };
-        let _ = writeln!(out, "  {key:<16} {text}{default}");
+        let _ = writeln!(out, "  {}: {}{default}", row.key, row.value);
+        let _ = writeln!(out, "      {}", row.text.replace('\n', " "));
     }
     out
 }

@@ -76,7 +76,7 @@ impl JsonSchema for Pace {
 }
 
 /// What the wrap from the end to the beginning means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OnWrap {
     /// The stream goes on: times keep rising.

@@ -42,7 +42,7 @@ fn yes() -> bool {
 }
 
 /// Where a quantized network rounds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NumericsConfig {
     /// At every FakeQuantize.

@@ -240,7 +240,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.sink::<EvaluateConfig>(
         KindInfo {
             name: "evaluate",
-            summary: "Holds detections against the truth of a synthetic source: recall and precision",
+            summary: "Holds detections against the truth: recall and precision",
             ports: Ports {
                 takes: &[DETECTIONS],
                 gives: &[],
@@ -399,6 +399,7 @@ mod tests {
             name: "evaluate".into(),
             truth: None,
             evaluator: Evaluator::default(),
+            truth: None,
         };
         let header = Header {
             id: PacketId {

@@ -38,7 +38,7 @@ pub struct JsonlConfig {
 }
 
 /// When lines reach the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Flush {
     /// Each line at once.

@@ -41,7 +41,7 @@ pub struct ClassifyConfig {
 }
 
 /// Whether scores are turned into probabilities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Softmax {
     /// Where they are f32 and no probabilities yet, which are from 0 to 1 with a sum of 1 (within 0.05). Integer

@@ -71,7 +71,7 @@ pub struct DetectConfig {
 }
 
 /// What a detection network gives. N is the number of boxes, C of classes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DetectFormat {
     /// Scores `[1,N,C]` and boxes `[1,N,4]` (x1, y1, x2, y2).
@@ -91,7 +91,7 @@ pub enum DetectFormat {
 }
 
 /// The class that means nothing is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(untagged, expecting = "expected the index of a class, `auto` or `none`")]
 pub enum Background {
     /// This one.
@@ -101,7 +101,7 @@ pub enum Background {
 }
 
 /// Words for [`Background`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BackgroundWord {
     /// Class 0 of `decoded_boxes` and `ssd` with several classes; none otherwise.
@@ -117,7 +117,7 @@ impl Default for Background {
 }
 
 /// Unit of box coordinates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Coordinates {
     /// What the format has by itself: pixels for YOLO, else fractions.

@@ -29,7 +29,7 @@ pub struct KeyPointsConfig {
 }
 
 /// What a pose network gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyPointsFormat {
     /// MoveNet: `[1,1,17,3]` (or `[1,P,17,3]` for P poses), per point y, x as fractions of the input, score; the

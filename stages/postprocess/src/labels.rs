@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::coco::COCO80;
 
 /// Where the names of classes come from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a file, the name of a built-in set (`coco80`), or a list of names"

@@ -39,7 +39,7 @@ impl Candidate {
 }
 
 /// Which boxes suppress each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NmsMode {
     /// Boxes of the same class.

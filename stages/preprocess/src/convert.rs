@@ -25,7 +25,7 @@ pub struct ConvertConfig {
 }
 
 /// Colour order of frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FrameColor {
     /// Red first.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Size of a tensor or frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected `[width, height]` in pixels, each at least 1, or `model`"
@@ -26,7 +26,7 @@ impl Default for Size {
 }
 
 /// The word `model`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelWord {
     /// As the consumer wants it.
@@ -34,7 +34,7 @@ pub enum ModelWord {
 }
 
 /// Order of the colour channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ColorKey {
     /// Red first.
@@ -61,7 +61,7 @@ impl ColorKey {
 }
 
 /// Order of the axes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LayoutKey {
     /// Batch, channels, height, width.
@@ -74,7 +74,7 @@ pub enum LayoutKey {
 }
 
 /// Element type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DTypeKey {
     /// Unsigned 8 bit.
@@ -87,7 +87,7 @@ pub enum DTypeKey {
 }
 
 /// Whether a network's own input quantization is applied here, in one table with the normalisation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tables {
     /// Where the consumer quantizes its input: exact, and a quarter of the memory.
@@ -98,7 +98,7 @@ pub enum Tables {
 }
 
 /// One value for all channels, or one each.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a number, or a list of three numbers")]
 pub enum PerChannel {
     /// All channels.

@@ -48,7 +48,7 @@ pub struct LetterboxConfig {
 }
 
 /// Colour of padding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a value from 0 to 255, or a list of three: red, green, blue"
@@ -68,7 +68,7 @@ impl Default for Pad {
 }
 
 /// Where the scaled picture lies in the tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Align {
     /// In the middle.

@@ -12,7 +12,7 @@ use bilinear::Bilinear;
 use nearest::Nearest;
 
 /// How a picture is scaled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
     /// The pixel at the scaled place, as OpenCV's `INTER_NEAREST`.

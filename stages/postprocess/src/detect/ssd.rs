@@ -13,7 +13,7 @@ use crate::classify::softmax;
 use crate::outputs::{select, tail, view};
 
 /// How scores become probabilities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// They are probabilities.
