@@ -139,7 +139,7 @@ fn errors_say_where_and_what() {
         (
             "type=\"ReLU\"",
             "type=\"LeLU\"",
-            &["1 operation", "\"relu\": LeLU (opset1)", "line 11"],
+            &["not supported", "\"relu\": LeLU (opset1)", "line 11"],
         ),
         (
             "<dim>2</dim></port></output></layer>\n<layer id=\"4\"",

@@ -1,6 +1,7 @@
 //! MatMul.
 
 use super::attributes::Attributes;
+use super::chain;
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
 use crate::graph::{Dim, OutputInfo, PartialShape};
@@ -89,47 +90,114 @@ pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpErro
     Ok(vec![support::output(element_type, shape)])
 }
 
-/// Multiplies, summing in f64.
+/// Terms that a float product sums before it adds them to the rest.
+const BLOCK: usize = 1024;
+
+/// Multiplies in f32: per element chains of fused multiply-adds along the inner axis, in blocks of [`BLOCK`].
+fn multiply_f32(
+    a: (&[f32], &[usize], bool),
+    b: (&[f32], &[usize], bool),
+) -> Result<(Vec<usize>, Vec<f32>), OpError> {
+    let plan = Product::new(a.1, a.2, b.1, b.2)?;
+    let (inner, columns) = (plan.inner, plan.columns);
+    let mut product = vec![0.0; plan.len()];
+    let mut factors = vec![0.0; inner];
+    let mut right = vec![0.0; inner * columns];
+    let mut rows = product.chunks_exact_mut(columns.max(1));
+    for (m, n) in plan.factors() {
+        for (k, row) in right.chunks_exact_mut(columns.max(1)).enumerate() {
+            for (j, value) in row.iter_mut().enumerate() {
+                *value = b.0[n + plan.right(k, j)];
+            }
+        }
+        for (i, row) in rows.by_ref().take(plan.rows).enumerate() {
+            for (k, factor) in factors.iter_mut().enumerate() {
+                *factor = a.0[m + plan.left(i, k)];
+            }
+            chain::multiply_add_in_blocks(&factors, &right, BLOCK, row);
+        }
+    }
+    Ok((plan.shape, product))
+}
+
+/// Multiplies, summing in f64: exact for integers.
 pub(crate) fn multiply(
     a: (&[f64], &[usize], bool),
     b: (&[f64], &[usize], bool),
 ) -> Result<(Vec<usize>, Vec<f64>), OpError> {
-    let dims = |s: &[usize]| s.iter().map(|&d| Some(d)).collect::<PartialShape>();
-    let (a_dims, b_dims) = (dims(a.1), dims(b.1));
-    let (shape, inner) = product_shape(&a_dims, &b_dims, a.2, b.2)?;
-    let shape: Vec<usize> = shape.into_iter().flatten().collect();
-    let inner = inner.unwrap_or(0);
-    let (fa, fb) = (factor(&a_dims, a.2, true)?, factor(&b_dims, b.2, false)?);
-    let (rows, columns) = (fa.rows.unwrap_or(0), fb.columns.unwrap_or(0));
-    let batch: Vec<usize> = support::broadcast(fa.batch, fb.batch)?
-        .into_iter()
-        .flatten()
-        .collect();
-    let lengths = |f: &Factor| f.batch.iter().flatten().copied().collect::<Vec<_>>();
-    let (a_at, b_at) = (
-        support::broadcast_offsets(&lengths(&fa), &batch),
-        support::broadcast_offsets(&lengths(&fb), &batch),
-    );
-    let (a_row, a_step) = if a.2 && !fa.vector { (1, rows) } else { (inner, 1) };
-    let (b_step, b_column) = if b.2 && !fb.vector {
-        (1, inner)
-    } else {
-        (columns, 1)
-    };
-    let mut product = Vec::with_capacity(batch.iter().product::<usize>() * rows * columns);
-    for (&p, &q) in a_at.iter().zip(&b_at) {
-        let (m, n) = (&a.0[p * rows * inner..], &b.0[q * inner * columns..]);
-        for i in 0..rows {
-            for j in 0..columns {
-                product.push(
-                    (0..inner)
-                        .map(|k| m[i * a_row + k * a_step] * n[k * b_step + j * b_column])
-                        .sum(),
-                );
+    let plan = Product::new(a.1, a.2, b.1, b.2)?;
+    let mut product = Vec::with_capacity(plan.len());
+    for (m, n) in plan.factors() {
+        for i in 0..plan.rows {
+            for j in 0..plan.columns {
+                let terms = (0..plan.inner).map(|k| a.0[m + plan.left(i, k)] * b.0[n + plan.right(k, j)]);
+                product.push(terms.sum());
             }
         }
     }
-    Ok((shape, product))
+    Ok((plan.shape, product))
+}
+
+/// Where the elements of a product and of its factors lie.
+struct Product {
+    shape: Vec<usize>,
+    rows: usize,
+    inner: usize,
+    columns: usize,
+    /// Index of the matrix of each factor, per matrix of the product.
+    batches: Vec<(usize, usize)>,
+    left: (usize, usize),
+    right: (usize, usize),
+}
+
+impl Product {
+    fn new(a: &[usize], transpose_a: bool, b: &[usize], transpose_b: bool) -> Result<Self, OpError> {
+        let dims = |s: &[usize]| s.iter().map(|&d| Some(d)).collect::<PartialShape>();
+        let (a, b) = (dims(a), dims(b));
+        let (shape, inner) = product_shape(&a, &b, transpose_a, transpose_b)?;
+        let inner = inner.unwrap_or(0);
+        let (fa, fb) = (factor(&a, transpose_a, true)?, factor(&b, transpose_b, false)?);
+        let (rows, columns) = (fa.rows.unwrap_or(0), fb.columns.unwrap_or(0));
+        let lengths = |dims: &[Dim]| dims.iter().flatten().copied().collect::<Vec<usize>>();
+        let batch = lengths(&support::broadcast(fa.batch, fb.batch)?);
+        let offsets = |f: &Factor| support::broadcast_offsets(&lengths(f.batch), &batch);
+        Ok(Self {
+            shape: lengths(&shape),
+            batches: offsets(&fa).into_iter().zip(offsets(&fb)).collect(),
+            left: if transpose_a && !fa.vector {
+                (1, rows)
+            } else {
+                (inner, 1)
+            },
+            right: if transpose_b && !fb.vector {
+                (1, inner)
+            } else {
+                (columns, 1)
+            },
+            rows,
+            inner,
+            columns,
+        })
+    }
+
+    /// Number of elements.
+    fn len(&self) -> usize {
+        self.batches.len() * self.rows * self.columns
+    }
+
+    /// Where the matrices of the factors begin, per matrix of the product.
+    fn factors(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (left, right) = (self.rows * self.inner, self.inner * self.columns);
+        self.batches.iter().map(move |&(a, b)| (a * left, b * right))
+    }
+
+    fn left(&self, row: usize, k: usize) -> usize {
+        row * self.left.0 + k * self.left.1
+    }
+
+    fn right(&self, k: usize, column: usize) -> usize {
+        k * self.right.0 + column * self.right.1
+    }
 }
 
 /// Evaluates an operation of this family.
@@ -142,11 +210,18 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor]) -> Result<Vec<Tensor>, OpErro
         bail!("not an operation of this family")
     };
     let (a, b) = (&inputs[0], &inputs[1]);
-    let (shape, product) = multiply(
-        (&a.to_f64(), a.shape(), *transpose_a),
-        (&b.to_f64(), b.shape(), *transpose_b),
+    if !a.element_type().is_float() {
+        let (shape, product) = multiply(
+            (&a.to_f64(), a.shape(), *transpose_a),
+            (&b.to_f64(), b.shape(), *transpose_b),
+        )?;
+        return Ok(vec![Tensor::from_f64(a.element_type(), &shape, &product)?]);
+    }
+    let (shape, product) = multiply_f32(
+        (&a.to_f32(), a.shape(), *transpose_a),
+        (&b.to_f32(), b.shape(), *transpose_b),
     )?;
-    Ok(vec![Tensor::from_f64(a.element_type(), &shape, &product)?])
+    Ok(vec![support::from_f32(a.element_type(), &shape, &product)?])
 }
 
 #[cfg(test)]

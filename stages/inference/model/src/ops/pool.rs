@@ -162,13 +162,13 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
                     });
                     let places = inside.map(|i| p * plane + i);
                     if let Op::AvgPool { exclude_pad, .. } = op {
-                        let (sum, count) = places.fold((0.0, 0), |(s, n), i| (s + values[i], n + 1));
+                        let (sum, count) = places.fold((0f32, 0), |(s, n), i| (s + values[i] as f32, n + 1));
                         let count = if *exclude_pad {
                             count
                         } else {
                             depth * height * width
                         };
-                        means.push(if count == 0 { 0.0 } else { sum / count as f64 });
+                        means.push(if count == 0 { 0.0 } else { sum / count as f32 });
                     } else {
                         // The first of equal maxima.
                         let best = places.reduce(|a, b| if values[b] > values[a] { b } else { a });
@@ -182,7 +182,7 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
         }
     }
     if matches!(op, Op::AvgPool { .. }) {
-        return Ok(vec![Tensor::from_f64(data.element_type(), &shape, &means)?]);
+        return Ok(vec![support::from_f32(data.element_type(), &shape, &means)?]);
     }
     // Indices count within a batch entry's channel planes from the first axis on (attribute `axis` 0).
     let flat: Vec<i128> = indices.iter().map(|&i| i as i128).collect();

@@ -71,6 +71,7 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
     let starts = support::offsets(&kept.0, &kept.1, 0);
     let steps = support::offsets(&reduced.0, &reduced.1, 0);
     let count = steps.len();
+    let run = reduced.0.last().copied().unwrap_or(1).max(1);
     if count == 0 && matches!(kind, ReduceKind::Mean | ReduceKind::Max | ReduceKind::Min) {
         bail!("a reduction over no element has no value");
     }
@@ -79,8 +80,8 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
         let reduce = |start: usize| {
             let values = steps.iter().map(|&s| x[start + s]);
             match kind {
-                ReduceKind::Mean => values.sum::<f64>() / count as f64,
-                ReduceKind::Sum => values.sum(),
+                ReduceKind::Mean => f64::from(sum_of_runs(values, run) / count as f32),
+                ReduceKind::Sum => f64::from(sum_of_runs(values, run)),
                 ReduceKind::Max => values.fold(f64::NEG_INFINITY, f64::max),
                 ReduceKind::Min => values.fold(f64::INFINITY, f64::min),
                 ReduceKind::Prod => values.product(),
@@ -106,6 +107,19 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
         Tensor::from_i128(data.element_type(), &shape, &values)?
     };
     Ok(vec![output])
+}
+
+/// Sum in f32, first of each run of neighbours along the last reduced axis, then of the runs, each in order.
+fn sum_of_runs(values: impl Iterator<Item = f64>, run: usize) -> f32 {
+    let (mut sum, mut of_run) = (0f32, 0f32);
+    for (i, value) in values.enumerate() {
+        of_run += value as f32;
+        if (i + 1) % run == 0 {
+            sum += of_run;
+            of_run = 0.0;
+        }
+    }
+    sum
 }
 
 #[cfg(test)]
