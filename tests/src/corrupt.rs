@@ -50,3 +50,31 @@ pub fn damaged(whole: &[u8], seed: u64) -> Vec<u8> {
     }
     bytes
 }
+
+/// A text in which a few numbers are replaced by ones that are likely to be wrong.
+pub fn renumbered(text: &str, seed: u64) -> String {
+    const NUMBERS: [&str; 9] = [
+        "0",
+        "1",
+        "2",
+        "7",
+        "-1",
+        "4096",
+        "4294967295",
+        "9223372036854775807",
+        "99999999999999999999",
+    ];
+    let mut random = Random(seed);
+    let mut text = text.to_owned();
+    for _ in 0..1 + random.below(3) {
+        let digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_digit);
+        let bytes = text.as_bytes();
+        let starts: Vec<usize> = (1..bytes.len())
+            .filter(|&i| digit(bytes.get(i)) && !digit(bytes.get(i - 1)))
+            .collect();
+        let start = starts[random.below(starts.len())];
+        let length = bytes[start..].iter().take_while(|b| b.is_ascii_digit()).count();
+        text.replace_range(start..start + length, NUMBERS[random.below(NUMBERS.len())]);
+    }
+    text
+}
