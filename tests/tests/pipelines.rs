@@ -244,6 +244,35 @@ sinks:
 }
 
 #[test]
+fn the_shipped_classification_runs_with_and_without_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let model = network::classifier(path);
+    std::fs::create_dir(path.join("shots")).unwrap();
+    std::fs::write(path.join("shots/a.ppm"), media::ppm(40, 30)).unwrap();
+    std::fs::write(path.join("names.txt"), "ant\nbee\ncat\ndog\nelk\n").unwrap();
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines/classify-folder.yaml");
+    for labels in [None, Some("names.txt")] {
+        let mut command = Flowrun::new(FLOWRUN, path, ["run", shipped])
+            .env("MODEL", &model)
+            .env("INPUT", "shots");
+        if let Some(labels) = labels {
+            command = command.env("LABELS", labels);
+        }
+        command.run().expect(0);
+        // Without `OUT` it is the folder `out`.
+        let line = &lines(path.join("out/classes.jsonl"))[0];
+        assert_eq!(line["classes"].as_array().unwrap().len(), 5);
+        assert_eq!(
+            line["classes"][0]["label"].is_string(),
+            labels.is_some(),
+            "{line}"
+        );
+        assert!(path.join("out/a.jpg").exists());
+    }
+}
+
+#[test]
 fn an_uncompressed_clip_goes_round_unchanged() {
     let folder = folder(
         "version: 1\nsources:\n  clip: {type: file, path: in.y4m}\nstages:\n  decode: {type: decode, inputs: [clip]}\n\
@@ -501,4 +530,24 @@ sinks:
     let finished = command(folder.path(), &more).run().expect(4);
     assert!(finished.stderr.contains("E0707"), "{}", finished.stderr);
     summary(folder.path());
+}
+
+#[test]
+fn the_demo_finds_what_is_in_its_clip() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines/demo.yaml");
+    let arguments = ["run", demo, "--summary", "summary.json"];
+    let command = Flowrun::new(FLOWRUN, folder.path(), arguments);
+    command.env("OUT", folder.path()).run().expect(0);
+    let summary = summary(folder.path());
+    let frames = summary["ledger"]["in"].as_u64().unwrap();
+    assert_ledger(&summary, frames, frames);
+    assert_eq!(lines(folder.path().join("detections.jsonl")).len() as u64, frames);
+    assert_eq!(frames_of(&folder.path().join("annotated.avi")), frames);
+    let score = json(folder.path().join("score.json"));
+    assert_eq!(score["frames"], frames);
+    for figure in ["recall", "precision"] {
+        let figure = score["all"][figure].as_f64();
+        assert!(figure.is_some_and(|f| f >= 0.95), "{score}");
+    }
 }

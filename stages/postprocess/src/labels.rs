@@ -19,7 +19,7 @@ use crate::coco::COCO80;
     expecting = "expected a file, the name of a built-in set (`coco80`), or a list of names"
 )]
 pub enum LabelsKey {
-    /// A text file, or the built-in set `coco80`. Each line of the file is one name, in the order of the
+    /// A text file, or the built-in set `coco80`; empty text, as of `${LABELS:-}`, is no names. Each line of the file is one name, in the order of the
     /// classes; if every line begins with a number, that is the index of the class.
     Named(String),
     /// The names themselves.
@@ -48,6 +48,7 @@ impl Labels {
         match key {
             None => Ok(Self::default()),
             Some(LabelsKey::List(names)) => Ok(names.iter().map(String::as_str).collect()),
+            Some(LabelsKey::Named(name)) if name.is_empty() => Ok(Self::default()),
             Some(LabelsKey::Named(name)) if name == "coco80" => Ok(COCO80.into_iter().collect()),
             Some(LabelsKey::Named(file)) => {
                 let path = cx.resolve(Path::new(file));
