@@ -7,6 +7,26 @@
 //!
 //! A pipeline file goes through four phases, each a function of its own:
 //! parse, check (no I/O), prepare (files, models, pins) and run.
+//!
+//! | what | where |
+//! |---|---|
+//! | kinds of components and their configuration | [`registry::Registry`], [`registry::Config`] |
+//! | the four phases | [`config::parse`], [`config::check()`], [`config::prepare()`], [`runtime::start`] |
+//! | what a run did | [`runtime::RunReport`] with its [`ledger`] |
+//! | error codes and the reference | [`codes`], [`schema`] |
+//!
+//! All errors of a file come out at once, each with its place, a code and advice:
+//!
+//! ```
+//! use flow::{config, registry::Registry};
+//!
+//! let text = b"version: 1\nsources: {clip: {type: file}}\nsinks: {out: {type: jsonl, inputs: [clip]}}\n";
+//! let document = config::parse("demo.yaml", text, &config::Options::default())?;
+//! let errors = config::check(&document, &Registry::new()).err().ok_or("no kinds are registered")?;
+//! assert!(errors.to_string().contains("demo.yaml:2"));
+//! assert!(errors.iter().any(|e| e.code.0 == "E0201"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![deny(missing_docs)]
 
 #[cfg(test)]

@@ -1,4 +1,14 @@
 //! The `flowrun` command: runs video and image pipelines declared in YAML through INT8 networks.
+//!
+//! [`main`] is the command; [`registry`] holds every kind of source, stage and sink it knows, for programs that run
+//! pipelines themselves:
+//!
+//! ```
+//! use flow::registry::Role;
+//!
+//! let registry = flowrun::registry();
+//! assert!(registry.get(Role::Stage, "infer").is_some());
+//! ```
 #![deny(missing_docs)]
 
 mod cli;

@@ -2,7 +2,18 @@
 //!
 //! [`register`] adds the kinds `file`, `images`, `ffmpeg` and `synthetic` (sources) and `decode`
 //! (stage). Beneath them, and usable alone, are [`MediaReader`], which reads the packets of one input, and
-//! [`decode_picture`].
+//! [`decode_picture`]:
+//!
+//! ```
+//! use flow_decode::{decode_picture, picture_codec};
+//!
+//! let bytes = b"P6 2 1 255\n\xff\x00\x00\x00\x00\xff"; // a red and a blue pixel
+//! let codec = picture_codec(bytes).ok_or("no picture")?;
+//! let frame = decode_picture(codec, bytes, &flow_frame::Pool::new(1))?;
+//! assert_eq!((frame.width(), frame.height()), (2, 1));
+//! assert_eq!(frame.row(0, 0), [255, 0, 0, 0, 0, 255]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![deny(missing_docs)]
 
 mod annexb;

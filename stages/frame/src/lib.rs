@@ -3,7 +3,20 @@
 //! Each type here is a [`flow::packet::Payload`] or an attachment of a packet:
 //! [`Encoded`] access units, decoded [`Frame`]s, [`Tensor`]s into and out of a network,
 //! [`Detections`], [`Classes`] and [`KeyPoints`] in the coordinates of the source frame, the [`Geometry`]
-//! that leads from network input back to the source frame, and [`GroundTruth`].
+//! that leads from network input back to the source frame, and [`GroundTruth`]. Their memory is a [`Buffer`] of a
+//! [`Pool`], to which it returns.
+//!
+//! ```
+//! use flow_frame::{ColorSpace, Frame, PixelFormat, Pool};
+//!
+//! let pool = Pool::new(4);
+//! let mut data = pool.take(PixelFormat::I420.frame_bytes(4, 2));
+//! data.fill(16);
+//! let frame = Frame::packed(4, 2, PixelFormat::I420, ColorSpace::guess(2), data)?;
+//! assert_eq!(frame.row(0, 1), [16; 4]);
+//! assert_eq!(frame.plane_count(), 3);
+//! # Ok::<(), flow_frame::FrameError>(())
+//! ```
 #![deny(missing_docs)]
 
 mod buffer;
@@ -12,6 +25,7 @@ mod frame;
 mod geometry;
 mod results;
 mod tensor;
+mod yuv_to_rgb;
 
 pub use buffer::{Buffer, Pool};
 pub use encoded::{Codec, Encoded};
@@ -19,6 +33,7 @@ pub use frame::{ColorSpace, Frame, FrameError, Matrix, PixelFormat, PlaneLayout,
 pub use geometry::Geometry;
 pub use results::{BBox, Class, Classes, Detection, Detections, GroundTruth, KeyPoint, KeyPoints, Pose};
 pub use tensor::{ColorOrder, DType, InputQuantization, Layout, Tensor, TensorSpec, Tensors};
+pub use yuv_to_rgb::{YuvToRgbError, yuv_to_rgb};
 
 use flow::ports::PortType;
 

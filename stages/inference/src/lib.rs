@@ -2,6 +2,21 @@
 //!
 //! [`Engine`] is what the stage and the command line share: a model read, transformed and compiled once. Each
 //! worker runs it through a [`Session`] of its own.
+//!
+//! ```no_run
+//! use flow_inference::{Engine, Input, Options};
+//!
+//! let engine = Engine::load("model.xml", &Options::default())?;
+//! for layer in engine.inspect() {
+//!     println!("{}: {} {}", layer.name, layer.precision, layer.reason.unwrap_or_default());
+//! }
+//! let mut session = engine.session(); // one per thread
+//! let picture = vec![0u8; engine.inputs()[0].bytes()];
+//! session.run(&[Input::Values(&picture)])?;
+//! let scores: &[u8] = session.output(0);
+//! # let _ = scores;
+//! # Ok::<(), flow_inference::EngineError>(())
+//! ```
 #![deny(missing_docs)]
 
 mod benchmark;

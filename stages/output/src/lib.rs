@@ -3,6 +3,19 @@
 //! Sink kinds: [`jsonl`], [`video`], [`images`], [`stats`], [`evaluate`] and [`null`]; stage kind: [`overlay`]. Files
 //! appear whole: they are written under their name with `.part` behind it and renamed when they are complete.
 //! Only `jsonl` writes under the final name, a whole line at a time, so that it can be followed.
+//!
+//! The writers need no pipeline:
+//!
+//! ```no_run
+//! use flow_frame::{Buffer, ColorSpace, Frame, PixelFormat};
+//! use flow_output::Y4mWriter;
+//!
+//! let grey = Frame::packed(64, 48, PixelFormat::Gray, ColorSpace::JPEG, Buffer::zeroed(64 * 48))?;
+//! let mut clip = Y4mWriter::create("grey.y4m".as_ref(), &grey)?;
+//! clip.write(&grey)?;
+//! clip.finish((25, 1))?; // 25 frames per second; only now the file has its name
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![deny(missing_docs)]
 
 mod avi;

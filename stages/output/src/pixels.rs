@@ -1,81 +1,39 @@
 //! Frames as RGB and planar YUV pictures, JPEG and PNG.
 
-use flow_frame::{ColorSpace, Frame, Matrix, PixelFormat, Range};
+use flow_frame::{ColorOrder, Frame, PixelFormat, yuv_to_rgb};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
-use yuv::{
-    BufferStoreMut, YuvBiPlanarImage, YuvConversionMode, YuvPlanarImage, YuvPlanarImageMut, YuvRange,
-    YuvStandardMatrix, rgb_to_yuv444, yuv_nv12_to_rgb, yuv420_to_rgb, yuv422_to_rgb, yuv444_to_rgb,
-};
-
-fn meaning(color: ColorSpace) -> (YuvRange, YuvStandardMatrix) {
-    let range = match color.range {
-        Range::Limited => YuvRange::Limited,
-        Range::Full => YuvRange::Full,
-    };
-    let matrix = match color.matrix {
-        Matrix::Bt601 => YuvStandardMatrix::Bt601,
-        Matrix::Bt709 => YuvStandardMatrix::Bt709,
-    };
-    (range, matrix)
-}
+use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix, rgb_to_yuv444};
 
 /// Writes `frame` to `out` as packed RGB, 3 * width * height bytes.
 pub(crate) fn to_rgb(frame: &Frame, out: &mut [u8]) -> Result<(), String> {
-    let (width, height) = (frame.width(), frame.height());
-    let row = 3 * width as usize;
-    let (range, matrix) = meaning(frame.color());
-    let stride = |plane: usize| frame.plane_layout(plane).stride as u32;
-    let result = match frame.format() {
-        PixelFormat::Rgb | PixelFormat::Bgr | PixelFormat::Gray => {
-            for (y, out) in out.chunks_exact_mut(row).take(height as usize).enumerate() {
-                let samples = frame.row(0, y);
-                match frame.format() {
-                    PixelFormat::Rgb => out.copy_from_slice(samples),
-                    PixelFormat::Bgr => {
-                        for (o, s) in out.chunks_exact_mut(3).zip(samples.chunks_exact(3)) {
-                            o.copy_from_slice(&[s[2], s[1], s[0]]);
-                        }
-                    }
-                    _ => {
-                        for (o, &s) in out.chunks_exact_mut(3).zip(samples) {
-                            o.fill(s);
-                        }
-                    }
+    let height = frame.height() as usize;
+    if !matches!(
+        frame.format(),
+        PixelFormat::Rgb | PixelFormat::Bgr | PixelFormat::Gray
+    ) {
+        return yuv_to_rgb(frame, 0..height, ColorOrder::Rgb, out).map_err(|e| e.to_string());
+    }
+    for (y, out) in out
+        .chunks_exact_mut(3 * frame.width() as usize)
+        .take(height)
+        .enumerate()
+    {
+        let samples = frame.row(0, y);
+        match frame.format() {
+            PixelFormat::Rgb => out.copy_from_slice(samples),
+            PixelFormat::Bgr => {
+                for (o, s) in out.chunks_exact_mut(3).zip(samples.chunks_exact(3)) {
+                    o.copy_from_slice(&[s[2], s[1], s[0]]);
                 }
             }
-            return Ok(());
+            _ => {
+                for (o, &s) in out.chunks_exact_mut(3).zip(samples) {
+                    o.fill(s);
+                }
+            }
         }
-        PixelFormat::Nv12 => {
-            let image = YuvBiPlanarImage {
-                y_plane: frame.plane(0),
-                y_stride: stride(0),
-                uv_plane: frame.plane(1),
-                uv_stride: stride(1),
-                width,
-                height,
-            };
-            yuv_nv12_to_rgb(&image, out, 3 * width, range, matrix, YuvConversionMode::Balanced)
-        }
-        format => {
-            let image = YuvPlanarImage {
-                y_plane: frame.plane(0),
-                y_stride: stride(0),
-                u_plane: frame.plane(1),
-                u_stride: stride(1),
-                v_plane: frame.plane(2),
-                v_stride: stride(2),
-                width,
-                height,
-            };
-            let convert = match format {
-                PixelFormat::I420 => yuv420_to_rgb,
-                PixelFormat::I422 => yuv422_to_rgb,
-                _ => yuv444_to_rgb,
-            };
-            convert(&image, out, 3 * width, range, matrix)
-        }
-    };
-    result.map_err(|e| e.to_string())
+    }
+    Ok(())
 }
 
 /// Appends an RGB or BGR frame to `out` as planar Y, U, V at full chroma, BT.601 limited range. `rgb` is
@@ -171,7 +129,7 @@ pub(crate) fn to_png(frame: &Frame, rgb: &mut Vec<u8>, out: &mut Vec<u8>) -> Res
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use flow_frame::Buffer;
+    use flow_frame::{Buffer, ColorSpace};
 
     pub(crate) const FORMATS: [PixelFormat; 7] = [
         PixelFormat::I420,

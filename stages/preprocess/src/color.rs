@@ -1,11 +1,6 @@
 //! Rows of a frame as grey, RGB or BGR samples.
 
-use flow_frame::{ColorOrder, ColorSpace, Frame, Matrix, PixelFormat, Range};
-use yuv::{
-    YuvBiPlanarImage, YuvConversionMode, YuvError, YuvPlanarImage, YuvRange, YuvStandardMatrix,
-    yuv_nv12_to_bgr, yuv_nv12_to_rgb, yuv420_to_bgr, yuv420_to_rgb, yuv422_to_bgr, yuv422_to_rgb,
-    yuv444_to_bgr, yuv444_to_rgb,
-};
+use flow_frame::{ColorOrder, Frame, PixelFormat, Range, YuvToRgbError, yuv_to_rgb};
 
 use crate::resample::Rows;
 
@@ -18,7 +13,7 @@ pub struct RowReader<'a> {
     order: ColorOrder,
     scratch: &'a mut Vec<u8>,
     luma: [u8; 256],
-    failure: Option<YuvError>,
+    failure: Option<YuvToRgbError>,
 }
 
 impl<'a> RowReader<'a> {
@@ -53,62 +48,8 @@ impl<'a> RowReader<'a> {
     }
 
     /// The fault of a row that could not be converted, if there was one; its samples are unspecified.
-    pub fn failure(self) -> Option<YuvError> {
+    pub fn failure(self) -> Option<YuvToRgbError> {
         self.failure
-    }
-
-    fn convert(&mut self, y: usize) -> Result<(), YuvError> {
-        let (frame, out) = (self.frame, self.scratch.as_mut_slice());
-        let ColorSpace { matrix, range } = frame.color();
-        let matrix = match matrix {
-            Matrix::Bt601 => YuvStandardMatrix::Bt601,
-            Matrix::Bt709 => YuvStandardMatrix::Bt709,
-        };
-        let range = match range {
-            Range::Limited => YuvRange::Limited,
-            Range::Full => YuvRange::Full,
-        };
-        let width = frame.width();
-        let stride = 3 * width;
-        let chroma_row = match frame.format() {
-            PixelFormat::I420 | PixelFormat::Nv12 => y / 2,
-            _ => y,
-        };
-        let luma = frame.row(0, y);
-        let bgr = self.order == ColorOrder::Bgr;
-        if frame.format() == PixelFormat::Nv12 {
-            let chroma = frame.row(1, chroma_row);
-            let image = YuvBiPlanarImage {
-                y_plane: luma,
-                y_stride: luma.len() as u32,
-                uv_plane: chroma,
-                uv_stride: chroma.len() as u32,
-                width,
-                height: 1,
-            };
-            let convert = if bgr { yuv_nv12_to_bgr } else { yuv_nv12_to_rgb };
-            return convert(&image, out, stride, range, matrix, YuvConversionMode::Balanced);
-        }
-        let (u, v) = (frame.row(1, chroma_row), frame.row(2, chroma_row));
-        let image = YuvPlanarImage {
-            y_plane: luma,
-            y_stride: luma.len() as u32,
-            u_plane: u,
-            u_stride: u.len() as u32,
-            v_plane: v,
-            v_stride: v.len() as u32,
-            width,
-            height: 1,
-        };
-        let convert = match (frame.format(), bgr) {
-            (PixelFormat::I420, false) => yuv420_to_rgb,
-            (PixelFormat::I420, true) => yuv420_to_bgr,
-            (PixelFormat::I422, false) => yuv422_to_rgb,
-            (PixelFormat::I422, true) => yuv422_to_bgr,
-            (_, false) => yuv444_to_rgb,
-            (_, true) => yuv444_to_bgr,
-        };
-        convert(&image, out, stride, range, matrix)
     }
 }
 
@@ -135,7 +76,7 @@ impl Rows for RowReader<'_> {
                 }
             }
             _ => {
-                if let Err(e) = self.convert(y) {
+                if let Err(e) = yuv_to_rgb(self.frame, y..y + 1, self.order, self.scratch) {
                     self.failure.get_or_insert(e);
                 }
             }
@@ -168,7 +109,7 @@ fn luma_table(frame: &Frame) -> [u8; 256] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flow_frame::Buffer;
+    use flow_frame::{Buffer, ColorSpace, Matrix};
     use proptest::prelude::*;
 
     const YUV: [PixelFormat; 4] = [

@@ -5,6 +5,25 @@
 //! no pipeline: [`Resampler`] scales, [`RowReader`] converts colour, [`FrameToTensor`] joins both with
 //! normalisation and layout.
 //!
+//! ```
+//! use flow_frame::{Buffer, ColorOrder, ColorSpace, Frame, Layout, PixelFormat, Pool};
+//! use flow_preprocess::{Filter, FrameToTensor, Normalization, SampleMap, Target};
+//!
+//! let target = Target {
+//!     size: (1, 1),
+//!     color: ColorOrder::Rgb,
+//!     layout: Layout::Nchw,
+//!     map: SampleMap::float(Normalization { mean: [127.0; 3], scale: [128.0; 3] }),
+//!     quantization: None,
+//! };
+//! let mut transform = FrameToTensor::stretching(target, Filter::Area, Pool::new(2));
+//! let pixels = Buffer::copy_of(&[255, 127, 0, 255, 127, 0]); // two equal pixels
+//! let frame = Frame::packed(2, 1, PixelFormat::Rgb, ColorSpace::JPEG, pixels)?;
+//! let (tensor, _back_to_the_frame) = transform.run(&frame)?;
+//! assert_eq!(tensor.f32s(), Some(&[1.0, 0.0, -127.0 / 128.0][..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Pixel results are exact and the same on every machine up to the YUV conversion: `bilinear` equals
 //! OpenCV's `INTER_LINEAR` and `nearest` its `INTER_NEAREST` bit for bit, `area` is the box average rounded
 //! once.

@@ -7,6 +7,16 @@
 //! Codes of activations are always u8 (a signed interval has its zero point in the middle), codes of weights
 //! always i8, with zero point 0 wherever the codes allow it.
 //!
+//! ```no_run
+//! let model = flow_model::ir::read("model.xml")?;
+//! let lowered = flow_lpt::transform(&model, &flow_lpt::Options::default())?;
+//! println!("{:?}", lowered.report.count("Convolution"));
+//! for layer in lowered.report.float_layers() {
+//!     println!("{}: {}", layer.name, layer.reason.as_ref().map(ToString::to_string).unwrap_or_default());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The passes follow OpenVINO's
 //! (<https://docs.openvino.ai/2025/documentation/openvino-extensibility/openvino-plugin-library/advanced-guides/low-precision-transformations.html>)
 //! and go beyond them: zero points in weights, signed activations, functions on codes with a zero point, and

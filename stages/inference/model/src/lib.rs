@@ -3,6 +3,19 @@
 //! A [`Graph`] is a list of [`Node`]s in topological order. Passes over it are functions `Graph -> Graph`
 //! that walk the nodes once and build a new list. What an operation means is stated once, in its module
 //! under [`ops`]: attributes, shape inference and evaluation.
+//!
+//! [`ir::read`] and [`ir::write`](ir::write()) are the two ways between files and graphs; [`evaluate()`] runs one.
+//!
+//! ```
+//! use flow_model::{Op, Tensor, op::BinaryKind, ops};
+//!
+//! let a = Tensor::from_slice(&[2, 1], &[1.0f32, 2.0])?;
+//! let b = Tensor::from_slice(&[3], &[10.0f32, 20.0, 30.0])?;
+//! let sums = ops::evaluate(&Op::Binary(BinaryKind::Add), &[a, b])?;
+//! assert_eq!(sums[0].shape(), [2, 3]);
+//! assert_eq!(sums[0].to_f32(), [11.0, 21.0, 31.0, 12.0, 22.0, 32.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![deny(missing_docs)]
 
 pub mod error;
