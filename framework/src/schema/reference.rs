@@ -354,6 +354,12 @@ fn type_words(property: &Json, root: &Json, depth: usize) -> String {
 fn plain(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
+        Json::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        // Settings of type f32 come as the f64 next to them: 0.4 as 0.4000000059604645.
+        Json::Number(number) => match number.as_f64() {
+            Some(v) if number.is_f64() && f64::from(v as f32) == v => (v as f32).to_string(),
+            _ => number.to_string(),
+        },
         other => other.to_string(),
     }
 }

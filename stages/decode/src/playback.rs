@@ -191,8 +191,15 @@ impl JsonSchema for Looping {
                 {
                     "type": "object",
                     "properties": {
-                        "times": {"oneOf": [{"type": "integer", "minimum": 1}, {"const": "forever"}]},
-                        "on_wrap": {"enum": ["continue", "discontinuity"]},
+                        "times": {
+                            "description": "Number of passes.",
+                            "oneOf": [{"type": "integer", "minimum": 1}, {"const": "forever"}],
+                        },
+                        "on_wrap": {
+                            "description": "Whether the stream goes on, its times rising, or starts anew at each pass \
+                                            (the default).",
+                            "enum": ["continue", "discontinuity"],
+                        },
                     },
                     "required": ["times"],
                     "additionalProperties": false,
