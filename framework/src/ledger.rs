@@ -1,6 +1,6 @@
 //! The ledger: what became of every source packet.
 //!
-//! Every packet a source gives is entered once, and each of its ways through the pipeline is a [`Claim`] that
+//! Every packet a source gives is entered once, and each of its ways through the pipeline is a `Claim` that
 //! must be settled: acknowledged by a required sink, or lost for a named reason. When the last claim of a packet
 //! is settled, the packet is booked under the worst outcome of them all. So at exit
 //!
