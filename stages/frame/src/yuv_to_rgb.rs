@@ -53,7 +53,7 @@ pub fn yuv_to_rgb(
         )));
     }
     // Pairs of rows share chroma from even rows on.
-    let paired = rows.start % halved == 0;
+    let paired = rows.start.is_multiple_of(halved);
     let first = if paired { rows.end } else { rows.start + 1 };
     let (now, later) = out.split_at_mut((first - rows.start) * stride);
     convert(frame, rows.start..first, halved, order, now)?;

@@ -399,7 +399,6 @@ mod tests {
             name: "evaluate".into(),
             truth: None,
             evaluator: Evaluator::default(),
-            truth: None,
         };
         let header = Header {
             id: PacketId {
