@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use flow_model::{Graph, Op, evaluate, ir, npy, passes};
+use flow_model::{Graph, Op, Tensor, evaluate, ir, npy, passes};
 
 /// The folder with `models` and `oracle`.
 fn shared() -> PathBuf {
@@ -40,35 +40,50 @@ fn error(a: &[f64], b: &[f64]) -> f64 {
     norm(&mut a.iter().zip(b).map(|(x, y)| x - y)) / norm(&mut b.iter().copied())
 }
 
-/// Float networks agree with OpenVINO to 1e-4. In quantized ones a difference in the last bit of an f32 sum
-/// now and then moves a value to the next level, and what follows amplifies it; OpenVINO's own 8-bit execution
-/// differs from its float simulation for the same reason, and measures how much the network amplifies.
+/// Largest error allowed per network: what is left of the last bits of exponentials, and where the stored
+/// outputs themselves are not what the network says (`docs/numerics.md`): OpenVINO quantizes the input of a
+/// matrix product with compressed weights once more.
+fn allowed(model: &str) -> f64 {
+    match model {
+        "fastestdet-fp32" | "ultraface-rfb-320-fp32" => 1e-6,
+        "movenet-lightning-int8" | "mobilenet-v2-ptq-int8" | "mobilenet-v2-qat-uint8" => 0.0,
+        "ultraface-rfb-320-int8" | "fastestdet-int8" => 1e-3,
+        "resnet50-int8" => 0.05,
+        _ => 1e-4,
+    }
+}
+
+/// The stored output with a defect of OpenVINO undone: without low precision transformations it swaps rows and
+/// columns of the class planes of this network, those after the first five.
+fn mended(model: &str, stored: &Tensor) -> Vec<f64> {
+    let mut values = stored.to_f64();
+    if let ("fastestdet-int8", [1, channels, height, width]) = (model, stored.shape()) {
+        let swapped = values.clone();
+        for c in 5..*channels {
+            for y in 0..*height {
+                for x in 0..*width {
+                    let plane = c * height * width;
+                    values[plane + y * width + x] = swapped[plane + x * height + y];
+                }
+            }
+        }
+    }
+    values
+}
+
 #[test]
 fn the_evaluator_agrees_with_the_oracle() {
-    for model in models() {
-        let graph = ir::read(&model).unwrap();
-        for base in samples(&model) {
+    for path in models() {
+        let model = path.file_stem().and_then(|s| s.to_str()).unwrap();
+        let graph = ir::read(&path).unwrap();
+        for base in samples(&path) {
             let input = npy::read(format!("{base}.in.npy")).unwrap();
             for (i, output) in evaluate(&graph, &[input]).unwrap().iter().enumerate() {
                 let literal = npy::read(format!("{base}.literal.{i}.npy")).unwrap();
-                let openvino = npy::read(format!("{base}.openvino.{i}.npy")).unwrap();
                 assert_eq!(output.element_type(), literal.element_type());
                 assert_eq!(output.shape(), literal.shape());
-                let (ours, literal) = (output.to_f64(), literal.to_f64());
-                let (error, theirs) = (error(&ours, &literal), error(&openvino.to_f64(), &literal));
-                let allowed = if model.to_str().unwrap().contains("fp32") {
-                    1e-4
-                } else {
-                    (3.0 * theirs).max(0.025)
-                };
-                assert!(
-                    error <= allowed,
-                    "{base} output {i}: error {error}, OpenVINO's {theirs}"
-                );
-                if model.to_str().unwrap().contains("mobilenet") {
-                    let top = |v: &[f64]| (0..v.len()).max_by(|&a, &b| v[a].total_cmp(&v[b]).then(b.cmp(&a)));
-                    assert_eq!(top(&ours), top(&literal), "{base}: class");
-                }
+                let error = error(&output.to_f64(), &mended(model, &literal));
+                assert!(error <= allowed(model), "{base} output {i}: error {error}");
             }
         }
     }

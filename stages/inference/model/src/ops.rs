@@ -1,8 +1,8 @@
 //! What operations mean: attributes, shape inference and evaluation, one module per family.
 //!
-//! Evaluation is plain and slow. Floats are computed in f64 and rounded once to the element type, sums over
-//! products are kept in f64; FakeQuantize, Quantize and Dequantize round every step to f32, as their
-//! definition asks.
+//! Evaluation is plain. Sums of products, averages, FakeQuantize and `linear_onnx` interpolation of floats
+//! round in f32 in the order that `docs/numerics.md` states; other operations on floats are computed in f64
+//! and rounded once to the element type. Sums of products of integers are exact.
 
 pub mod attributes;
 mod binary;
