@@ -290,6 +290,15 @@ the queues and are lost at the source. Put a lossy queue after the decoder and b
 
 List more CPUs, use fewer replicas or threads, or say `oversubscribe: true`.";
 
+    FILE_USED_TWICE = "E0302", "two components use one file",
+"A file that one component writes is also written or read by another one: one would destroy the other's work. Or
+standard input is read by two sources, which would share its bytes at random.
+
+    lines: {type: jsonl, inputs: [boxes], path: out.jsonl}
+    poses: {type: jsonl, inputs: [pose], path: out.jsonl}       # E0302: poses.jsonl
+
+Give each its own file.";
+
     MODEL_MISSING = "E0301", "a model file does not exist",
 "The path of a model is looked for in the working directory, then beside the pipeline file. Neither has it.";
 }

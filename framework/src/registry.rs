@@ -122,6 +122,10 @@ pub struct Prepared<T: ?Sized> {
     pub wants: Option<SharedDetail>,
     /// What it will give, where known.
     pub gives: Option<SharedDetail>,
+    /// Files it reads; `-` is standard input.
+    pub reads: Vec<PathBuf>,
+    /// Files it writes, placeholders left as they are.
+    pub writes: Vec<PathBuf>,
 }
 
 /// Builds the instance of a replica.
@@ -134,6 +138,8 @@ impl<T: ?Sized> Prepared<T> {
             build: Box::new(build),
             wants: None,
             gives: None,
+            reads: Vec::new(),
+            writes: Vec::new(),
         }
     }
     /// States what it wants.
@@ -146,6 +152,18 @@ impl<T: ?Sized> Prepared<T> {
     #[must_use]
     pub fn gives(mut self, detail: SharedDetail) -> Self {
         self.gives = Some(detail);
+        self
+    }
+    /// States a file it reads; `-` is standard input. No other component may write it.
+    #[must_use]
+    pub fn reads(mut self, file: impl Into<PathBuf>) -> Self {
+        self.reads.push(file.into());
+        self
+    }
+    /// States a file it writes. No other component may read or write it.
+    #[must_use]
+    pub fn writes(mut self, file: impl Into<PathBuf>) -> Self {
+        self.writes.push(file.into());
         self
     }
 }

@@ -1,7 +1,7 @@
 //! The prepare phase: every kind opens what it needs, and the details of ports are compared.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::check::section;
 use super::plan::{Component, Pipeline, PreparedPipeline};
@@ -68,6 +68,7 @@ pub fn prepare(pipeline: &Pipeline, registry: &Registry) -> Result<PreparedPipel
         }
     }
     check_details(pipeline, &parts, &mut found);
+    check_files(pipeline, &parts, &mut found);
     let complete: Option<Vec<PreparedComponent>> = parts.into_iter().collect();
     match complete {
         Some(parts) if !found.has_errors() => Ok(PreparedPipeline {
@@ -108,7 +109,7 @@ fn resolve_models(pipeline: &Pipeline, found: &mut Diagnostics) -> BTreeMap<Stri
     models
 }
 
-fn resolve(path: &Path, folder: &Path) -> Option<std::path::PathBuf> {
+fn resolve(path: &Path, folder: &Path) -> Option<PathBuf> {
     [path.to_path_buf(), folder.join(path)]
         .into_iter()
         .find(|p| p.exists())
@@ -141,6 +142,68 @@ fn gives(part: &PreparedComponent) -> Option<SharedDetail> {
         PreparedComponent::Source(p) => p.gives.clone(),
         PreparedComponent::Stage(p) => p.gives.clone(),
         PreparedComponent::Sink(p) => p.gives.clone(),
+    }
+}
+
+/// How a component uses a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Reads,
+    Writes,
+}
+
+/// Finds files that one component writes and another one writes or reads, and a standard input read twice.
+fn check_files(pipeline: &Pipeline, parts: &[Option<PreparedComponent>], found: &mut Diagnostics) {
+    let mut users: BTreeMap<PathBuf, (usize, Use)> = BTreeMap::new();
+    for (i, component) in pipeline.components.iter().enumerate() {
+        let Some((reads, writes)) = parts[i].as_ref().map(files) else {
+            continue;
+        };
+        let reads = reads.iter().map(|file| (file, Use::Reads));
+        for (file, now) in reads.chain(writes.iter().map(|file| (file, Use::Writes))) {
+            let (other, before) = *users.entry(identity(file)).or_insert((i, now));
+            let is_stream = file == Path::new("-");
+            if other == i || (now == Use::Reads && before == Use::Reads && !is_stream) {
+                continue;
+            }
+            let verb = |used| if used == Use::Reads { "read" } else { "written" };
+            let (what, help) = match is_stream {
+                true => ("standard input".to_owned(), "it can be read once; name a file"),
+                false => (file.display().to_string(), "give each its own file"),
+            };
+            found.push(
+                Diagnostic::error(
+                    codes::FILE_USED_TWICE,
+                    key_span(component, "path"),
+                    format!(
+                        "{what} is {} by `{}` and {} by `{}`",
+                        verb(before),
+                        pipeline.components[other].name,
+                        verb(now),
+                        component.name
+                    ),
+                )
+                .help(help),
+            );
+        }
+    }
+}
+
+/// One path for all ways to write it.
+fn identity(file: &Path) -> PathBuf {
+    if file == Path::new("-") {
+        return file.to_path_buf();
+    }
+    std::fs::canonicalize(file)
+        .or_else(|_| std::path::absolute(file))
+        .unwrap_or_else(|_| file.to_path_buf())
+}
+
+fn files(part: &PreparedComponent) -> (&[PathBuf], &[PathBuf]) {
+    match part {
+        PreparedComponent::Source(p) => (&p.reads, &p.writes),
+        PreparedComponent::Stage(p) => (&p.reads, &p.writes),
+        PreparedComponent::Sink(p) => (&p.reads, &p.writes),
     }
 }
 

@@ -56,7 +56,10 @@ impl Failure {
         let mut cause = std::error::Error::source(error);
         for _ in 0..8 {
             let Some(error) = cause else { break };
-            let _ = write!(message, ": {error}");
+            let below = error.to_string();
+            if !message.contains(&below) {
+                let _ = write!(message, ": {below}");
+            }
             cause = error.source();
         }
         Self {

@@ -108,7 +108,8 @@ fn prepare(config: &FileConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn 
                 config.pace,
                 None,
             )))
-        }));
+        })
+        .reads("-"));
     }
     let path = cx.resolve(Path::new(&config.path));
     if path.is_dir() || (!path.exists() && images::is_pattern(&config.path)) {
@@ -124,6 +125,7 @@ fn prepare(config: &FileConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn 
         }
     })?;
     let declared = opened.declared();
+    let file = path.clone();
     Ok(Prepared::<dyn Source>::new(move |_| {
         let (path, fps) = (path.clone(), config.fps);
         let opener = move |stop: &StopFlag| -> Result<Box<dyn Medium>, MediaError> {
@@ -137,7 +139,8 @@ fn prepare(config: &FileConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn 
             config.pace,
             declared,
         )))
-    }))
+    })
+    .reads(file))
 }
 
 fn open(path: &Path, fps: Option<f64>) -> Result<MediaReader, MediaError> {

@@ -260,14 +260,17 @@ fn prepare(config: &EvaluateConfig, cx: &PrepareContext<'_>) -> Result<Prepared<
         Some(path) => Some(Arc::new(truth::read(&cx.resolve(path))?)),
         None => None,
     };
-    Ok(Prepared::new(move |_| {
+    let files = config.path.iter().cloned().collect();
+    let mut prepared = Prepared::<dyn Sink>::new(move |_| {
         Ok(Box::new(Evaluate {
             config: config.clone(),
             name: name.clone(),
             truth: truth.clone(),
             evaluator: Evaluator::default(),
         }) as Box<dyn Sink>)
-    }))
+    });
+    prepared.writes = files;
+    Ok(prepared)
 }
 
 struct Evaluate {

@@ -81,6 +81,7 @@ fn prepare(config: &ImagesConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dy
         return Err(PrepareError::new(Code("E0360"), "path", message).help(help));
     }
     pattern.check_writable()?;
+    let path = config.path.clone();
     let (png, quality) = (config.is_png().unwrap_or(false), config.quality);
     Ok(Prepared::new(move |_| {
         Ok(Box::new(Images {
@@ -90,7 +91,8 @@ fn prepare(config: &ImagesConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dy
             rgb: Vec::new(),
             file: Vec::new(),
         }) as Box<dyn Sink>)
-    }))
+    })
+    .writes(path))
 }
 
 struct Images {

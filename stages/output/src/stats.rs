@@ -177,13 +177,16 @@ fn prepare(config: &StatsConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn
     if let Some(path) = &path {
         check_writable(path, true)?;
     }
-    Ok(Prepared::new(move |_| {
+    let files = config.path.iter().cloned().collect();
+    let mut prepared = Prepared::<dyn Sink>::new(move |_| {
         Ok(Box::new(Stats {
             path: path.clone(),
             name: name.clone(),
             counter: Counter::new()?,
         }) as Box<dyn Sink>)
-    }))
+    });
+    prepared.writes = files;
+    Ok(prepared)
 }
 
 struct Stats {

@@ -115,6 +115,7 @@ fn prepare(config: &VideoConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn
         return Err(PrepareError::new(Code("E0360"), "path", message).help(help));
     }
     pattern.check_writable()?;
+    let path = config.path.clone();
     let config = config.clone();
     let container = config.container().unwrap_or(Container::Avi);
     Ok(Prepared::new(move |_| {
@@ -126,7 +127,8 @@ fn prepare(config: &VideoConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn
             rgb: Vec::new(),
             jpeg: Vec::new(),
         }) as Box<dyn Sink>)
-    }))
+    })
+    .writes(path))
 }
 
 struct Video {

@@ -10,12 +10,21 @@ use crate::cli::{Benchmark, BenchmarkMode};
 use crate::commands::{print, print_json};
 use crate::failure::Failure;
 
+/// Most threads of a benchmark.
+const MAX_THREADS: usize = 1024;
+
 pub fn benchmark(args: &Benchmark) -> Result<ExitCode, Failure> {
     if !(args.seconds > 0.0 && args.seconds <= 86_400.0) {
         return Err(Failure::usage(format!(
             "--seconds {}: give a time above 0, at most a day",
             args.seconds
         )));
+    }
+    if args
+        .threads
+        .is_some_and(|threads| !(1..=MAX_THREADS).contains(&threads))
+    {
+        return Err(Failure::usage(format!("--threads: give 1 to {MAX_THREADS}")));
     }
     let engine = load(&args.model)?;
     let options = BenchmarkOptions {
