@@ -141,11 +141,13 @@ fn check_layers(model: &str, input: &Tensor) {
         let (a, b) = (ours.bytes(), expected.bytes());
         let differ = a.iter().zip(b).filter(|(x, y)| x != y).count();
         let node = lowered.graph.nodes.iter().find(|n| *n.name == *names[i]).unwrap();
-        // Between two grids of codes, and where codes are interpolated with weights in sixteenths, ties come by
-        // construction.
+        // Between two grids of codes, where codes are interpolated with weights in sixteenths, and where two
+        // grids are added, ties come by construction; the literal order of roundings decides them, which the
+        // transformed graph does not follow.
         let share = match (&node.op, &lowered.graph.node(node.inputs[0].node).op) {
             (Op::Lookup(_), _) => 5,
-            (_, Op::Interpolate(_)) => 25,
+            (_, Op::Interpolate(_)) => 12,
+            (_, Op::Binary(_)) => 500,
             _ => 2000,
         };
         assert!(
