@@ -144,7 +144,10 @@ impl Engine {
         let start = Instant::now();
         let backend = match options.device {
             Device::Cpu => {
-                let options = CompileOptions { isa: options.isa };
+                let options = CompileOptions {
+                    isa: options.isa,
+                    rounding_of: (options.lpt && options.numerics == Numerics::Literal).then_some(&original),
+                };
                 let program = flow_cpu::compile(&graph, &options).map_err(|source| EngineError::Compile {
                     path: path.to_path_buf(),
                     source,

@@ -7,6 +7,7 @@ use flow_model::{ElementType, Graph};
 
 use crate::copy::CopyPlan;
 use crate::error::CompileError;
+use crate::kernels::literal::Level;
 use crate::kernels::{AlignedVec, Layout, SLACK};
 use crate::lower::{Action, Draft, Home, StepDraft, TensorDraft, TensorId};
 use crate::nest::Nest;
@@ -56,11 +57,19 @@ pub(crate) enum Work {
         steps: f32,
         base: f32,
     },
+    /// Quantization to the levels of the model.
+    QuantizeLiteral {
+        nest: Nest<3>,
+        levels: Vec<Level>,
+        base: f32,
+    },
     /// Dequantization: per-channel (zero point as stored, scale).
     Dequantize {
         nest: Nest<3>,
         channels: Vec<(f32, f32)>,
     },
+    /// Dequantization by a table of 256 values.
+    Values(Nest<2>, Vec<f32>),
     /// Softmax over rows of that length.
     Softmax(usize),
     /// The reference evaluator: how inputs become plain, and outputs are put back.
@@ -262,8 +271,16 @@ fn work(step: &StepDraft, tensors: &[Tensor], graph: &Graph) -> Result<Work, Com
             );
             Ok(Work::Two(nest))
         }
-        Action::Quantize(q) => {
+        Action::Quantize(q, levels) => {
             let nest = channel_nest(output, one()?, q.axis, q.input_low.len().max(q.input_high.len()));
+            let base = q.low as f32 + crate::lower::stored_bias(q.element_type);
+            if let Some(levels) = levels {
+                return Ok(Work::QuantizeLiteral {
+                    nest,
+                    levels: levels.clone(),
+                    base,
+                });
+            }
             let low = q.input_low.iter().cycle();
             let high = q.input_high.iter().cycle();
             let n = q.input_low.len().max(q.input_high.len());
@@ -275,10 +292,19 @@ fn work(step: &StepDraft, tensors: &[Tensor], graph: &Graph) -> Result<Work, Com
                     .map(|(&low, &high)| Limits { low, high })
                     .collect(),
                 steps: q.levels.saturating_sub(1) as f32,
-                base: q.low as f32 + crate::lower::stored_bias(q.element_type),
+                base,
             })
         }
-        Action::Dequantize(codes, d) => {
+        Action::Dequantize(codes, d, values) => {
+            if let Some(values) = values {
+                let from = one()?;
+                let nest = Nest::new(
+                    &output.shape(),
+                    [output.offset(), from.offset()],
+                    [&output.strides(), &from.strides()],
+                );
+                return Ok(Work::Values(nest, values.0.clone()));
+            }
             let n = d.scale.len().max(d.zero_point.len());
             let nest = channel_nest(output, one()?, d.axis, n);
             let bias = crate::lower::stored_bias(*codes);

@@ -25,6 +25,7 @@ mod epilogue;
 mod error;
 mod f32_ops;
 mod isa;
+pub(crate) mod literal;
 mod pool;
 mod scalar;
 mod table;

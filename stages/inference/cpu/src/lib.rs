@@ -23,6 +23,7 @@ mod bind;
 mod copy;
 mod error;
 pub mod kernels;
+mod literal;
 mod lower;
 mod memory;
 mod nest;

@@ -6,6 +6,7 @@
 //! the reference evaluator.
 
 mod chain;
+mod exact;
 mod heavy;
 mod light;
 mod movement;
@@ -17,10 +18,13 @@ use flow_model::op::{BinaryKind, Op, UnaryKind};
 use flow_model::{ElementType, Graph, NodeId, Value};
 
 use crate::error::CompileError;
+use crate::kernels::literal::{Level, Literal, Values};
 use crate::kernels::{
     AverageOver, ConvF32, ConvU8, DepthwiseF32, DepthwiseU8, Epilogue, Halo, KernelTable, Window,
 };
+use crate::literal::Model;
 use crate::placement::{Image, Placement};
+pub(crate) use chain::Site;
 use chain::is_code;
 pub(crate) use movement::IndexMap;
 
@@ -101,10 +105,10 @@ pub(crate) enum Action {
     MaxPool(Window),
     ConvF32(Box<ConvF32>),
     DepthwiseF32(Box<DepthwiseF32>),
-    /// f32 to stored codes.
-    Quantize(flow_model::op::Quantize),
-    /// Stored codes to f32; the first field is the input's type.
-    Dequantize(ElementType, flow_model::op::Dequantize),
+    /// f32 to stored codes; with the model's own levels where they are known.
+    Quantize(flow_model::op::Quantize, Option<Vec<Level>>),
+    /// Stored codes to f32; the first field is the input's type, the last what codes mean in the model.
+    Dequantize(ElementType, flow_model::op::Dequantize, Option<Values>),
     /// Stored codes through a table.
     Table(Box<[u8; 256]>),
     Apply(Function),
@@ -128,6 +132,8 @@ pub(crate) struct StepDraft {
     pub members: Vec<NodeId>,
     /// Multiply-accumulates.
     pub macs: u64,
+    /// How its codes are rounded as the model's f32 arithmetic rounds them; its kernel then ends in f32.
+    pub literal: Option<Box<Literal>>,
 }
 
 /// The lowered network.
@@ -167,6 +173,8 @@ struct Pending {
 
 struct Lowering<'a> {
     graph: &'a Graph,
+    /// The model before low precision transformations, where its rounding is wanted.
+    model: Option<Model<'a>>,
     users: Vec<Vec<NodeId>>,
     table: &'static KernelTable,
     draft: Draft,
@@ -181,7 +189,11 @@ struct Lowering<'a> {
 }
 
 /// Lowers a graph whose shapes are all fixed.
-pub(crate) fn lower(graph: &Graph, table: &'static KernelTable) -> Result<Draft, CompileError> {
+pub(crate) fn lower<'a>(
+    graph: &'a Graph,
+    original: Option<&'a Graph>,
+    table: &'static KernelTable,
+) -> Result<Draft, CompileError> {
     for (_, node) in graph.iter() {
         if let Some(output) = node.outputs.iter().find(|o| o.static_shape().is_none()) {
             return Err(CompileError::DynamicShape {
@@ -193,6 +205,7 @@ pub(crate) fn lower(graph: &Graph, table: &'static KernelTable) -> Result<Draft,
     }
     let mut lowering = Lowering {
         graph,
+        model: original.map(Model::new),
         users: graph.users(),
         table,
         draft: Draft::default(),
@@ -320,6 +333,7 @@ impl Lowering<'_> {
             node,
             members: Vec::new(),
             macs: 0,
+            literal: None,
         });
     }
 
@@ -389,7 +403,8 @@ impl Lowering<'_> {
                     self.emit_evaluation(value.node)?;
                     return self.materialize(value, form);
                 }
-                let action = Action::Dequantize(self.element_type(codes), d.clone());
+                let values = self.literal_values(value.node);
+                let action = Action::Dequantize(self.element_type(codes), d.clone(), values);
                 let input = self.materialize(codes, Form::Any)?;
                 let form = match form {
                     Form::Any => self.form_of(value, &[input]),

@@ -9,6 +9,7 @@ use flow_model::{ElementType, Graph, NodeId};
 use crate::bind::{Bound, bind};
 use crate::copy::CopyPlan;
 use crate::error::{CompileError, RunError};
+use crate::kernels::literal::Scratch;
 use crate::kernels::{AlignedVec, Isa, KernelTable};
 use crate::lower::{Action, element_bytes, lower, stored_bias};
 use crate::memory::Arena;
@@ -18,9 +19,13 @@ use crate::run::{Machine, copy};
 
 /// How to compile.
 #[derive(Debug, Clone, Default)]
-pub struct CompileOptions {
+pub struct CompileOptions<'a> {
     /// Do not use instructions beyond this set; `FLOW_MAX_ISA` caps it further.
     pub isa: Option<Isa>,
+    /// The model before low precision transformations. With it, codes are rounded as the model's own f32
+    /// arithmetic rounds them; without, a value that lies within its error of the middle between two codes
+    /// may fall on the other one.
+    pub rounding_of: Option<&'a Graph>,
 }
 
 /// An input or output of a network.
@@ -87,7 +92,7 @@ struct Inner {
 ///
 /// # Errors
 /// [`CompileError`] where a shape is open, a type cannot be stored or the activations do not fit in memory.
-pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, CompileError> {
+pub fn compile(graph: &Graph, options: &CompileOptions<'_>) -> Result<Program, CompileError> {
     let table = KernelTable::select(options.isa)?;
     for (_, node) in graph.iter() {
         let activation = !matches!(node.op, flow_model::Op::Constant(_));
@@ -103,7 +108,7 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, Compi
             });
         }
     }
-    let mut draft = lower(graph, table)?;
+    let mut draft = lower(graph, options.rounding_of, table)?;
     let input_steps = draft.input_quantize.clone();
     let output_tensors = draft.outputs.clone();
     let bound = bind(&mut draft, graph)?;
@@ -111,7 +116,7 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Program, Compi
     let mut code_inputs = Vec::new();
     for (port, step) in inputs.iter_mut().zip(input_steps) {
         let step = step.and_then(|at| match &bound.steps[at].draft.action {
-            Action::Quantize(q) => Some((at, input_quantize(q)?)),
+            Action::Quantize(q, _) => Some((at, input_quantize(q)?)),
             _ => None,
         });
         port.quantization = step.map(|(_, q)| q);
@@ -200,6 +205,7 @@ impl Program {
             bound: &self.inner.bound,
             table: self.inner.table,
             arena: &mut arena,
+            scratch: &mut Scratch::default(),
             inputs: &[],
         };
         for &t in &self.inner.bound.fill_once {
@@ -208,6 +214,7 @@ impl Program {
         Request {
             program: self.clone(),
             arena,
+            scratch: Scratch::default(),
             aligned: vec![None; self.inner.inputs.len()],
             times: Vec::new(),
         }
@@ -219,6 +226,7 @@ impl Program {
 pub struct Request {
     program: Program,
     arena: Arena,
+    scratch: Scratch,
     /// Copies of inputs whose memory is not aligned for their type.
     aligned: Vec<Option<AlignedVec<u8>>>,
     times: Vec<Duration>,
@@ -289,6 +297,7 @@ impl Request {
             bound: &inner.bound,
             table: inner.table,
             arena: &mut self.arena,
+            scratch: &mut self.scratch,
             inputs: slices,
         };
         for (at, step) in inner.bound.steps.iter().enumerate() {
@@ -309,6 +318,12 @@ impl Request {
             after(at);
         }
         Ok(())
+    }
+
+    /// Vectors of 16 codes that were computed with the model's rounding so far, and how many of them lay so close
+    /// to a tie that they were evaluated again in f32.
+    pub fn rounding_counts(&self) -> [u64; 2] {
+        self.scratch.counts
     }
 
     /// Output `index` of the last run, dense and row-major; empty if there is no such output.

@@ -40,7 +40,7 @@ pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTa
         Action::MaxPool(_) => format!("max_pool_{isa}"),
         Action::ConvF32(conv) => format!("conv_f32_{}", size(&conv.window)),
         Action::DepthwiseF32(conv) => format!("depthwise_f32_{}", size(&conv.window)),
-        Action::Quantize(_) => "quantize".into(),
+        Action::Quantize(..) => "quantize".into(),
         Action::Dequantize(..) => "dequantize".into(),
         Action::Table(_) => "lookup".into(),
         Action::Apply(_) => "unary_f32".into(),

@@ -2,6 +2,7 @@
 
 use flow_model::op::{BinaryKind, UnaryKind};
 
+use crate::kernels::literal::Level;
 use crate::lower::Function;
 use crate::nest::{Loop, Nest};
 
@@ -86,6 +87,27 @@ pub(crate) fn code(x: f32, limits: Limits, steps: f32, base: f32) -> u8 {
     (round((x - low) / width * steps) + base) as i32 as u8
 }
 
+/// Puts values on levels over a nest of (codes, values, levels).
+pub(crate) fn quantize_literal(nest: &Nest<3>, to: &mut [u8], from: &[f32], levels: &[Level], base: f32) {
+    #[cfg(target_arch = "x86_64")]
+    if crate::kernels::Isa::Avx2.is_supported() {
+        // SAFETY: the processor has the features.
+        return unsafe { quantize_literal_fma(nest, to, from, levels, base) };
+    }
+    quantize_by(nest, to, from, levels, |x, level| {
+        (level.of(x) + base) as i32 as u8
+    });
+}
+
+/// [`quantize_literal`] with instructions for rounding, and for multiplication and addition in one.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn quantize_literal_fma(nest: &Nest<3>, to: &mut [u8], from: &[f32], levels: &[Level], base: f32) {
+    quantize_by(nest, to, from, levels, |x, level| {
+        (level.of(x) + base) as i32 as u8
+    });
+}
+
 /// Quantizes over a nest of (codes, values, limits).
 pub(crate) fn quantize(
     nest: &Nest<3>,
@@ -95,12 +117,23 @@ pub(crate) fn quantize(
     steps: f32,
     base: f32,
 ) {
+    quantize_by(nest, to, from, limits, |x, l| code(x, l, steps, base));
+}
+
+#[inline(always)]
+fn quantize_by<L: Copy>(
+    nest: &Nest<3>,
+    to: &mut [u8],
+    from: &[f32],
+    limits: &[L],
+    code: impl Fn(f32, L) -> u8,
+) {
     let Loop {
         count,
         strides: [d_step, s_step, l_step],
     } = nest.inner();
     if l_step != 0 || s_step != 1 {
-        return zip(nest, to, from, limits, |x, l| code(x, l, steps, base));
+        return zip(nest, to, from, limits, code);
     }
     let mut block = [0_u8; 64];
     nest.rows(|[d, s, l]| {
@@ -108,7 +141,7 @@ pub(crate) fn quantize(
         for (i, values) in from[s..s + count].chunks(block.len()).enumerate() {
             let codes = &mut block[..values.len()];
             for (code_out, &x) in codes.iter_mut().zip(values) {
-                *code_out = code(x, limits, steps, base);
+                *code_out = code(x, limits);
             }
             let at = d + i * 64 * d_step;
             if d_step == 1 {

@@ -4,9 +4,10 @@ use flow_model::{ElementType, Graph};
 
 use crate::bind::{Bound, Call, Source, Step, Tensor, Work, fill_halo};
 use crate::error::RunError;
+use crate::kernels::literal::{LANES, Literal, Scratch};
 use crate::kernels::{
     AffineU8Args, AlignedVec, ArgError, AvgPoolArgs, ConvF32Args, ConvU8Args, DepthwiseF32Args,
-    DepthwiseU8Args, KernelTable, MaxPoolArgs, Output, View, ViewMut, softmax_rows,
+    DepthwiseU8Args, Halo, KernelTable, Layout, MaxPoolArgs, Output, View, ViewMut, softmax_rows,
 };
 use crate::lower::{Action, TensorId};
 use crate::memory::{Arena, Place};
@@ -18,6 +19,7 @@ pub(crate) struct Machine<'a> {
     pub bound: &'a Bound,
     pub table: &'static KernelTable,
     pub arena: &'a mut Arena,
+    pub scratch: &'a mut Scratch,
     /// Bytes of the network inputs, aligned for their element type.
     pub inputs: &'a [&'a [u8]],
 }
@@ -119,6 +121,17 @@ impl Machine<'_> {
                 rows::quantize(nest, to, cast(from)?, limits, *steps, *base);
                 Ok(())
             }
+            Work::QuantizeLiteral { nest, levels, base } => {
+                let ([from, _], to) = self.operands(step)?;
+                rows::quantize_literal(nest, to, cast(from)?, levels, *base);
+                Ok(())
+            }
+            Work::Values(nest, values) => {
+                let ([from, _], to) = self.operands(step)?;
+                let to: &mut [f32] = cast_mut(to)?;
+                rows::map(nest, to, from, |code: u8| values[usize::from(code)]);
+                Ok(())
+            }
             Work::Dequantize { nest, channels } => {
                 let ([from, _], to) = self.operands(step)?;
                 let to: &mut [f32] = cast_mut(to)?;
@@ -169,6 +182,12 @@ impl Machine<'_> {
         let table = self.table;
         let element_type = self.bound.tensors[step.draft.outputs[0]].element_type;
         let has_second = step.draft.inputs.len() > 1;
+        if let Some(literal) = &step.draft.literal {
+            let mut scratch = std::mem::take(self.scratch);
+            let done = self.literal(step, literal, calls, &mut scratch);
+            *self.scratch = scratch;
+            return done;
+        }
         let ([first, second], to) = self.operands(step)?;
         for call in calls {
             let view = || View::new(first, call.inputs[0]);
@@ -233,6 +252,78 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// Runs a kernel that ends in f32 row band by row band, and rounds each band as the model does.
+    fn literal(
+        &mut self,
+        step: &Step,
+        literal: &Literal,
+        calls: &[Call],
+        scratch: &mut Scratch,
+    ) -> Result<(), Fault> {
+        let table = self.table;
+        let has_second = step.draft.inputs.len() > 1;
+        let ([first, second], to) = self.operands(step)?;
+        for call in calls {
+            let (width, channels) = (call.output.width, call.output.channels);
+            let stride = channels.next_multiple_of(LANES);
+            let rows = match step.draft.action {
+                // Windows are clipped to the image: a band has no rows above it.
+                Action::AvgPoolU8 { .. } => call.output.height,
+                _ => (BAND / (width * stride).max(1)).clamp(1, call.output.height),
+            };
+            scratch
+                .sums
+                .resize((rows * width * stride).max(scratch.sums.len()), 0.0);
+            let whole = View::new(first, call.inputs[0])?;
+            let operand = if has_second {
+                Some(View::new(second, call.inputs[1])?)
+            } else {
+                None
+            };
+            let mut output = ViewMut::new(&mut *to, call.output)?;
+            scratch.doubts.clear();
+            let mut y = 0;
+            while y < call.output.height {
+                let rows = rows.min(call.output.height - y);
+                let input = View::new(first, below(&call.inputs[0], y * literal.window.stride[0]))?;
+                let layout = Layout {
+                    pixel_stride: stride,
+                    row_pitch: width * stride,
+                    ..Layout::dense(rows, width, channels)
+                };
+                let sums = Output::F32(ViewMut::new(&mut scratch.sums, layout)?);
+                match &step.draft.action {
+                    Action::ConvU8(conv) => {
+                        let mut args = ConvU8Args::new(conv, input, None, sums)?;
+                        let all = args.whole();
+                        table.conv_u8(&mut args, &all);
+                    }
+                    Action::DepthwiseU8(conv) => {
+                        let mut args = DepthwiseU8Args::new(conv, input, None, sums)?;
+                        table.depthwise_u8(&mut args, 0..rows);
+                    }
+                    Action::AffineU8(epilogue) => {
+                        let mut args =
+                            AffineU8Args::new(epilogue, cut(first, &call.inputs[0], y, rows)?, None, sums)?;
+                        table.affine_u8(&mut args, 0..rows);
+                    }
+                    Action::AvgPoolU8 {
+                        window,
+                        over,
+                        epilogue,
+                    } => {
+                        let mut args = AvgPoolArgs::new(*window, *over, epilogue, input, sums)?;
+                        table.avg_pool_u8(&mut args, 0..rows);
+                    }
+                    _ => return Err(Fault::new("no such kernel")),
+                }
+                literal.run(&whole, operand.as_ref(), &mut output, [y, rows], stride, scratch);
+                y += rows;
+            }
+        }
+        Ok(())
+    }
+
     fn evaluate(
         &mut self,
         step: &Step,
@@ -285,6 +376,33 @@ impl Machine<'_> {
             Source::Constant(bytes) => bytes,
         }
     }
+}
+
+/// f32 sums that stay in a cache until they are rounded.
+const BAND: usize = 1 << 14;
+
+/// The image from row `rows` on; what lies above becomes halo.
+fn below(layout: &Layout, rows: usize) -> Layout {
+    let rows = rows.min(layout.height - 1);
+    Layout {
+        height: layout.height - rows,
+        origin: layout.origin + rows * layout.row_pitch,
+        halo: Halo {
+            top: layout.halo.top + rows,
+            ..layout.halo
+        },
+        ..*layout
+    }
+}
+
+/// Rows of an image that is read pixel by pixel.
+fn cut<'a>(data: &'a [u8], layout: &Layout, first: usize, rows: usize) -> Result<View<'a, u8>, ArgError> {
+    let layout = Layout {
+        height: rows,
+        halo: Halo::default(),
+        ..below(layout, first)
+    };
+    View::new(data, layout)
 }
 
 fn output<'a>(to: &'a mut [u8], call: &Call, element_type: ElementType) -> Result<Output<'a>, Fault> {

@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 
 /// How one FakeQuantize is computed.
 #[derive(Debug, Clone)]
-pub(crate) struct Quantization {
+pub struct Quantization {
     levels: u32,
     /// The tensor that is quantized, before `folded` is done to it.
     input: Value,
@@ -25,6 +25,31 @@ pub(crate) struct Quantization {
 }
 
 impl Quantization {
+    /// The tensor that is quantized, before what was moved into the limits.
+    pub fn source(&self) -> Value {
+        self.input
+    }
+
+    /// Number of levels.
+    pub fn levels(&self) -> u32 {
+        self.levels
+    }
+
+    /// How a value is put on a level.
+    pub fn formula(&self) -> Formula {
+        self.formula
+    }
+
+    /// Input low, input high, output low and output high, with the constants moved into them.
+    ///
+    /// # Errors
+    /// [`OpError`] where a limit is not among the constants.
+    pub fn limits(&self, constant: impl Fn(Value) -> Option<Tensor>) -> Result<[Tensor; 4], OpError> {
+        let values: Option<Vec<Tensor>> = self.inputs()[1..].iter().map(|&v| constant(v)).collect();
+        let values = values.ok_or_else(|| OpError("a limit is not constant".to_owned()))?;
+        self.moved(&values)
+    }
+
     /// The values it is computed from, in the order that [`Self::evaluate`] takes them.
     pub(crate) fn inputs(&self) -> Vec<Value> {
         let constants = self.folded.iter().map(|&(_, constant)| constant);
@@ -36,8 +61,18 @@ impl Quantization {
 
     /// Evaluates it on the values of [`Self::inputs`].
     pub(crate) fn evaluate(&self, values: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
-        let [input, low, high, output_low, output_high, constants @ ..] = values else {
-            bail!("expected an input and four limits, found {} values", values.len());
+        let Some((input, rest)) = values.split_first() else {
+            bail!("expected an input and four limits, found nothing");
+        };
+        let [low, high, output_low, output_high] = self.moved(rest)?;
+        let inputs = [input.clone(), low, high, output_low, output_high];
+        ops::fake_quantize::evaluate_by(self.formula, self.levels, &inputs)
+    }
+
+    /// The limits after moving the constants that follow them into them.
+    fn moved(&self, values: &[Tensor]) -> Result<[Tensor; 4], OpError> {
+        let [low, high, output_low, output_high, constants @ ..] = values else {
+            bail!("expected four limits, found {} values", values.len());
         };
         let (mut low, mut high) = (low.clone(), high.clone());
         for (&(kind, _), constant) in self.folded.iter().zip(constants) {
@@ -51,13 +86,12 @@ impl Quantization {
                 *limit = ops::evaluate(&Op::Binary(undo), &inputs)?.swap_remove(0);
             }
         }
-        let inputs = [input.clone(), low, high, output_low.clone(), output_high.clone()];
-        ops::fake_quantize::evaluate_by(self.formula, self.levels, &inputs)
+        Ok([low, high, output_low.clone(), output_high.clone()])
     }
 }
 
 /// For each node of the graph, if it is a FakeQuantize on what the network computes: how to compute it.
-pub(crate) fn quantizations(graph: &Graph) -> Vec<Option<Quantization>> {
+pub fn quantizations(graph: &Graph) -> Vec<Option<Quantization>> {
     let surroundings = Surroundings::new(graph);
     graph
         .iter()

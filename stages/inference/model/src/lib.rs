@@ -21,7 +21,7 @@
 pub mod error;
 pub mod evaluate;
 mod file;
-mod fusing;
+pub mod fusing;
 pub mod graph;
 pub mod ir;
 pub mod npy;

@@ -6,6 +6,7 @@ use flow_model::{ElementType, NodeId, Tensor, Value};
 use super::chain::{self, Abilities, Affine, Chain, End, PerChannel, Site, bias_of, is_code};
 use super::{Action, Form, Lowering, Pending};
 use crate::error::CompileError;
+use crate::kernels::literal::{Literal, Root};
 use crate::kernels::{
     ArgError, AverageOver, Channels, ConvF32, ConvU8, DepthwiseF32, DepthwiseU8, Epilogue, EpilogueF32,
     EpilogueSpec, Halo, MidSpec, OutputKind, ResidualSpec, WeightCodes, Weights, Window,
@@ -19,6 +20,7 @@ pub(super) struct Heavy {
     /// Padding it needs around it: margin and stored code.
     pub halo: Option<(Halo, u8)>,
     pub macs: u64,
+    pub literal: Option<Box<Literal>>,
 }
 
 impl Lowering<'_> {
@@ -71,6 +73,7 @@ impl Lowering<'_> {
         if let Some(step) = self.draft.steps.last_mut() {
             step.members = chain.members;
             step.macs = heavy.macs;
+            step.literal = heavy.literal;
         }
         Ok(())
     }
@@ -148,8 +151,17 @@ impl Lowering<'_> {
             zero_point: &q.weight_zero_point,
             data_zero_point: &zero_points,
         };
-        let epilogue = epilogue(oc, &chain).ok()?;
         let depthwise = q.groups == ic && q.groups == oc;
+        let root = match (depthwise, q.groups) {
+            (true, _) => Some(Root::Depthwise),
+            (false, 1) => Some(super::exact::dense(ic, window.taps())),
+            _ => None,
+        };
+        let literal = root.and_then(|root| self.literal_sums(id, &chain, site, window, root));
+        let epilogue = match &literal {
+            Some(_) => scaled(oc, &chain).ok()?,
+            None => epilogue(oc, &chain).ok()?,
+        };
         let action = if depthwise {
             Action::DepthwiseU8(Box::new(DepthwiseU8::new(window, &packed, epilogue).ok()?))
         } else {
@@ -174,6 +186,7 @@ impl Lowering<'_> {
             data,
             halo: Some((halo, fill)),
             macs: macs(&output, group_ic * kh * kw),
+            literal,
         };
         Some((heavy, chain))
     }
@@ -240,6 +253,7 @@ impl Lowering<'_> {
             data,
             halo: None,
             macs: macs(&output, k),
+            literal: None,
         };
         Some((heavy, chain))
     }
@@ -304,6 +318,7 @@ impl Lowering<'_> {
             data,
             halo: Some((window.halo(h, w, oh, ow).ok()?, 0)),
             macs: macs(&output, taps),
+            literal: None,
         };
         Some((heavy, chain))
     }
@@ -384,7 +399,14 @@ impl Lowering<'_> {
             ..site
         };
         let chain = self.extend(site, abilities, start)?;
-        let epilogue = Box::new(epilogue(channels, &chain).ok()?);
+        let literal = match over {
+            AverageOver::Valid => self.literal_mean(id, &chain, site, window),
+            AverageOver::All { .. } => None,
+        };
+        let epilogue = Box::new(match &literal {
+            Some(_) => scaled(channels, &chain).ok()?,
+            None => epilogue(channels, &chain).ok()?,
+        });
         let heavy = Heavy {
             action: Action::AvgPoolU8 {
                 window,
@@ -394,6 +416,7 @@ impl Lowering<'_> {
             data,
             halo: None,
             macs: 0,
+            literal,
         };
         Some((heavy, chain))
     }
@@ -421,7 +444,7 @@ impl Lowering<'_> {
             codes,
             affine: second,
         });
-        self.affine(data, site, start)
+        self.affine(id, data, site, start)
     }
 
     /// A dequantization and what follows it, if that is anything.
@@ -430,11 +453,11 @@ impl Lowering<'_> {
         let (data, first) = self.dequantized(Value::of(id), site)?;
         let mut start = Chain::start(Value::of(id));
         start.first = first;
-        let (heavy, chain) = self.affine(data, site, start)?;
+        let (heavy, chain) = self.affine(id, data, site, start)?;
         (!chain.members.is_empty()).then_some((heavy, chain))
     }
 
-    fn affine(&self, data: Value, site: Site, start: Chain) -> Option<(Heavy, Chain)> {
+    fn affine(&self, root: NodeId, data: Value, site: Site, start: Chain) -> Option<(Heavy, Chain)> {
         let abilities = Abilities {
             residual: false,
             codes: true,
@@ -442,12 +465,17 @@ impl Lowering<'_> {
             per_channel: true,
         };
         let chain = self.extend(site, abilities, start)?;
-        let epilogue = Box::new(epilogue(site.channels, &chain).ok()?);
+        let literal = self.literal_codes(root, &chain, site);
+        let epilogue = Box::new(match &literal {
+            Some(_) => scaled(site.channels, &chain).ok()?,
+            None => epilogue(site.channels, &chain).ok()?,
+        });
         let heavy = Heavy {
             action: Action::AffineU8(epilogue),
             data,
             halo: None,
             macs: 0,
+            literal,
         };
         Some((heavy, chain))
     }
@@ -482,8 +510,14 @@ impl Lowering<'_> {
     }
 }
 
+/// Only the first scale and offset of a chain, in f32.
+fn scaled(channels: usize, chain: &Chain) -> Result<Epilogue, ArgError> {
+    let (scale, bias) = (chain.first.scale.to_f32(), chain.first.offset.to_f32());
+    Epilogue::new(channels, &EpilogueSpec::dequantize(scale, bias))
+}
+
 /// The epilogue of a chain.
-fn epilogue(channels: usize, chain: &Chain) -> Result<Epilogue, ArgError> {
+pub(super) fn epilogue(channels: usize, chain: &Chain) -> Result<Epilogue, ArgError> {
     let (output, table) = match &chain.end {
         End::F32 => (OutputKind::F32, None),
         End::Codes { table, .. } => (OutputKind::U8, table.clone()),

@@ -20,7 +20,7 @@ impl Lowering<'_> {
             .chain([&output])
             .all(|&v| self.element_type(v) == ElementType::F32);
         let action = match &node.op {
-            Op::Quantize(q) => Action::Quantize(q.clone()),
+            Op::Quantize(q) => Action::Quantize(q.clone(), self.literal_quantization(id)),
             Op::Lookup(l) => Action::Table(stored_table(l, self.element_type(node.inputs[0]))),
             Op::Unary(kind) if f32s && has_function(*kind) => Action::Apply(Function::Unary(*kind)),
             Op::Clamp { min, max } if f32s => Action::Apply(Function::Clamp { min: *min, max: *max }),
@@ -43,7 +43,7 @@ impl Lowering<'_> {
         }
         let form = self.form_of(output, &inputs);
         let tensor = self.produce(output, form);
-        if let Action::Quantize(_) = action
+        if let Action::Quantize(..) = action
             && let Some(index) = graph
                 .parameters
                 .iter()

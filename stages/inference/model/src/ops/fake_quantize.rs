@@ -39,7 +39,7 @@ pub(crate) fn infer(inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
 /// How a value is put on a level and brought back; mathematically the same, different in the last bit.
 /// `docs/numerics.md` says which is used where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Formula {
+pub enum Formula {
     /// As the specification writes it: constants, and the operation by itself.
     Specified,
     /// By scale and shift, `x * scale + shift` rounded once: behind a convolution and other sums.
@@ -56,7 +56,8 @@ pub fn level(x: f32, low: f32, high: f32, levels: u32) -> f32 {
     level_by(Formula::Specified, x, low, high, levels)
 }
 
-fn level_by(formula: Formula, x: f32, low: f32, high: f32, levels: u32) -> f32 {
+/// [`level`] by the given formula.
+pub fn level_by(formula: Formula, x: f32, low: f32, high: f32, levels: u32) -> f32 {
     let last = (levels - 1) as f32;
     if x <= low.min(high) {
         return 0.0;
@@ -76,7 +77,7 @@ fn level_by(formula: Formula, x: f32, low: f32, high: f32, levels: u32) -> f32 {
 /// FakeQuantize of one value: the level it falls on, brought into the output interval. As the specification
 /// writes it, `level / (levels - 1) * (oh - ol) + ol`, each step rounded to f32, with exactly `ol` and `oh`
 /// outside the input interval; else `level * scale + ol` rounded once, `scale = (oh - ol) / (levels - 1)`.
-pub(crate) fn fake_quantize(
+pub fn fake_quantize(
     formula: Formula,
     x: f32,
     [low, high]: [f32; 2],

@@ -1,0 +1,284 @@
+//! From a model as it was before low precision transformations to what its f32 arithmetic does, so that codes
+//! are rounded as there.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use flow_model::fusing::{Quantization, quantizations};
+use flow_model::op::{BinaryKind, InterpolateMode, Op, UnaryKind};
+use flow_model::ops::fake_quantize::Formula;
+use flow_model::{Graph, NodeId, Tensor, Value};
+
+use crate::kernels::literal::{Levels, Operation, Values};
+use crate::kernels::{AlignedVec, CHANNEL_BLOCK};
+use crate::lower::Site;
+
+/// Input channels that a convolution of one tap sums before it adds them to the rest (`docs/numerics.md`).
+pub(crate) const POINTWISE_BLOCK: usize = 1280;
+
+/// The operations between a root and a FakeQuantize, and the FakeQuantize.
+pub(crate) struct Path {
+    pub operations: Vec<Operation>,
+    pub levels: Levels,
+}
+
+/// A model with what is asked of it.
+pub(crate) struct Model<'a> {
+    graph: &'a Graph,
+    quantizations: Vec<Option<Quantization>>,
+    by_name: HashMap<&'a str, NodeId>,
+    constants: RefCell<HashMap<NodeId, Option<Vec<Tensor>>>>,
+}
+
+impl<'a> Model<'a> {
+    pub fn new(graph: &'a Graph) -> Self {
+        Self {
+            graph,
+            quantizations: quantizations(graph),
+            by_name: graph.iter().map(|(id, node)| (&*node.name, id)).collect(),
+            constants: RefCell::new(HashMap::new()),
+        }
+    }
+
+    /// The operation of that name.
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Input `port` of an operation.
+    pub fn input(&self, id: NodeId, port: usize) -> Option<Value> {
+        self.graph.node(id).inputs.get(port).copied()
+    }
+
+    /// Name of what the FakeQuantize at `id` quantizes, before what is moved into its limits.
+    pub fn source_name(&self, id: NodeId) -> Option<&str> {
+        let source = self.quantizations[id.index()].as_ref()?.source();
+        Some(&self.graph.node(source.node).name)
+    }
+
+    /// A value that depends on no input of the network.
+    pub fn constant(&self, value: Value) -> Option<Tensor> {
+        if let Some(known) = self.constants.borrow().get(&value.node) {
+            return known.as_ref()?.get(value.port as usize).cloned();
+        }
+        let node = self.graph.node(value.node);
+        let outputs = match &node.op {
+            Op::Constant(tensor) => Some(vec![tensor.clone()]),
+            Op::Parameter | Op::Result => None,
+            op => {
+                let inputs: Option<Vec<Tensor>> = node.inputs.iter().map(|&v| self.constant(v)).collect();
+                inputs
+                    .filter(|i| !i.is_empty())
+                    .and_then(|inputs| flow_model::ops::evaluate(op, &inputs).ok())
+            }
+        };
+        let found = outputs.as_ref().and_then(|o| o.get(value.port as usize).cloned());
+        self.constants.borrow_mut().insert(value.node, outputs);
+        found
+    }
+
+    /// One value per channel of `axis` (of `rank`), padded.
+    fn per_channel(&self, tensor: &Tensor, site: Site) -> Option<AlignedVec<f32>> {
+        let values = tensor.to_f32();
+        let shape = tensor.shape();
+        let mut out =
+            AlignedVec::zeroed(site.channels.checked_next_multiple_of(CHANNEL_BLOCK)? + CHANNEL_BLOCK);
+        if let [value] = values[..] {
+            out[..site.channels].fill(value);
+            return Some(out);
+        }
+        let missing = site.rank.checked_sub(shape.len())?;
+        let along = shape
+            .iter()
+            .enumerate()
+            .all(|(i, &d)| d == 1 || (i + missing == site.axis && d == site.channels));
+        if !along {
+            return None;
+        }
+        out[..site.channels].copy_from_slice(&values);
+        Some(out)
+    }
+
+    /// How the FakeQuantize at `id` puts values on levels.
+    pub fn levels(&self, id: NodeId, site: Site) -> Option<Levels> {
+        let quantization = self.quantizations[id.index()].as_ref()?;
+        let limits = quantization.limits(|v| self.constant(v)).ok()?;
+        let [low, high, output_low, output_high] = [0, 1, 2, 3].map(|i| self.per_channel(&limits[i], site));
+        let (low, high, output_low, output_high) = (low?, high?, output_low?, output_high?);
+        let last = (quantization.levels() - 1) as f32;
+        let fused = quantization.formula() == Formula::Fused;
+        let of = |f: &dyn Fn(usize) -> f32| {
+            let mut out = AlignedVec::zeroed(low.len());
+            (0..site.channels).for_each(|c| out[c] = f(c));
+            out
+        };
+        Some(Levels {
+            fused,
+            last,
+            least: of(&|c| low[c].min(high[c])),
+            most: of(&|c| low[c].max(high[c])),
+            scale: of(&|c| last / (high[c] - low[c])),
+            shift: of(&|c| {
+                if fused {
+                    -low[c] * last / (high[c] - low[c])
+                } else {
+                    -low[c] * (last / (high[c] - low[c]))
+                }
+            }),
+            output_scale: of(&|c| (output_high[c] - output_low[c]) / last),
+            output_low,
+        })
+    }
+
+    /// What stored codes of a tensor mean that is a FakeQuantize moved about, or a function of one.
+    pub fn values(&self, value: Value) -> Option<Values> {
+        let node = self.graph.node(value.node);
+        let first = || self.values(*node.inputs.first()?);
+        let uniform = || first().filter(|values| values.channels() == 1);
+        match &node.op {
+            Op::FakeQuantize { .. } => {
+                let shape = self.graph.info(value).static_shape()?;
+                let site = Site {
+                    rank: shape.len(),
+                    axis: 1,
+                    channels: shape.get(1).copied().unwrap_or(1),
+                };
+                let quantization = self.quantizations[value.node.index()].as_ref()?;
+                let limits = quantization.limits(|v| self.constant(v)).ok()?;
+                let [low, high] = [
+                    self.per_channel(&limits[2], site)?,
+                    self.per_channel(&limits[3], site)?,
+                ];
+                let last = (quantization.levels() - 1) as f32;
+                let single = limits[2].to_f32().len() == 1 && limits[3].to_f32().len() == 1;
+                if !single && shape.len() != 4 {
+                    return None;
+                }
+                let channels = 0..if single { 1 } else { site.channels };
+                Some(Values(
+                    channels
+                        .flat_map(|c| {
+                            let (low, scale) = (low[c], (high[c] - low[c]) / last);
+                            (0..256).map(move |code| (code as f32).mul_add(scale, low))
+                        })
+                        .collect(),
+                ))
+            }
+            Op::Unary(UnaryKind::Relu) => {
+                let mut values = first()?;
+                values.0.iter_mut().for_each(|v| *v = v.max(0.0));
+                Some(values)
+            }
+            Op::Clamp { min, max } => {
+                let mut values = first()?;
+                values.0.iter_mut().for_each(|v| *v = v.max(*min).min(*max));
+                Some(values)
+            }
+            Op::MaxPool(_) => first(),
+            Op::Interpolate(attrs) if attrs.mode == InterpolateMode::Nearest => first(),
+            Op::Reshape { .. }
+            | Op::Squeeze
+            | Op::Unsqueeze
+            | Op::Transpose
+            | Op::Split { .. }
+            | Op::VariadicSplit
+            | Op::StridedSlice(_)
+            | Op::Slice
+            | Op::DepthToSpace { .. }
+            | Op::Gather { .. } => uniform(),
+            Op::Concat { axis } => {
+                let parts: Vec<Values> = node
+                    .inputs
+                    .iter()
+                    .map(|&v| self.values(v))
+                    .collect::<Option<_>>()?;
+                if parts.iter().all(|p| p.channels() == 1 && *p == parts[0]) {
+                    return parts.into_iter().next();
+                }
+                let rank = self.graph.info(value).shape.len() as i64;
+                if rank != 4 || (*axis != 1 && *axis != 1 - rank) {
+                    return None;
+                }
+                let mut joined = Vec::new();
+                for (&input, part) in node.inputs.iter().zip(&parts) {
+                    let channels = self.graph.info(input).static_shape()?[1];
+                    for _ in 0..channels / part.channels() {
+                        joined.extend_from_slice(&part.0);
+                    }
+                }
+                Some(Values(joined))
+            }
+            _ => None,
+        }
+    }
+
+    /// What happens between the result of the operation `root` and the FakeQuantize `last`.
+    pub fn path(&self, root: NodeId, last: NodeId, site: Site) -> Option<Path> {
+        let levels = self.levels(last, site)?;
+        let source = self.quantizations[last.index()].as_ref()?.source();
+        let mut operations = Vec::new();
+        self.walk(root, source, site, &mut operations)?;
+        Some(Path { operations, levels })
+    }
+
+    fn walk(&self, root: NodeId, value: Value, site: Site, operations: &mut Vec<Operation>) -> Option<()> {
+        if value.node == root {
+            return Some(());
+        }
+        let node = self.graph.node(value.node);
+        match (&node.op, node.inputs.as_slice()) {
+            (Op::Unary(UnaryKind::Relu), &[x]) => {
+                self.walk(root, x, site, operations)?;
+                operations.push(Operation::Relu);
+            }
+            (Op::Clamp { min, max }, &[x]) => {
+                self.walk(root, x, site, operations)?;
+                operations.push(Operation::Clamp(*min, *max));
+            }
+            (Op::FakeQuantize { .. }, _) => {
+                let source = self.quantizations[value.node.index()].as_ref()?.source();
+                self.walk(root, source, site, operations)?;
+                operations.push(Operation::Round(self.levels(value.node, site)?));
+            }
+            (Op::Binary(kind), &[a, b]) => {
+                let (x, other, first) = if let Some(c) = self.constant(b) {
+                    (a, Some(c), true)
+                } else if let Some(c) = self.constant(a) {
+                    (b, Some(c), false)
+                } else {
+                    (a, None, true)
+                };
+                if let Some(constant) = other {
+                    self.walk(root, x, site, operations)?;
+                    let c = self.per_channel(&constant, site)?;
+                    operations.push(match (kind, first) {
+                        (BinaryKind::Add, _) => Operation::Add(c),
+                        (BinaryKind::Subtract, true) => Operation::Subtract(c),
+                        (BinaryKind::Multiply, _) => Operation::Multiply(c),
+                        (BinaryKind::Divide, true) => Operation::Divide(c),
+                        _ => return None,
+                    });
+                    return Some(());
+                }
+                let before = operations.len();
+                let mut residual = b;
+                if self.walk(root, a, site, operations).is_none() {
+                    operations.truncate(before);
+                    if *kind != BinaryKind::Add {
+                        return None;
+                    }
+                    self.walk(root, b, site, operations)?;
+                    residual = a;
+                }
+                let table = self.values(residual)?;
+                operations.push(match kind {
+                    BinaryKind::Add => Operation::AddOperand(table),
+                    BinaryKind::Subtract => Operation::SubtractOperand(table),
+                    _ => return None,
+                });
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
