@@ -65,13 +65,7 @@ fn a_signal_drains_and_leaves_whole_outputs() {
         assert_eq!(lines.len() as u64, taken);
         assert!(lines.iter().zip(0u64..).all(|(l, seq)| l["seq"] == seq));
 
-        // The clip plays to its end.
-        let again = "version: 1\nsources:\n  clip: {type: file, path: annotated.avi}\nstages:\n  \
-             decode: {type: decode, inputs: [clip]}\nsinks:\n  done: {type: null, inputs: [decode]}\n";
-        std::fs::write(path.join("again.yaml"), again).unwrap();
-        let arguments = ["run", "again.yaml", "--summary", "-"];
-        let read = Flowrun::new(FLOWRUN, path, arguments).run().expect(0).json();
-        assert_eq!(read["ledger"]["out"], taken);
+        assert_eq!(assert_plays(path), taken);
     }
 }
 
@@ -89,9 +83,22 @@ fn a_second_signal_aborts_and_leaves_nothing_that_looks_whole() {
     running.until_said("stopping");
     send(&running, libc::SIGINT);
     let finished = running.wait().expect(5);
-    assert!(!path.join("annotated.avi").exists());
+    // The other branch may have come to its end before the second signal; then, and only then, its clip is whole.
+    if path.join("annotated.avi").exists() {
+        assert_plays(path);
+    }
     assert!(finished.stderr.contains("aborting"), "{}", finished.stderr);
     assert_balanced(&json(path.join("summary.json")));
+}
+
+/// Reads the clip from start to end without an error; gives the number of its frames.
+fn assert_plays(path: &Path) -> u64 {
+    let again = "version: 1\nsources:\n  clip: {type: file, path: annotated.avi}\nstages:\n  \
+         decode: {type: decode, inputs: [clip]}\nsinks:\n  done: {type: null, inputs: [decode]}\n";
+    std::fs::write(path.join("again.yaml"), again).unwrap();
+    let arguments = ["run", "again.yaml", "--summary", "-"];
+    let read = Flowrun::new(FLOWRUN, path, arguments).run().expect(0).json();
+    read["ledger"]["out"].as_u64().unwrap()
 }
 
 fn make_fifo(path: &Path) {
