@@ -5,11 +5,16 @@
 //! dequantizations are computed only if somebody needs real values. What nothing else takes is evaluated by
 //! the reference evaluator.
 
+mod affine;
 mod chain;
+mod convolution;
 mod exact;
 mod heavy;
 mod light;
 mod movement;
+mod pooling;
+mod product;
+mod window;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -276,7 +281,7 @@ impl Lowering<'_> {
             Op::Parameter | Op::Constant(_) | Op::Result | Op::Dequantize(_) => Ok(()),
             _ if self.users[id.index()].is_empty() => Ok(()),
             _ => {
-                if self.emit_movement(id)? || self.emit_heavy(id)? || self.emit_light(id)? {
+                if self.emit_movement(id)? || self.emit_max_pool(id)? || self.emit_light(id)? {
                     Ok(())
                 } else {
                     self.emit_evaluation(id)

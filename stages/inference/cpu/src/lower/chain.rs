@@ -186,8 +186,26 @@ pub(crate) struct Abilities {
     pub codes: bool,
     /// A table after the codes.
     pub table: bool,
-    /// Scale and bias per channel of `axis` (else one value).
-    pub per_channel: bool,
+}
+
+impl Abilities {
+    /// Kernels of sums: everything that an epilogue can be.
+    pub const EVERYTHING: Self = Self {
+        residual: true,
+        codes: true,
+        table: true,
+    };
+    /// Kernels without a second operand, or with one of their own.
+    pub const CODES: Self = Self {
+        residual: false,
+        ..Self::EVERYTHING
+    };
+    /// f32 kernels.
+    pub const REAL: Self = Self {
+        residual: false,
+        codes: false,
+        table: false,
+    };
 }
 
 /// Where a chain runs.
@@ -305,7 +323,7 @@ fn binary(
         return None;
     }
     if let Op::Constant(constant) = &graph.node(other.node).op {
-        let c = per_channel(constant, site, abilities)?;
+        let c = per_channel(constant, site)?;
         let zero = PerChannel::one(0.0);
         let one = PerChannel::one(1.0);
         let affine = match (kind, first) {
@@ -439,7 +457,7 @@ pub(crate) fn stored_table(lookup: &Lookup, from: ElementType) -> Box<[u8; 256]>
 }
 
 /// A constant that holds one value, or one per channel.
-fn per_channel(constant: &Tensor, site: Site, abilities: Abilities) -> Option<PerChannel> {
+fn per_channel(constant: &Tensor, site: Site) -> Option<PerChannel> {
     let shape = constant.shape();
     if constant.element_type() != ElementType::F32 || shape.len() > site.rank {
         return None;
@@ -453,5 +471,5 @@ fn per_channel(constant: &Tensor, site: Site, abilities: Abilities) -> Option<Pe
         .iter()
         .enumerate()
         .all(|(i, &d)| d == 1 || (i + missing == site.axis && d == site.channels));
-    (along_channels && abilities.per_channel).then_some(values)
+    along_channels.then_some(values)
 }

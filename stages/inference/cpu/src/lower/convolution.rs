@@ -1,0 +1,150 @@
+//! Convolutions with constant weights, on codes and on f32.
+
+use flow_model::op::{ConvAttrs, Op};
+use flow_model::{ElementType, NodeId, Tensor, Value};
+
+use super::chain::{Abilities, Chain, Site, bias_of};
+use super::heavy::{Heavy, epilogue, macs, scaled};
+use super::window::window_of_conv;
+use super::{Action, Lowering};
+use crate::kernels::literal::Root;
+use crate::kernels::{
+    Channels, ConvF32, ConvU8, DepthwiseF32, DepthwiseU8, EpilogueF32, Halo, WeightCodes, Weights,
+};
+
+impl Lowering<'_> {
+    pub(super) fn quantized_convolution(&self, id: NodeId) -> Option<(Heavy, Chain)> {
+        let node = self.graph.node(id);
+        let Op::QuantizedConvolution(q) = &node.op else {
+            return None;
+        };
+        let (data, weights) = (node.inputs[0], self.constant(node.inputs[1])?);
+        let (input, output) = (self.shape(data), self.shape(Value::of(id)));
+        let ([_, ic, h, w], &[_, oc, oh, ow]) = (input.as_slice(), output.as_slice()) else {
+            return None;
+        };
+        let (&ic, &h, &w) = (ic, h, w);
+        let &[_, group_ic, kh, kw] = weights.shape() else {
+            return None;
+        };
+        let window = window_of_conv(&q.conv, [kh, kw])?;
+        let site = Site {
+            rank: 4,
+            axis: 1,
+            channels: oc,
+        };
+        let chain = self.extend(site, Abilities::EVERYTHING, Chain::start(Value::of(id)))?;
+        let bias = bias_of(self.element_type(data)) as i32;
+        let zero_points: Vec<i32> = q.data_zero_point.iter().map(|z| z + bias).collect();
+        let packed = Weights {
+            codes: weight_codes(weights)?,
+            zero_point: &q.weight_zero_point,
+            data_zero_point: &zero_points,
+        };
+        let depthwise = q.groups == ic && q.groups == oc;
+        let root = match (depthwise, q.groups) {
+            (true, _) => Some(Root::Depthwise),
+            (false, 1) => Some(super::exact::dense(ic, window.taps())),
+            _ => None,
+        };
+        let literal = root.and_then(|root| self.literal_sums(id, &chain, site, window, root));
+        let epilogue = match &literal {
+            Some(_) => scaled(oc, &chain).ok()?,
+            None => epilogue(oc, &chain).ok()?,
+        };
+        let action = if depthwise {
+            Action::DepthwiseU8(Box::new(DepthwiseU8::new(window, &packed, epilogue).ok()?))
+        } else {
+            let channels = Channels {
+                input: ic,
+                output: oc,
+                groups: q.groups,
+            };
+            let stride = super::pixel_stride(self.element_type(data), ic);
+            let conv = ConvU8::new(self.table, window, channels, &packed, epilogue, stride).ok()?;
+            Action::ConvU8(Box::new(conv))
+        };
+        let halo = window.halo(h, w, oh, ow).ok()?;
+        let fill = zero_points.first().and_then(|&z| u8::try_from(z).ok())?;
+        // The halo holds one code for all channels.
+        let one_fill = zero_points.iter().all(|&z| z == i32::from(fill));
+        if halo != Halo::default() && !one_fill {
+            return None;
+        }
+        let heavy = Heavy {
+            action,
+            data,
+            halo: Some((halo, fill)),
+            macs: macs(&output, group_ic * kh * kw),
+            literal,
+        };
+        Some((heavy, chain))
+    }
+
+    pub(super) fn convolution(&self, id: NodeId, attrs: &ConvAttrs) -> Option<(Heavy, Chain)> {
+        let node = self.graph.node(id);
+        let (data, weights) = (node.inputs[0], self.constant(node.inputs[1])?);
+        let (input, output) = (self.shape(data), self.shape(Value::of(id)));
+        let (&[_, ic, h, w], &[_, oc, oh, ow]) = (input.as_slice(), output.as_slice()) else {
+            return None;
+        };
+        let (groups, group_ic, kh, kw) = match (&node.op, weights.shape()) {
+            (Op::Convolution(_), &[_, c, kh, kw]) => (1, c, kh, kw),
+            (Op::GroupConvolution(_), &[groups, _, c, kh, kw]) => (groups, c, kh, kw),
+            _ => return None,
+        };
+        if weights.element_type() != ElementType::F32 || self.element_type(data) != ElementType::F32 {
+            return None;
+        }
+        let window = window_of_conv(attrs, [kh, kw])?;
+        let site = Site {
+            rank: 4,
+            axis: 1,
+            channels: oc,
+        };
+        let chain = self.extend(site, Abilities::REAL, Chain::start(Value::of(id)))?;
+        // A scale after the convolution moves into the weights.
+        let taps = group_ic * kh * kw;
+        let scale = &chain.first.scale;
+        let values: Vec<f32> = weights
+            .to_f32()
+            .into_iter()
+            .enumerate()
+            .map(|(i, v)| (f64::from(v) * scale.at(i / taps)) as f32)
+            .collect();
+        let epilogue = EpilogueF32::new(
+            oc,
+            &chain.first.offset.to_f32(),
+            &chain.low.to_f32(),
+            &chain.high.to_f32(),
+        )
+        .ok()?;
+        let action = if groups == ic && groups == oc {
+            Action::DepthwiseF32(Box::new(DepthwiseF32::new(window, &values, epilogue).ok()?))
+        } else {
+            let channels = Channels {
+                input: ic,
+                output: oc,
+                groups,
+            };
+            let conv = ConvF32::new(self.table, window, channels, &values, epilogue).ok()?;
+            Action::ConvF32(Box::new(conv))
+        };
+        let heavy = Heavy {
+            action,
+            data,
+            halo: Some((window.halo(h, w, oh, ow).ok()?, 0)),
+            macs: macs(&output, taps),
+            literal: None,
+        };
+        Some((heavy, chain))
+    }
+}
+
+fn weight_codes(weights: &Tensor) -> Option<WeightCodes<'_>> {
+    match weights.element_type() {
+        ElementType::I8 => Some(WeightCodes::I8(bytemuck::cast_slice(weights.bytes()))),
+        ElementType::U8 => Some(WeightCodes::U8(weights.bytes())),
+        _ => None,
+    }
+}

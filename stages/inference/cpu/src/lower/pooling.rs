@@ -1,0 +1,132 @@
+//! Pooling and means.
+
+use flow_model::op::{Op, ReduceKind};
+use flow_model::{ElementType, NodeId, Value};
+
+use super::chain::{self, Abilities, Chain, Site, bias_of, is_code};
+use super::heavy::{Heavy, epilogue, scaled};
+use super::window::{window_of_pool, windows_meet_image};
+use super::{Action, Form, Lowering};
+use crate::error::CompileError;
+use crate::kernels::{AverageOver, Window};
+
+impl Lowering<'_> {
+    /// Handles a maximum pooling; false if it is none, or not one that has a kernel.
+    pub(super) fn emit_max_pool(&mut self, id: NodeId) -> Result<bool, CompileError> {
+        let node = self.graph.node(id);
+        let Op::MaxPool(pool) = &node.op else {
+            return Ok(false);
+        };
+        let (data, output) = (node.inputs[0], Value::of(id));
+        let indices_used = self
+            .graph
+            .nodes
+            .iter()
+            .flat_map(|n| &n.inputs)
+            .any(|v| v.node == id && v.port > 0);
+        let runs = is_code(self.element_type(data)) || self.element_type(data) == ElementType::F32;
+        let Some(window) = window_of_pool(pool).filter(|_| runs && !indices_used) else {
+            return Ok(false);
+        };
+        if self.shape(data).len() != 4 || !windows_meet_image(&window, &self.shape(data), &self.shape(output))
+        {
+            return Ok(false);
+        }
+        let input = self.materialize(data, Form::Image)?;
+        let output = self.produce(output, Form::Image);
+        self.push(Action::MaxPool(window), vec![input], vec![output], id);
+        Ok(true)
+    }
+
+    /// An average of dequantized codes: the sum of codes, then an epilogue.
+    pub(super) fn average(&self, id: NodeId) -> Option<(Heavy, Chain)> {
+        let node = self.graph.node(id);
+        let real = node.inputs[0];
+        let Op::Dequantize(d) = &self.graph.node(real.node).op else {
+            return None;
+        };
+        let data = self.graph.node(real.node).inputs[0];
+        let (input, output) = (self.shape(data), self.shape(Value::of(id)));
+        let &[_, channels, h, w] = input.as_slice() else {
+            return None;
+        };
+        if !is_code(self.element_type(data)) {
+            return None;
+        }
+        let bias = bias_of(self.element_type(data));
+        let (window, over, axis) = match &node.op {
+            Op::AvgPool { pool, exclude_pad } => {
+                let window = window_of_pool(pool)?;
+                let padded = pool.pads_begin.iter().chain(&pool.pads_end).any(|&p| p > 0);
+                let over = if *exclude_pad || !padded {
+                    AverageOver::Valid
+                } else if pool.ceil {
+                    return None;
+                } else {
+                    // Padding counts as real zero.
+                    let [zero] = d.zero_point.as_slice() else {
+                        return None;
+                    };
+                    let code = f64::from(*zero) + bias;
+                    if code.fract() != 0.0 || !(0.0..=255.0).contains(&code) {
+                        return None;
+                    }
+                    AverageOver::All { pad_code: code as u8 }
+                };
+                (window, over, 1)
+            }
+            Op::Reduce {
+                kind: ReduceKind::Mean,
+                ..
+            } => {
+                let axes = self.constant(*node.inputs.get(1)?)?.to_i64();
+                let mut axes: Vec<i64> = axes.into_iter().map(|a| if a < 0 { a + 4 } else { a }).collect();
+                axes.sort_unstable();
+                if axes != [2, 3] || input[0] != 1 {
+                    return None;
+                }
+                let window = Window {
+                    kernel: [h, w],
+                    ..Window::POINT
+                };
+                (window, AverageOver::Valid, 1)
+            }
+            _ => return None,
+        };
+        if output.len() == 4 && !windows_meet_image(&window, &input, &output) {
+            return None;
+        }
+        let site = Site {
+            rank: 4,
+            axis,
+            channels,
+        };
+        let mut start = Chain::start(Value::of(id));
+        start.first = chain::dequantization(d, bias, site)?;
+        let site = Site {
+            rank: output.len(),
+            ..site
+        };
+        let chain = self.extend(site, Abilities::CODES, start)?;
+        let literal = match over {
+            AverageOver::Valid => self.literal_mean(id, &chain, site, window),
+            AverageOver::All { .. } => None,
+        };
+        let epilogue = Box::new(match &literal {
+            Some(_) => scaled(channels, &chain).ok()?,
+            None => epilogue(channels, &chain).ok()?,
+        });
+        let heavy = Heavy {
+            action: Action::AvgPoolU8 {
+                window,
+                over,
+                epilogue,
+            },
+            data,
+            halo: None,
+            macs: 0,
+            literal,
+        };
+        Some((heavy, chain))
+    }
+}
