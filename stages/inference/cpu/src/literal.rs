@@ -184,8 +184,8 @@ impl<'a> Model<'a> {
             | Op::VariadicSplit
             | Op::StridedSlice(_)
             | Op::Slice
-            | Op::DepthToSpace { .. }
             | Op::Gather { .. } => uniform(),
+            Op::Standard(operation) if operation.moves_values() => uniform(),
             Op::Concat { axis } => {
                 let parts: Vec<Values> = node
                     .inputs

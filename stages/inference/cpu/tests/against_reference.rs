@@ -6,9 +6,10 @@ use std::sync::Arc;
 use flow_cpu::kernels::Isa;
 use flow_cpu::{CompileOptions, Input, compile};
 use flow_model::op::{
-    AutoPad, BinaryKind, ConvAttrs, DepthToSpaceMode, Dequantize, Lookup, Op, PoolAttrs, Quantize,
-    QuantizedConv, QuantizedMatMul, ReduceKind, UnaryKind,
+    AutoPad, BinaryKind, ConvAttrs, Dequantize, Lookup, Op, PoolAttrs, Quantize, QuantizedConv,
+    QuantizedMatMul, ReduceKind, UnaryKind,
 };
+use flow_model::ops::{DepthToSpace, DepthToSpaceMode};
 use flow_model::{ElementType, Graph, Node, NodeId, OutputInfo, Tensor, Value};
 use proptest::prelude::*;
 
@@ -353,7 +354,7 @@ proptest! {
         let x = b.input(ElementType::F32, &shape);
         let codes = b.quantize(x, -1.7, 1.6, t);
         let mode = if depth_first { DepthToSpaceMode::DepthFirst } else { DepthToSpaceMode::BlocksFirst };
-        let op = Op::DepthToSpace { block_size: block, mode };
+        let op = Op::standard(DepthToSpace { block_size: block, mode });
         let wide = b.node(op, &[codes], t, &[1, c, h * block, w * block]);
         b.result(wide);
         check(&b.graph, &[image(&mut noise, &shape)], 0.0);

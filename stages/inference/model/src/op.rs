@@ -4,6 +4,9 @@
 //! (<https://docs.openvino.ai/2025/documentation/openvino-ir-format/operation-sets.html>); the last group is
 //! what low precision transformations rewrite to.
 
+use std::sync::Arc;
+
+use crate::operation::Operation;
 use crate::tensor::{ElementType, Tensor};
 
 /// An operation and its attributes.
@@ -99,13 +102,6 @@ pub enum Op {
     },
     /// Interpolate-4/11.
     Interpolate(InterpolateAttrs),
-    /// DepthToSpace-1: blocks of channels become blocks of pixels.
-    DepthToSpace {
-        /// Side of a block.
-        block_size: usize,
-        /// How channels are numbered.
-        mode: DepthToSpaceMode,
-    },
     /// Softmax along an axis (may be negative).
     Softmax {
         /// The axis.
@@ -126,6 +122,8 @@ pub enum Op {
         /// Number of levels.
         levels: u32,
     },
+    /// Any other operation, which states what it is itself.
+    Standard(Arc<dyn Operation>),
 
     /// What a FakeQuantize becomes: f32 in, 8-bit codes out.
     Quantize(Quantize),
@@ -142,6 +140,11 @@ pub enum Op {
 }
 
 impl Op {
+    /// An operation that states what it is itself.
+    pub fn standard(operation: impl Operation + 'static) -> Self {
+        Self::Standard(Arc::new(operation))
+    }
+
     /// Name of the operation as model files spell it; the integer operations have their own.
     pub fn type_name(&self) -> &'static str {
         let named = |name: Option<&'static str>| name.unwrap_or("unknown");
@@ -184,13 +187,13 @@ impl Op {
             Self::Gather { .. } => "Gather",
             Self::GatherNd { .. } => "GatherND",
             Self::Interpolate(_) => "Interpolate",
-            Self::DepthToSpace { .. } => "DepthToSpace",
             Self::Softmax { .. } => "SoftMax",
             Self::ShapeOf(_) => "ShapeOf",
             Self::TopK(_) => "TopK",
             Self::Pad(_) => "Pad",
             Self::Broadcast | Self::BroadcastBidirectional => "Broadcast",
             Self::FakeQuantize { .. } => "FakeQuantize",
+            Self::Standard(operation) => operation.type_name(),
             Self::Quantize(_) => "Quantize",
             Self::Dequantize(_) => "Dequantize",
             Self::QuantizedConvolution(_) => "QuantizedConvolution",
@@ -411,15 +414,6 @@ pub struct InterpolateAttrs {
     pub pads_end: Vec<usize>,
     /// Version 4 and 11 hold (data, sizes, scales, axes) and (data, scales_or_sizes, axes).
     pub version: u32,
-}
-
-/// Which channel a pixel of a block comes from in DepthToSpace; `C` counts the output's channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DepthToSpaceMode {
-    /// Channel `pixel of the block * C + channel`.
-    BlocksFirst,
-    /// Channel `channel * pixels of a block + pixel of the block`.
-    DepthFirst,
 }
 
 /// Attributes of TopK.

@@ -33,7 +33,7 @@ use std::ops::RangeInclusive;
 use attributes::Attributes;
 pub(crate) use binary::NAMES as BINARY_NAMES;
 pub(crate) use convolution::AUTO_PAD;
-pub(crate) use depth_to_space::MODES as DEPTH_TO_SPACE_MODES;
+pub use depth_to_space::{DepthToSpace, DepthToSpaceMode};
 pub(crate) use interpolate::{COORDINATES, MODES as INTERPOLATE_MODES, NEAREST};
 pub(crate) use pad::MODES as PAD_MODES;
 pub(crate) use reduce::NAMES as REDUCE_NAMES;
@@ -116,12 +116,12 @@ pub fn input_count(op: &Op) -> RangeInclusive<usize> {
         | Op::Clamp { .. }
         | Op::MaxPool(_)
         | Op::AvgPool { .. }
-        | Op::DepthToSpace { .. }
         | Op::Softmax { .. }
         | Op::ShapeOf(_)
         | Op::Quantize(_)
         | Op::Dequantize(_)
         | Op::Lookup(_) => 1..=1,
+        Op::Standard(operation) => operation.input_count(),
     }
 }
 
@@ -162,7 +162,6 @@ pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
         Op::StridedSlice(attrs) => strided_slice::infer(attrs, inputs),
         Op::Gather { .. } | Op::GatherNd { .. } => gather::infer(op, inputs),
         Op::Interpolate(attrs) => interpolate::infer(attrs, inputs),
-        Op::DepthToSpace { block_size, .. } => depth_to_space::infer(*block_size, inputs),
         Op::Softmax { axis } => softmax::infer(*axis, inputs),
         Op::TopK(attrs) => topk::infer(attrs, inputs),
         Op::Pad(_) => pad::infer(inputs),
@@ -172,6 +171,7 @@ pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
         | Op::QuantizedConvolution(_)
         | Op::QuantizedMatMul(_)
         | Op::Lookup(_) => quantized::infer(op, inputs),
+        Op::Standard(operation) => operation.infer(inputs),
     }
 }
 
@@ -196,7 +196,11 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         .collect();
     let outputs = infer(op, &inputs)?;
     for output in &outputs {
-        let shape = support::fixed(output)?;
+        // How many elements an open axis has only the operation itself finds out.
+        let shape = match (op, output.static_shape()) {
+            (Op::Standard(_), None) => output.shape.iter().flatten().copied().collect(),
+            _ => support::fixed(output)?,
+        };
         if element_count(&shape).is_none_or(|n| n > MAX_ELEMENTS) {
             bail!("the output {shape:?} has more than {MAX_ELEMENTS} elements");
         }
@@ -222,9 +226,6 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         Op::StridedSlice(attrs) => strided_slice::evaluate(attrs, tensors, &outputs),
         Op::Gather { .. } | Op::GatherNd { .. } => gather::evaluate(op, tensors, &outputs),
         Op::Interpolate(attrs) => interpolate::evaluate(attrs, &inputs, &tensors[0], &outputs),
-        Op::DepthToSpace { block_size, mode } => {
-            depth_to_space::evaluate(*block_size, *mode, &tensors[0], &outputs)
-        }
         Op::Softmax { axis } => softmax::evaluate(*axis, tensors),
         Op::TopK(attrs) => topk::evaluate(attrs, tensors, &outputs),
         Op::Pad(mode) => pad::evaluate(*mode, tensors, &outputs),
@@ -234,6 +235,7 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         | Op::QuantizedConvolution(_)
         | Op::QuantizedMatMul(_)
         | Op::Lookup(_) => quantized::evaluate(op, tensors, &outputs),
+        Op::Standard(operation) => operation.evaluate(tensors, &outputs),
     }
 }
 

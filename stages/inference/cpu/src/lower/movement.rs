@@ -35,7 +35,6 @@ impl Lowering<'_> {
             | Op::StridedSlice(_)
             | Op::Gather { .. }
             | Op::GatherNd { .. }
-            | Op::DepthToSpace { .. }
             | Op::Broadcast
                 if self.constant_but_first(node) =>
             {
@@ -46,6 +45,9 @@ impl Lowering<'_> {
                     && attrs.pads_begin.iter().chain(&attrs.pads_end).all(|&p| p == 0)
                     && self.constant_but_first(node) =>
             {
+                self.view(id)
+            }
+            Op::Standard(operation) if operation.moves_values() && self.constant_but_first(node) => {
                 self.view(id)
             }
             Op::Concat { axis } => {

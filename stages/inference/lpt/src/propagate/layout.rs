@@ -25,13 +25,13 @@ pub(super) fn moves_values(op: &Op) -> bool {
         | Op::StridedSlice(_)
         | Op::Gather { .. }
         | Op::GatherNd { .. }
-        | Op::DepthToSpace { .. }
         | Op::Pad(_)
         | Op::Broadcast => true,
         Op::Interpolate(attrs) => {
             let pads = attrs.pads_begin.iter().chain(&attrs.pads_end);
             attrs.mode == InterpolateMode::Nearest && pads.into_iter().all(|&p| p == 0)
         }
+        Op::Standard(operation) => operation.moves_values(),
         _ => false,
     }
 }

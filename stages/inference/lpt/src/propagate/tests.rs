@@ -106,8 +106,12 @@ fn depth_to_space_works_on_codes() {
     let graph = between(-1.0, 1.0, |b, x| {
         let shape = b.i64s(&[1, 8, 2, 2]);
         let x = b.node("reshape", Op::Reshape { special_zero: false }, &[x, shape]);
-        let mode = flow_model::op::DepthToSpaceMode::DepthFirst;
-        b.node("wide", Op::DepthToSpace { block_size: 2, mode }, &[x])
+        let mode = flow_model::ops::DepthToSpaceMode::DepthFirst;
+        b.node(
+            "wide",
+            Op::standard(flow_model::ops::DepthToSpace { block_size: 2, mode }),
+            &[x],
+        )
     });
     let lowered = check(&graph, &noise(&DATA, 4), STEP);
     assert!(lowered.report.layer("wide").unwrap().is_integer());

@@ -10,6 +10,7 @@ use crate::error::ModelError;
 use crate::graph::{Graph, Node, OutputInfo};
 use crate::op::{AutoPad, ConvAttrs, Op, PoolAttrs, UnaryKind};
 use crate::ops;
+use crate::ops::attributes::word_of;
 use crate::tensor::Tensor;
 
 /// Writes a graph as IR v11: layers to `path`, constants to the file of the same name that ends in `.bin`.
@@ -170,19 +171,10 @@ fn mask(bits: &[bool]) -> String {
     list(&bits.iter().map(|&b| u8::from(b)).collect::<Vec<_>>())
 }
 
-/// The name of a value in a table of names.
-fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> String {
-    words
-        .iter()
-        .find(|w| w.1 == *value)
-        .map_or("", |w| w.0)
-        .to_owned()
-}
-
 type Attributes = Vec<(&'static str, String)>;
 
 fn auto_pad(auto: AutoPad) -> String {
-    word(&ops::AUTO_PAD, &auto)
+    word_of(&ops::AUTO_PAD, &auto)
 }
 
 fn convolution(a: &ConvAttrs) -> Attributes {
@@ -295,27 +287,20 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
         Op::Interpolate(a) => (
             a.version,
             vec![
-                ("mode", word(&ops::INTERPOLATE_MODES, &a.mode)),
+                ("mode", word_of(&ops::INTERPOLATE_MODES, &a.mode)),
                 (
                     "shape_calculation_mode",
                     if a.by_scales { "scales" } else { "sizes" }.to_owned(),
                 ),
                 (
                     "coordinate_transformation_mode",
-                    word(&ops::COORDINATES, &a.coordinates),
+                    word_of(&ops::COORDINATES, &a.coordinates),
                 ),
-                ("nearest_mode", word(&ops::NEAREST, &a.nearest)),
+                ("nearest_mode", word_of(&ops::NEAREST, &a.nearest)),
                 ("antialias", a.antialias.to_string()),
                 ("pads_begin", list(&a.pads_begin)),
                 ("pads_end", list(&a.pads_end)),
                 ("cube_coeff", a.cube_coeff.to_string()),
-            ],
-        ),
-        Op::DepthToSpace { block_size, mode } => (
-            1,
-            vec![
-                ("block_size", block_size.to_string()),
-                ("mode", word(ops::DEPTH_TO_SPACE_MODES, mode)),
             ],
         ),
         Op::ShapeOf(to) => (3, vec![("output_type", to.name().to_owned())]),
@@ -323,7 +308,7 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
             let mut attributes = vec![
                 ("axis", a.axis.to_string()),
                 ("mode", if a.max { "max" } else { "min" }.to_owned()),
-                ("sort", word(&ops::SORTS, &a.sort)),
+                ("sort", word_of(&ops::SORTS, &a.sort)),
                 ("index_element_type", a.index_type.name().to_owned()),
             ];
             if a.stable {
@@ -331,7 +316,7 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
             }
             (if a.stable { 11 } else { 3 }, attributes)
         }
-        Op::Pad(mode) => (12, vec![("pad_mode", word(&ops::PAD_MODES, mode))]),
+        Op::Pad(mode) => (12, vec![("pad_mode", word_of(&ops::PAD_MODES, mode))]),
         Op::Broadcast => (3, vec![("mode", "numpy".to_owned())]),
         Op::BroadcastBidirectional => (3, vec![("mode", "bidirectional".to_owned())]),
         Op::FakeQuantize { levels } => (
@@ -341,6 +326,7 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
                 ("auto_broadcast", "numpy".to_owned()),
             ],
         ),
+        Op::Standard(operation) => (operation.opset(), operation.attributes()),
         Op::Quantize(_)
         | Op::Dequantize(_)
         | Op::QuantizedConvolution(_)

@@ -2,6 +2,15 @@
 
 use crate::error::{OpError, bail};
 
+/// The name of a value in a table of names.
+pub(crate) fn word_of<T: PartialEq>(words: &[(&str, T)], value: &T) -> String {
+    words
+        .iter()
+        .find(|w| w.1 == *value)
+        .map_or("", |w| w.0)
+        .to_owned()
+}
+
 /// The attributes of one layer's `data` element.
 #[derive(Debug, Clone)]
 pub struct Attributes<'a> {

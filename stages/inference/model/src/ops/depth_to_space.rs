@@ -1,14 +1,35 @@
 //! DepthToSpace: blocks of channels become blocks of pixels.
 
-use super::attributes::Attributes;
+use std::ops::RangeInclusive;
+
+use super::attributes::{Attributes, word_of};
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
 use crate::graph::OutputInfo;
-use crate::op::{DepthToSpaceMode, Op};
+use crate::op::Op;
+use crate::operation::Operation;
 use crate::tensor::Tensor;
 
+/// DepthToSpace-1: `[N, C * block_size^K, D1, .., DK]` becomes `[N, C, D1 * block_size, .., DK * block_size]`.
+#[derive(Debug, Clone)]
+pub struct DepthToSpace {
+    /// Side of a block, at least 1.
+    pub block_size: usize,
+    /// How channels are numbered.
+    pub mode: DepthToSpaceMode,
+}
+
+/// Which channel a pixel of a block comes from; `C` counts the output's channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DepthToSpaceMode {
+    /// Channel `pixel of the block * C + channel`.
+    BlocksFirst,
+    /// Channel `channel * pixels of a block + pixel of the block`.
+    DepthFirst,
+}
+
 /// Names of the modes in model files.
-pub(crate) const MODES: &[(&str, DepthToSpaceMode)] = &[
+const MODES: &[(&str, DepthToSpaceMode)] = &[
     ("blocks_first", DepthToSpaceMode::BlocksFirst),
     ("depth_first", DepthToSpaceMode::DepthFirst),
 ];
@@ -23,7 +44,7 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
         bail!("attribute `block_size`: expected at least 1, found 0");
     }
     let mode = a.word("mode", MODES, None)?;
-    Ok(Some(Op::DepthToSpace { block_size, mode }))
+    Ok(Some(Op::standard(DepthToSpace { block_size, mode })))
 }
 
 /// Pixels of a block: `block_size` to the number of spatial axes.
@@ -40,52 +61,68 @@ fn block_pixels(block_size: usize, rank: usize) -> Result<usize, OpError> {
     }
 }
 
-/// Type and shape of the output: `[N, C / block_size^K, D1 * block_size, .., DK * block_size]`.
-pub(crate) fn infer(block_size: usize, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
-    let data = &inputs[0];
-    let pixels = block_pixels(block_size, data.shape.len())?;
-    let mut shape = data.shape.to_vec();
-    if let Some(channels) = shape[1] {
-        if channels % pixels != 0 {
-            bail!("{channels} channels do not split into blocks of {pixels} pixels");
-        }
-        shape[1] = Some(channels / pixels);
+impl Operation for DepthToSpace {
+    fn type_name(&self) -> &'static str {
+        "DepthToSpace"
     }
-    for length in shape[2..].iter_mut().flatten() {
-        match length.checked_mul(block_size) {
-            Some(longer) => *length = longer,
-            None => bail!("an axis of {length} times {block_size} is too long"),
-        }
-    }
-    Ok(vec![support::output(data.element_type, shape)])
-}
 
-/// Evaluates the operation.
-pub(crate) fn evaluate(
-    block_size: usize,
-    mode: DepthToSpaceMode,
-    data: &Tensor,
-    outputs: &[OutputInfo],
-) -> Result<Vec<Tensor>, OpError> {
-    let shape = support::fixed(&outputs[0])?;
-    let pixels = block_pixels(block_size, shape.len())? as isize;
-    let strides = support::strides(data.shape());
-    let (channel, mut block) = match mode {
-        DepthToSpaceMode::BlocksFirst => (strides[1], shape[1] as isize * strides[1] * pixels),
-        DepthToSpaceMode::DepthFirst => (pixels * strides[1], pixels * strides[1]),
-    };
-    // The output's axes [N, C, D1, block, D2, block, ..] and how far each steps through the input.
-    let (mut walked, mut steps) = (vec![shape[0], shape[1]], vec![strides[0], channel]);
-    for (&length, &stride) in data.shape()[2..].iter().zip(&strides[2..]) {
-        block /= block_size as isize;
-        walked.extend([length, block_size]);
-        steps.extend([stride, block]);
+    fn opset(&self) -> u32 {
+        1
     }
-    Ok(vec![support::take(
-        data,
-        &shape,
-        &support::offsets(&walked, &steps, 0),
-    )?])
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("block_size", self.block_size.to_string()),
+            ("mode", word_of(MODES, &self.mode)),
+        ]
+    }
+
+    fn input_count(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn infer(&self, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
+        let data = &inputs[0];
+        let pixels = block_pixels(self.block_size, data.shape.len())?;
+        let mut shape = data.shape.to_vec();
+        if let Some(channels) = shape[1] {
+            if channels % pixels != 0 {
+                bail!("{channels} channels do not split into blocks of {pixels} pixels");
+            }
+            shape[1] = Some(channels / pixels);
+        }
+        for length in shape[2..].iter_mut().flatten() {
+            match length.checked_mul(self.block_size) {
+                Some(longer) => *length = longer,
+                None => bail!("an axis of {length} times {} is too long", self.block_size),
+            }
+        }
+        Ok(vec![support::output(data.element_type, shape)])
+    }
+
+    fn evaluate(&self, inputs: &[Tensor], outputs: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
+        let data = &inputs[0];
+        let shape = support::fixed(&outputs[0])?;
+        let pixels = block_pixels(self.block_size, shape.len())? as isize;
+        let strides = support::strides(data.shape());
+        let (channel, mut block) = match self.mode {
+            DepthToSpaceMode::BlocksFirst => (strides[1], shape[1] as isize * strides[1] * pixels),
+            DepthToSpaceMode::DepthFirst => (pixels * strides[1], pixels * strides[1]),
+        };
+        // The output's axes [N, C, D1, block, D2, block, ..] and how far each steps through the input.
+        let (mut walked, mut steps) = (vec![shape[0], shape[1]], vec![strides[0], channel]);
+        for (&length, &stride) in data.shape()[2..].iter().zip(&strides[2..]) {
+            block /= self.block_size as isize;
+            walked.extend([length, self.block_size]);
+            steps.extend([stride, block]);
+        }
+        let offsets = support::offsets(&walked, &steps, 0);
+        Ok(vec![support::take(data, &shape, &offsets)?])
+    }
+
+    fn moves_values(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn run(data: &Tensor, block_size: usize, mode: DepthToSpaceMode) -> Result<Tensor, OpError> {
-        let op = Op::DepthToSpace { block_size, mode };
+        let op = Op::standard(DepthToSpace { block_size, mode });
         crate::ops::evaluate(&op, std::slice::from_ref(data)).map(|mut outputs| outputs.remove(0))
     }
 
