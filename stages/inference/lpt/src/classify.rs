@@ -46,9 +46,10 @@ fn works_on_codes(graph: &Graph, node: &Node) -> bool {
 fn codes_of(graph: &Graph, node: &Node) -> Option<ElementType> {
     let is_codes = |t: ElementType| matches!(t, ElementType::U8 | ElementType::I8).then_some(t);
     match node.op {
-        Op::QuantizedConvolution(_) | Op::QuantizedMatMul(_) => {
-            is_codes(graph.info(*node.inputs.first()?).element_type)
-        }
+        Op::QuantizedConvolution(_)
+        | Op::QuantizedDeconvolution(_)
+        | Op::QuantizedMatMul(_)
+        | Op::QuantizedBatchMatMul(_) => is_codes(graph.info(*node.inputs.first()?).element_type),
         Op::Parameter | Op::Result | Op::Constant(_) => None,
         _ => is_codes(node.outputs.first()?.element_type),
     }

@@ -25,7 +25,7 @@ use flow_model::op::{Dequantize, Lookup, Op, ReduceKind};
 use flow_model::tensor::ElementType;
 
 use crate::options::Options;
-use crate::report::{Fate, Notes, Reason};
+use crate::report::{Fate, Notes, Reason, ReasonCode};
 use coded::{Coded, Meaning};
 
 /// Pushes the dequantizations of a graph down and makes operations on codes integer.
@@ -248,6 +248,28 @@ impl Sweep<'_> {
         };
         self.coded.insert(value, affine.clone());
         Some(affine)
+    }
+
+    /// Why a value that an integer operation reads is no tensor of codes on a grid.
+    fn not_codes(&self, node: &Node, value: Value) -> Reason {
+        let source = &self.old.node(value.node).name;
+        match self.coded(value).map(|c| &c.meaning) {
+            Some(Meaning::Function { absorbed, .. }) => {
+                let names: Vec<String> = absorbed.iter().map(|n| format!("\"{n}\"")).collect();
+                Reason::new(
+                    ReasonCode::DataOffGrid,
+                    format!(
+                        "the data of \"{}\" leave the levels they were quantized to in {}",
+                        node.name,
+                        names.join(", ")
+                    ),
+                )
+            }
+            _ => Reason::new(
+                ReasonCode::DataNotQuantized,
+                format!("the data of \"{}\", \"{source}\", are not quantized", node.name),
+            ),
+        }
     }
 
     /// A table of codes that does the work of the operations `names`; it takes the name of the last.

@@ -153,8 +153,9 @@ reason_codes! {
     /// The data's scale or zero point varies over channels that one sum mixes.
     DataGranularity = "data-granularity",
         "quantize this activation per tensor";
-    /// Both factors of the product are activations.
-    TwoActivations = "two-activations", "";
+    /// An operation between the FakeQuantize and this one leaves the levels.
+    DataOffGrid = "data-off-grid",
+        "add a FakeQuantize behind that operation";
     /// FakeQuantize limits that are computed, not constant.
     DynamicLimits = "dynamic-limits",
         "export the model with constant FakeQuantize limits";

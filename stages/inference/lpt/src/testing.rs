@@ -113,9 +113,14 @@ pub(crate) fn kinds(graph: &Graph) -> Vec<&'static str> {
 
 /// Transforms a graph, checks that its outputs stay within `tolerance`, and returns what it became.
 pub(crate) fn check(graph: &Graph, input: &Tensor, tolerance: f32) -> Lowered {
+    check_all(graph, std::slice::from_ref(input), tolerance)
+}
+
+/// As [`check`], for a graph of several inputs.
+pub(crate) fn check_all(graph: &Graph, inputs: &[Tensor], tolerance: f32) -> Lowered {
     let lowered = transform(graph, &Options::default()).unwrap();
-    let expected = evaluate(graph, std::slice::from_ref(input)).unwrap();
-    let ours = evaluate(&lowered.graph, std::slice::from_ref(input)).unwrap();
+    let expected = evaluate(graph, inputs).unwrap();
+    let ours = evaluate(&lowered.graph, inputs).unwrap();
     for (a, b) in ours.iter().zip(&expected) {
         assert_eq!((a.shape(), a.element_type()), (b.shape(), b.element_type()));
         for (x, y) in a.to_f32().iter().zip(b.to_f32()) {

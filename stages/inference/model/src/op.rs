@@ -133,8 +133,15 @@ pub enum Op {
     /// sums out: `sum over taps of (q - data_zero_point) * (w - weight_zero_point[oc])`. Padding counts as
     /// `q = data_zero_point`.
     QuantizedConvolution(QuantizedConv),
+    /// Integer transposed convolution (deconvolution), one input (data codes) and constant weight codes as the
+    /// second input; exact i32 sums out. Each data code scatters over its taps:
+    /// `y[in * stride - pad_begin + tap * dilation] += (q - data_zero_point) * (w[tap] - weight_zero_point[oc])`.
+    QuantizedDeconvolution(QuantizedDeconv),
     /// Integer matrix product of data codes and constant weight codes `[K, N]` or `[N, K]`; exact i32 sums out.
     QuantizedMatMul(QuantizedMatMul),
+    /// Integer matrix product of two tensors of codes, either computed or constant, with the axes, transposition
+    /// and batch broadcasting of MatMul; exact i32 sums out: `sum over k of (a - zero_point_a) * (b - zero_point_b)`.
+    QuantizedBatchMatMul(QuantizedBatchMatMul),
     /// Element-wise function of 8-bit codes by table: `q_out = table[q as index]`.
     Lookup(Lookup),
 }
@@ -197,7 +204,9 @@ impl Op {
             Self::Quantize(_) => "Quantize",
             Self::Dequantize(_) => "Dequantize",
             Self::QuantizedConvolution(_) => "QuantizedConvolution",
+            Self::QuantizedDeconvolution(_) => "QuantizedDeconvolution",
             Self::QuantizedMatMul(_) => "QuantizedMatMul",
+            Self::QuantizedBatchMatMul(_) => "QuantizedBatchMatMul",
             Self::Lookup(_) => "Lookup",
         }
     }
@@ -508,6 +517,36 @@ pub struct QuantizedMatMul {
     pub data_zero_point: i32,
     /// Zero points of the weight codes: one value or one per column `N`.
     pub weight_zero_point: Vec<i32>,
+}
+
+/// Attributes of an integer transposed convolution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuantizedDeconv {
+    /// Strides, dilations and explicit padding (what is cut from the full output).
+    pub conv: ConvAttrs,
+    /// Pixels appended to each output axis, one entry per spatial axis:
+    /// `out = (in - 1) * stride + (kernel - 1) * dilation + 1 - pad_begin - pad_end + output_padding`.
+    pub output_padding: Vec<usize>,
+    /// Number of groups; weights are `[OC, C/groups, spatial..]`, as of [`QuantizedConv`], and taps are not
+    /// flipped.
+    pub groups: usize,
+    /// Zero point of the data codes: one value, or for depthwise one per channel.
+    pub data_zero_point: Vec<i32>,
+    /// Zero points of the weight codes: one value or one per output channel.
+    pub weight_zero_point: Vec<i32>,
+}
+
+/// Attributes of an integer product of two matrices of codes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuantizedBatchMatMul {
+    /// Transpose the last two axes of the first input.
+    pub transpose_a: bool,
+    /// Transpose the last two axes of the second input.
+    pub transpose_b: bool,
+    /// Zero point of the first input's codes.
+    pub zero_point_a: i32,
+    /// Zero point of the second input's codes.
+    pub zero_point_b: i32,
 }
 
 /// A function of 8-bit codes.

@@ -101,7 +101,9 @@ pub fn input_count(op: &Op) -> RangeInclusive<usize> {
         | Op::Broadcast
         | Op::BroadcastBidirectional
         | Op::QuantizedConvolution(_)
-        | Op::QuantizedMatMul(_) => 2..=2,
+        | Op::QuantizedDeconvolution(_)
+        | Op::QuantizedMatMul(_)
+        | Op::QuantizedBatchMatMul(_) => 2..=2,
         Op::Squeeze => 1..=2,
         Op::Select | Op::VariadicSplit | Op::Gather { .. } => 3..=3,
         Op::Pad(_) | Op::StridedSlice(_) => 3..=4,
@@ -169,7 +171,9 @@ pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
         Op::Quantize(_)
         | Op::Dequantize(_)
         | Op::QuantizedConvolution(_)
+        | Op::QuantizedDeconvolution(_)
         | Op::QuantizedMatMul(_)
+        | Op::QuantizedBatchMatMul(_)
         | Op::Lookup(_) => quantized::infer(op, inputs),
         Op::Standard(operation) => operation.infer(inputs),
     }
@@ -233,7 +237,9 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         Op::Quantize(_)
         | Op::Dequantize(_)
         | Op::QuantizedConvolution(_)
+        | Op::QuantizedDeconvolution(_)
         | Op::QuantizedMatMul(_)
+        | Op::QuantizedBatchMatMul(_)
         | Op::Lookup(_) => quantized::evaluate(op, tensors, &outputs),
         Op::Standard(operation) => operation.evaluate(tensors, &outputs),
     }

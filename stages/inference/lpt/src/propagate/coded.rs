@@ -57,6 +57,13 @@ impl Coded {
         }
     }
 
+    /// How far the codes that occur lie from a zero point at most.
+    pub(super) fn distance(&self, zero_point: i32) -> i64 {
+        let (low, high) = self.range;
+        let from = |q: i32| (i64::from(q) - i64::from(zero_point)).abs();
+        from(low).max(from(high))
+    }
+
     /// The codes that occur, as bytes.
     pub(super) fn occurring(&self) -> impl Iterator<Item = u8> + use<> {
         let (low, high) = self.range;

@@ -25,16 +25,7 @@ impl Sweep<'_> {
             return Ok(false);
         };
         let input = node.inputs[0];
-        let Some(coded) = self.as_affine(input) else {
-            return Err(Reason::new(
-                ReasonCode::DataNotQuantized,
-                format!(
-                    "the data of \"{}\", \"{}\", are not quantized",
-                    node.name,
-                    self.old.node(input.node).name
-                ),
-            ));
-        };
+        let coded = self.as_affine(input).ok_or_else(|| self.not_codes(node, input))?;
         let Some(d) = coded.affine().cloned() else {
             return Ok(false);
         };
@@ -69,7 +60,7 @@ impl Sweep<'_> {
             ));
         }
         let inner: usize = shape[1..].iter().product();
-        let channels = sums::channels(&codes, out_channels, inner);
+        let channels = sums::channels(&codes, 1, out_channels, inner);
         sums::check_range(&node.name, &channels, &coded, |oc| {
             at(&zero_points, group_of(oc)).0
         })?;

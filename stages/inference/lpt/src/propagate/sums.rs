@@ -51,15 +51,19 @@ pub(super) struct Channel {
     pub(super) magnitude: i64,
 }
 
-/// Sums over the weights of each output channel; `inner` codes of a channel lie together, and channels follow in
-/// turn.
-pub(super) fn channels(codes: &Codes, count: usize, inner: usize) -> Vec<Channel> {
-    let mut channels: Vec<Channel> = (0..count).map(|_| Channel { sum: 0, magnitude: 0 }).collect();
-    let bytes = codes.tensor.bytes().iter();
-    for (&byte, channel) in bytes.zip(channel_of_each(count, inner)) {
-        let w = i64::from(byte as i8) - i64::from(at(&codes.zero_point, channel));
-        channels[channel].sum += w;
-        channels[channel].magnitude += w.abs();
+/// Sums over the weights of each output channel of each of `matrices` sets of weights; `inner` codes of a channel
+/// lie together, and channels follow in turn.
+pub(super) fn channels(codes: &Codes, matrices: usize, count: usize, inner: usize) -> Vec<Channel> {
+    let mut channels = Vec::with_capacity(matrices * count);
+    let bytes = codes.tensor.bytes();
+    for matrix in bytes.chunks(bytes.len().div_ceil(matrices.max(1)).max(1)) {
+        let first = channels.len();
+        channels.extend((0..count).map(|_| Channel { sum: 0, magnitude: 0 }));
+        for (&byte, channel) in matrix.iter().zip(channel_of_each(count, inner)) {
+            let w = i64::from(byte as i8) - i64::from(at(&codes.zero_point, channel));
+            channels[first + channel].sum += w;
+            channels[first + channel].magnitude += w.abs();
+        }
     }
     channels
 }
@@ -88,10 +92,8 @@ pub(super) fn check_range(
     coded: &Coded,
     zero_point: impl Fn(usize) -> i32,
 ) -> Result<(), Reason> {
-    let (low, high) = coded.range;
     for (i, channel) in channels.iter().enumerate() {
-        let z = zero_point(i);
-        let far = i64::from((low - z).abs().max((high - z).abs()));
+        let far = coded.distance(zero_point(i));
         if channel
             .magnitude
             .checked_mul(far)

@@ -1,5 +1,7 @@
 //! Before and after, operation by operation.
 
+mod matmul;
+
 use flow_model::graph::{Graph, Value};
 use flow_model::op::{BinaryKind, Op, PadMode, UnaryKind};
 use flow_model::tensor::{ElementType, Tensor};

@@ -89,11 +89,12 @@ fn read_for(graph: &Graph, node: &Node, axes: ChannelAxes, options: &Options) ->
     }
     let weights = read(graph, node.inputs[1], axes)?;
     let shape = weights.codes.shape();
-    if is_matmul && shape[..shape.len() - 2].iter().any(|&d| d != 1) {
+    let varies = weights.scale.len() > 1 || weights.zero_point.len() > 1;
+    if is_matmul && varies && is_batch(shape) {
         return Err(Reason::new(
             ReasonCode::WeightsGranularity,
             format!(
-                "the weights of \"{}\" are a batch of matrices {shape:?}",
+                "the weights of \"{}\" are a batch of matrices {shape:?} with more than one scale",
                 node.name
             ),
         ));
@@ -102,6 +103,11 @@ fn read_for(graph: &Graph, node: &Node, axes: ChannelAxes, options: &Options) ->
         return refused("zero points in the weights");
     }
     Ok(weights)
+}
+
+/// Whether the weights of a MatMul are more than one matrix.
+fn is_batch(shape: &[usize]) -> bool {
+    shape[..shape.len().saturating_sub(2)].iter().any(|&d| d != 1)
 }
 
 /// Adds codes, Dequantize and, where the operation wants another shape, Reshape.
@@ -113,7 +119,9 @@ fn push(rewriter: &mut Rewriter<'_>, node: &Node, weights: &Weights, wanted: &Ou
             folded.extend(&shape[2..]);
             (folded, 0)
         }
-        Op::MatMul { transpose_b, .. } => (shape[shape.len() - 2..].to_vec(), usize::from(!transpose_b)),
+        Op::MatMul { transpose_b, .. } if !is_batch(shape) => {
+            (shape[shape.len() - 2..].to_vec(), usize::from(!transpose_b))
+        }
         _ => (shape.to_vec(), 0),
     };
     let wanted_shape = shape.to_vec();

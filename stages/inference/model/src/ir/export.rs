@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use crate::error::{ModelError, OpError};
 use crate::graph::{Graph, Node, NodeId, PartialShape, Value};
-use crate::op::{BinaryKind, Dequantize, Lookup, Op, Quantize, QuantizedConv, QuantizedMatMul};
+use crate::op::{
+    BinaryKind, Dequantize, Lookup, Op, Quantize, QuantizedBatchMatMul, QuantizedConv, QuantizedMatMul,
+};
 use crate::tensor::{ElementType, Tensor};
 
 /// The graph without integer operations:
 /// - Quantize: FakeQuantize to the codes, Convert;
 /// - Dequantize: Convert, Subtract, Multiply;
-/// - QuantizedConvolution, QuantizedMatMul: Convert and Subtract on both sides, the operation in f32 (exact
+/// - QuantizedConvolution, QuantizedMatMul, QuantizedBatchMatMul: Convert and Subtract on both sides, the operation in f32 (exact
 ///   while sums stay below 2^24), Convert to i32;
 /// - Lookup: Convert, Add 128 for signed codes, Gather from the table.
 pub(super) fn standard(graph: &Graph) -> Result<Graph, ModelError> {
@@ -90,6 +92,7 @@ impl Export {
             Op::Dequantize(d) => self.dequantize(name, d, inputs[0], shape(0).len())?,
             Op::QuantizedConvolution(c) => self.convolution(name, c, inputs, shape(1))?,
             Op::QuantizedMatMul(m) => self.matmul(name, m, inputs)?,
+            Op::QuantizedBatchMatMul(m) => self.batch_matmul(name, m, inputs)?,
             Op::Lookup(l) => {
                 let signed = source.info(node.inputs[0]).element_type == ElementType::I8;
                 self.lookup(name, l, inputs[0], signed)?
@@ -210,6 +213,22 @@ impl Export {
             transpose_b: m.transpose_b,
         };
         let sums = self.push(&format!("{name}/sums"), op, &[data, weights]);
+        Ok(self.push(name, Op::Convert(ElementType::I32), &[sums]))
+    }
+
+    fn batch_matmul(
+        &mut self,
+        name: &str,
+        m: &QuantizedBatchMatMul,
+        inputs: &[Value],
+    ) -> Result<Value, OpError> {
+        let a = self.centred(&format!("{name}/a"), inputs[0], &[m.zero_point_a], 0, 0)?;
+        let b = self.centred(&format!("{name}/b"), inputs[1], &[m.zero_point_b], 0, 0)?;
+        let op = Op::MatMul {
+            transpose_a: m.transpose_a,
+            transpose_b: m.transpose_b,
+        };
+        let sums = self.push(&format!("{name}/sums"), op, &[a, b]);
         Ok(self.push(name, Op::Convert(ElementType::I32), &[sums]))
     }
 

@@ -330,7 +330,9 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
         Op::Quantize(_)
         | Op::Dequantize(_)
         | Op::QuantizedConvolution(_)
+        | Op::QuantizedDeconvolution(_)
         | Op::QuantizedMatMul(_)
+        | Op::QuantizedBatchMatMul(_)
         | Op::Lookup(_) => {
             return Err(ModelError::Write(format!(
                 "layer \"{}\" has no standard form",

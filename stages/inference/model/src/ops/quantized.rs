@@ -1,12 +1,14 @@
 //! The integer operations that low precision transformations make.
 
+mod deconvolution;
+
 use super::convolution::{self, Geometry};
 use super::fake_quantize::level;
 use super::matmul;
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
-use crate::graph::OutputInfo;
-use crate::op::{Dequantize, Lookup, Op, Quantize, QuantizedConv, QuantizedMatMul};
+use crate::graph::{Dim, OutputInfo};
+use crate::op::{Dequantize, Lookup, Op, Quantize, QuantizedBatchMatMul, QuantizedConv, QuantizedMatMul};
 use crate::tensor::{ElementType, Tensor};
 
 impl Quantize {
@@ -37,6 +39,37 @@ fn expect_codes(input: &Input) -> Result<(), OpError> {
         ElementType::I8 | ElementType::U8 => Ok(()),
         other => bail!("expected 8-bit codes, found {other}"),
     }
+}
+
+/// Checks weights `[OC, C/groups, kernel..]` and zero points (of data, of weights) against the data, and gives
+/// the kernel and the output channels.
+fn check_weights<'a>(
+    groups: usize,
+    zero_points: (&[i32], &[i32]),
+    data: &[Dim],
+    weights: &'a [Dim],
+) -> Result<(&'a [Dim], Dim), OpError> {
+    let [out, input, kernel @ ..] = weights else {
+        bail!("weights {} have too few axes", support::show(weights));
+    };
+    if groups == 0 || out.is_some_and(|o| o % groups != 0) {
+        bail!("{groups} groups do not divide the output channels");
+    }
+    let all = input.map(|i| i.saturating_mul(groups));
+    let channels = data.get(1).copied().flatten();
+    support::same_dim(channels, all, "channels of data and of all groups of the weights")?;
+    for (name, len, wanted) in [
+        ("data_zero_point", zero_points.0.len(), all),
+        ("weight_zero_point", zero_points.1.len(), *out),
+    ] {
+        if len != 1 && wanted.is_some_and(|w| w != len) {
+            bail!(
+                "{name}: expected one value or {}, found {len}",
+                wanted.unwrap_or(0)
+            );
+        }
+    }
+    Ok((kernel, *out))
 }
 
 /// Type and shape of the output.
@@ -76,29 +109,29 @@ pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpErro
         Op::QuantizedConvolution(c) => {
             expect_codes(x)?;
             expect_codes(&inputs[1])?;
-            let [out, input, kernel @ ..] = inputs[1].shape else {
-                bail!("weights {} have too few axes", support::show(inputs[1].shape));
-            };
-            let channels = x.shape.get(1).copied().flatten();
-            if c.groups == 0 || out.is_some_and(|o| o % c.groups != 0) {
-                bail!("{} groups do not divide the output channels", c.groups);
-            }
-            let all = input.map(|i| i.saturating_mul(c.groups));
-            support::same_dim(channels, all, "channels of data and of all groups of the weights")?;
-            for (name, len, wanted) in [
-                ("data_zero_point", c.data_zero_point.len(), all),
-                ("weight_zero_point", c.weight_zero_point.len(), *out),
-            ] {
-                if len != 1 && wanted.is_some_and(|w| w != len) {
-                    bail!(
-                        "{name}: expected one value or {}, found {len}",
-                        wanted.unwrap_or(0)
-                    );
-                }
-            }
+            let (kernel, out) = check_weights(
+                c.groups,
+                (&c.data_zero_point, &c.weight_zero_point),
+                x.shape,
+                inputs[1].shape,
+            )?;
             (
                 ElementType::I32,
-                convolution::output_shape(&c.conv, x.shape, kernel, *out)?,
+                convolution::output_shape(&c.conv, x.shape, kernel, out)?,
+            )
+        }
+        Op::QuantizedDeconvolution(d) => {
+            expect_codes(x)?;
+            expect_codes(&inputs[1])?;
+            let (kernel, out) = check_weights(
+                d.groups,
+                (&d.data_zero_point, &d.weight_zero_point),
+                x.shape,
+                inputs[1].shape,
+            )?;
+            (
+                ElementType::I32,
+                deconvolution::output_shape(d, x.shape, kernel, out)?,
             )
         }
         Op::QuantizedMatMul(m) => {
@@ -115,6 +148,12 @@ pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpErro
                 bail!("weight_zero_point: expected one value or one per column");
             }
             let (shape, _) = matmul::product_shape(x.shape, inputs[1].shape, false, m.transpose_b)?;
+            (ElementType::I32, shape)
+        }
+        Op::QuantizedBatchMatMul(m) => {
+            expect_codes(x)?;
+            expect_codes(&inputs[1])?;
+            let (shape, _) = matmul::product_shape(x.shape, inputs[1].shape, m.transpose_a, m.transpose_b)?;
             (ElementType::I32, shape)
         }
         Op::Lookup(l) => {
@@ -154,6 +193,13 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
         Op::Dequantize(d) => Tensor::from_slice(&shape, &dequantize(d, x))?,
         Op::QuantizedConvolution(c) => sums(&shape, &convolve(c, x, &inputs[1], &shape))?,
         Op::QuantizedMatMul(m) => sums(&shape, &multiply(m, x, &inputs[1])?)?,
+        Op::QuantizedDeconvolution(d) => {
+            let data = centred(x, &d.data_zero_point, 1);
+            let weights = centred(&inputs[1], &d.weight_zero_point, 0);
+            let dims = (x.shape(), inputs[1].shape(), &shape[..]);
+            sums(&shape, &deconvolution::scatter(d, dims, &data, &weights))?
+        }
+        Op::QuantizedBatchMatMul(m) => sums(&shape, &multiply_both(m, x, &inputs[1])?)?,
         Op::Lookup(l) => lookup(l, x, &shape)?,
         _ => bail!("not an operation of this family"),
     };
@@ -173,7 +219,7 @@ fn dequantize(d: &Dequantize, codes: &Tensor) -> Vec<f32> {
 
 /// Codes less their zero points, which lie along `axis`.
 fn centred(codes: &Tensor, zero_points: &[i32], axis: usize) -> Vec<f64> {
-    let indices = axis_indices(codes.shape(), Some(axis));
+    let indices = axis_indices(codes.shape(), (zero_points.len() > 1).then_some(axis));
     let at = |i: usize| {
         f64::from(if zero_points.len() == 1 {
             zero_points[0]
@@ -210,6 +256,12 @@ fn multiply(m: &QuantizedMatMul, data: &Tensor, weights: &Tensor) -> Result<Vec<
         .collect();
     let b = centred(weights, &m.weight_zero_point, columns);
     let (_, product) = matmul::multiply((&a, data.shape(), false), (&b, weights.shape(), m.transpose_b))?;
+    Ok(product)
+}
+
+fn multiply_both(m: &QuantizedBatchMatMul, a: &Tensor, b: &Tensor) -> Result<Vec<f64>, OpError> {
+    let (x, y) = (centred(a, &[m.zero_point_a], 0), centred(b, &[m.zero_point_b], 0));
+    let (_, product) = matmul::multiply((&x, a.shape(), m.transpose_a), (&y, b.shape(), m.transpose_b))?;
     Ok(product)
 }
 
@@ -308,6 +360,23 @@ mod tests {
         // (5, 15) . ((1, 1), (3, 3)) and, transposed, ((1, 2), (2, 3)).
         assert_eq!(run(false), [50, 50]);
         assert_eq!(run(true), [35, 55]);
+    }
+
+    #[test]
+    fn products_of_two_activations_broadcast_and_subtract_both_zero_points() {
+        // (a - 2) . (b - 3)^T, one b for two a.
+        let a = Tensor::from_slice(&[2, 1, 2], &[3u8, 4, 2, 0]).unwrap();
+        let b = Tensor::from_slice(&[1, 3, 2], &[4i8, 3, 0, 3, 5, -128]).unwrap();
+        let op = QuantizedBatchMatMul {
+            transpose_a: false,
+            transpose_b: true,
+            zero_point_a: 2,
+            zero_point_b: 3,
+        };
+        let y = crate::ops::evaluate(&Op::QuantizedBatchMatMul(op), &[a, b]).unwrap();
+        assert_eq!(y[0].shape(), [2, 1, 3]);
+        // Rows (1, 2) and (0, -2) with columns (1, 0), (-3, 0), (2, -131).
+        assert_eq!(y[0].to_i64(), [1, -3, -260, 0, 0, 262]);
     }
 
     #[test]
