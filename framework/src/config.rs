@@ -16,7 +16,7 @@ mod overrides;
 pub(crate) mod path;
 pub mod plan;
 mod prepare;
-mod suggest;
+pub mod suggest;
 pub(crate) mod tree;
 pub(crate) mod validate;
 pub(crate) mod yaml;

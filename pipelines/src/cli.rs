@@ -175,27 +175,16 @@ pub enum Model {
 pub struct ModelArgs {
     /// The model: OpenVINO IR (.xml with its .bin beside it).
     pub model: PathBuf,
-    /// The device that runs it.
-    #[arg(long, value_enum, ignore_case = true, default_value_t = DeviceName::Cpu)]
-    pub device: DeviceName,
+    /// The device that runs it: `CPU`, or `REF` for the reference evaluator. `AUTO:`, `MULTI:`, `HETERO:` and
+    /// `BATCH:` take lists as in OpenVINO and fall back to what is there.
+    #[arg(long, default_value = "CPU")]
+    pub device: String,
     /// Where values are rounded: wherever the model says, or as OpenVINO does.
     #[arg(long, value_enum, default_value_t = NumericsName::Literal)]
     pub numerics: NumericsName,
     /// Leave out low precision transformations: run the quantized model in f32.
     #[arg(long)]
     pub no_lpt: bool,
-}
-
-/// A device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "UPPER")]
-pub enum DeviceName {
-    /// The CPU plugin.
-    Cpu,
-    /// The GPU plugin; not in this version yet.
-    Gpu,
-    /// The reference evaluator: slow and plain.
-    Ref,
 }
 
 /// A numeric mode.

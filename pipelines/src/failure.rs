@@ -50,8 +50,12 @@ impl Failure {
 
     /// An error of loading or running a model.
     pub fn engine(error: flow_inference::EngineError) -> Self {
+        use flow_inference::EngineError::{Device, DeviceSyntax};
         Self::Other {
-            exit: FAILED,
+            exit: match error {
+                Device(_) | DeviceSyntax { .. } => USAGE,
+                _ => FAILED,
+            },
             code: Some(error.code().to_string()),
             message: with_causes(&error),
         }

@@ -63,7 +63,8 @@ rather than run wrongly.",
     Explanation {
         code: "E0641",
         title: "a device is not available",
-        text: "Devices are CPU (fast) and REF (the reference evaluator).
+        text: "Devices are CPU (fast) and REF (the reference evaluator). AUTO, MULTI, HETERO and BATCH over a list of devices fall
+back to what is there: AUTO:GPU,CPU runs on the CPU and says so. A device by itself does not.
 
     detect: {type: infer, model: person, device: GPU}      # E0641",
     },
@@ -75,8 +76,9 @@ right tensor.",
     },
     Explanation {
         code: "E0643",
-        title: "the shape of an input is open",
-        text: "The network takes inputs of any size along some axis. State a batch or a shape for it.",
+        title: "the shape of an input is open, or has no batch",
+        text: "The network takes inputs of any size along some axis: state a batch or a shape for it. Or a batch was asked for, and
+the first axis of an input is not 1: give the whole shape instead.",
     },
     Explanation {
         code: "E0644",

@@ -7,9 +7,9 @@ mod run;
 
 use std::process::ExitCode;
 
-use flow_inference::{Device, Engine, Options};
+use flow_inference::{DeviceRequest, Engine, Options};
 
-use crate::cli::{DeviceName, Model, ModelArgs, NumericsName};
+use crate::cli::{Model, ModelArgs, NumericsName};
 use crate::failure::Failure;
 
 pub fn dispatch(command: Model) -> Result<ExitCode, Failure> {
@@ -23,13 +23,13 @@ pub fn dispatch(command: Model) -> Result<ExitCode, Failure> {
 
 /// Loads the model for the device and mode that the arguments name.
 fn load(args: &ModelArgs) -> Result<Engine, Failure> {
-    let device = match args.device {
-        DeviceName::Cpu => Device::Cpu,
-        DeviceName::Ref => Device::Reference,
-        DeviceName::Gpu => "GPU".parse().map_err(Failure::engine)?,
-    };
+    let request: DeviceRequest = args.device.parse().map_err(Failure::engine)?;
+    for note in &request.notes {
+        eprintln!("note: {note}");
+    }
     let options = Options {
-        device,
+        device: request.device,
+        reshape_batch: request.batch,
         numerics: match args.numerics {
             NumericsName::Literal => flow_inference::Numerics::Literal,
             NumericsName::Openvino => flow_inference::Numerics::OpenVino,

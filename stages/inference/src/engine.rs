@@ -11,6 +11,8 @@ use flow_model::{ElementType, Graph, Op, Tensor, Value};
 use crate::device::Device;
 use crate::error::EngineError;
 use crate::inspect::{LayerRow, rows};
+use crate::profile::Profile;
+use crate::reshape::with_batch;
 
 /// How to load a network.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub struct Options {
     pub lpt: bool,
     /// Value for axes of inputs that the model leaves open; the batch, as a rule.
     pub batch: Option<usize>,
+    /// Batch that the network is reshaped to, whatever the model says.
+    pub reshape_batch: Option<usize>,
     /// Cap on the instruction set.
     pub isa: Option<flow_cpu::kernels::Isa>,
 }
@@ -34,6 +38,7 @@ impl Default for Options {
             numerics: Numerics::Literal,
             lpt: true,
             batch: None,
+            reshape_batch: None,
             isa: None,
         }
     }
@@ -109,10 +114,30 @@ impl Engine {
     /// [`EngineError`] of the step that fails.
     pub fn load(path: impl AsRef<Path>, options: &Options) -> Result<Self, EngineError> {
         let path = path.as_ref();
-        let mut timing = Timing::default();
         let start = Instant::now();
-        let original = fixed_shapes(flow_model::ir::read(path)?, path, options.batch)?;
-        timing.read = start.elapsed();
+        let graph = flow_model::ir::read(path)?;
+        Self::build(path, graph, options, start.elapsed())
+    }
+
+    /// Transforms and compiles a graph; `path` names it in errors.
+    ///
+    /// # Errors
+    /// [`EngineError`] of the step that fails.
+    pub fn from_graph(path: impl AsRef<Path>, graph: Graph, options: &Options) -> Result<Self, EngineError> {
+        Self::build(path.as_ref(), graph, options, Duration::ZERO)
+    }
+
+    fn build(path: &Path, graph: Graph, options: &Options, read: Duration) -> Result<Self, EngineError> {
+        let start = Instant::now();
+        let graph = match options.reshape_batch {
+            Some(batch) => with_batch(&graph, batch, path)?,
+            None => graph,
+        };
+        let original = fixed_shapes(graph, path, options.batch)?;
+        let mut timing = Timing {
+            read: read + start.elapsed(),
+            ..Timing::default()
+        };
         let start = Instant::now();
         let (graph, report) = if options.lpt {
             let lowered = flow_lpt::transform(
@@ -223,7 +248,21 @@ impl Engine {
             engine: self.clone(),
             request: self.program().map(Program::request),
             outputs: Vec::new(),
+            profile: None,
         }
+    }
+
+    /// As [`session`](Self::session), and takes the time of each step of each run.
+    pub fn profiled_session(&self) -> Session {
+        Session {
+            profile: Some(Profile::default()),
+            ..self.session()
+        }
+    }
+
+    /// The model as it was read, in the shapes it runs in.
+    pub fn original(&self) -> &Graph {
+        &self.inner.original
     }
 
     /// Runs the network once in a session of its own.
@@ -263,6 +302,7 @@ pub struct Session {
     engine: Engine,
     request: Option<Request>,
     outputs: Vec<Tensor>,
+    profile: Option<Profile>,
 }
 
 impl Session {
@@ -282,7 +322,11 @@ impl Session {
     /// [`EngineError`] where the inputs do not fit or the run fails.
     pub fn run(&mut self, inputs: &[Input<'_>]) -> Result<(), EngineError> {
         if let Some(request) = &mut self.request {
-            return Ok(request.run(inputs)?);
+            match &mut self.profile {
+                Some(profile) => profile.add(request.run_profiled(inputs)?),
+                None => request.run(inputs)?,
+            }
+            return Ok(());
         }
         let Backend::Reference(graph) = &self.engine.inner.backend else {
             return Ok(());
@@ -294,6 +338,11 @@ impl Session {
         }
         self.outputs = flow_model::evaluate(graph, &tensors)?;
         Ok(())
+    }
+
+    /// Times of the steps so far, where the session takes them.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
     }
 
     /// Output `index` of the last run, dense and row-major; empty if there is no such output.

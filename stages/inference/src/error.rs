@@ -29,11 +29,19 @@ pub enum EngineError {
     /// The reference evaluator failed.
     #[error(transparent)]
     Evaluation(#[from] flow_model::EvalError),
-    /// A device that does not exist or is not built in.
+    /// A device that is not there.
     #[error(
-        "device \"{0}\" is not available in this build; expected CPU (fast) or REF (the reference evaluator)"
+        "device \"{0}\" is not there; this build has CPU (the CPU plugin) and REF (the reference evaluator, slow)"
     )]
     Device(String),
+    /// A device string that makes no sense.
+    #[error("device \"{request}\": {message}")]
+    DeviceSyntax {
+        /// The string.
+        request: String,
+        /// What is wrong with it, and what would do.
+        message: String,
+    },
     /// An input that does not fit the network.
     #[error("input {index} (\"{name}\"): expected {expected}, found {found}")]
     Input {
@@ -55,6 +63,22 @@ pub enum EngineError {
         name: String,
         /// The shape.
         shape: String,
+    },
+    /// An input that has no batch to set.
+    #[error(
+        "{}: input \"{name}\" is {shape}: its first axis is not a batch of 1, so batch {batch} cannot be set; \
+         reshape the model",
+        path.display()
+    )]
+    NoBatch {
+        /// The model file.
+        path: PathBuf,
+        /// Name of the input.
+        name: String,
+        /// Its type and shape.
+        shape: String,
+        /// The batch that was asked for.
+        batch: usize,
     },
     /// The checksum of a model file is not the one stated.
     #[error(
@@ -89,9 +113,9 @@ impl EngineError {
             Self::Compile { source, .. } => source.code(),
             Self::Run(e) => e.code(),
             Self::Evaluation(e) => e.code(),
-            Self::Device(_) => "E0641",
+            Self::Device(_) | Self::DeviceSyntax { .. } => "E0641",
             Self::Input { .. } => "E0642",
-            Self::OpenShape { .. } => "E0643",
+            Self::OpenShape { .. } | Self::NoBatch { .. } => "E0643",
             Self::Checksum { .. } => "E0644",
             Self::Io { .. } => "E0645",
         })

@@ -13,7 +13,7 @@ use flow_model::ElementType;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::device::Device;
+use crate::device::DeviceRequest;
 use crate::engine::{Engine, Options, Port, Session};
 use crate::error::EngineError;
 
@@ -23,7 +23,8 @@ use crate::error::EngineError;
 pub struct InferConfig {
     /// Name of a model of the `models` section, or path of the .xml file of an OpenVINO IR.
     pub model: String,
-    /// Device: `CPU`, or `REF` for the reference evaluator.
+    /// Device: `CPU`, or `REF` for the reference evaluator. `AUTO`, `MULTI` and `HETERO` over a list, such as
+    /// `AUTO:GPU,CPU`, fall back to what is there.
     #[serde(default = "cpu")]
     pub device: String,
     /// Where a quantized network rounds: `literal` at every FakeQuantize, `openvino` as OpenVINO's CPU plugin.
@@ -63,7 +64,7 @@ impl From<NumericsConfig> for flow_lpt::Numerics {
 
 impl Config for InferConfig {
     fn check(&self) -> Vec<ConfigIssue> {
-        match self.device.parse::<Device>() {
+        match device(&self.device) {
             Ok(_) => Vec::new(),
             Err(e) => vec![ConfigIssue {
                 code: e.code(),
@@ -72,6 +73,18 @@ impl Config for InferConfig {
                 help: Some("set `device: CPU`".into()),
             }],
         }
+    }
+}
+
+/// The device of a configuration. Frames come one at a time, so a batch makes no sense here.
+fn device(text: &str) -> Result<DeviceRequest, EngineError> {
+    let request: DeviceRequest = text.parse()?;
+    match request.batch {
+        Some(batch) if batch > 1 => Err(EngineError::DeviceSyntax {
+            request: request.text,
+            message: "the stage runs one frame at a time; raise `replicas` for more frames at once".into(),
+        }),
+        _ => Ok(request),
     }
 }
 
@@ -93,10 +106,10 @@ pub fn register(registry: &mut Registry) {
 
 fn prepare(config: &InferConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn Stage>, PrepareError> {
     let failed = |key: &str, e: &EngineError| PrepareError::new(e.code(), key, e.to_string());
-    let device = config
-        .device
-        .parse()
-        .map_err(|e: EngineError| failed("device", &e))?;
+    let request = device(&config.device).map_err(|e| failed("device", &e))?;
+    for note in &request.notes {
+        tracing::warn!(stage = cx.name, "{note}");
+    }
     let (path, sha256) = match cx.models.get(&config.model) {
         Some(model) => (cx.resolve(&model.path), model.sha256.as_deref()),
         None => (cx.resolve(Path::new(&config.model)), None),
@@ -105,7 +118,7 @@ fn prepare(config: &InferConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn
         check_sha256(&path, expected).map_err(|e| failed("model", &e))?;
     }
     let options = Options {
-        device,
+        device: request.device,
         numerics: config.numerics.into(),
         lpt: config.lpt,
         batch: Some(1),
@@ -409,5 +422,15 @@ mod tests {
         let config: InferConfig =
             serde_json::from_value(serde_json::json!({ "model": "m.xml", "device": "GPU" })).unwrap();
         assert_eq!(config.check()[0].key, "device");
+    }
+
+    #[test]
+    fn devices_fall_back_in_a_list_but_take_no_batch() {
+        let issues = |device: &str| {
+            let config = serde_json::json!({ "model": "m.xml", "device": device });
+            serde_json::from_value::<InferConfig>(config).unwrap().check()
+        };
+        assert!(issues("AUTO:GPU,CPU").is_empty());
+        assert!(issues("BATCH:CPU(4)")[0].message.contains("`replicas`"));
     }
 }

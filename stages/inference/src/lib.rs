@@ -25,12 +25,16 @@ mod engine;
 mod error;
 mod infer;
 mod inspect;
+mod profile;
+mod reshape;
 
 pub use benchmark::{BenchmarkOptions, Latency, Measurement, Mode, benchmark};
-pub use device::Device;
+pub use device::{Device, DeviceRequest};
 pub use engine::{Engine, Options, Port, Session, Timing};
 pub use error::EngineError;
-pub use flow_cpu::Input;
+pub use flow_cpu::{Input, StepTime};
 pub use flow_lpt::Numerics;
 pub use infer::{InferConfig, NumericsConfig, register};
 pub use inspect::LayerRow;
+pub use profile::Profile;
+pub use reshape::with_batch;

@@ -29,11 +29,13 @@ mod memory;
 mod nest;
 mod placement;
 mod plan;
+mod profile;
 mod program;
 mod record;
 mod rows;
 mod run;
 
 pub use error::{CompileError, RunError};
+pub use profile::StepTime;
 pub use program::{CompileOptions, Input, InputQuantize, Port, Program, Request, compile};
 pub use record::StepRecord;

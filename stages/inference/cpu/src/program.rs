@@ -1,7 +1,6 @@
 //! Compiled networks and the requests that run them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use flow_model::op::Quantize;
 use flow_model::{ElementType, Graph, NodeId};
@@ -14,6 +13,7 @@ use crate::kernels::{AlignedVec, Isa, KernelTable};
 use crate::lower::{Action, element_bytes, lower, stored_bias};
 use crate::memory::Arena;
 use crate::placement::Placement;
+use crate::profile::{Clock, StepTime};
 use crate::record::{StepRecord, record};
 use crate::run::{Machine, copy};
 
@@ -229,7 +229,7 @@ pub struct Request {
     scratch: Scratch,
     /// Copies of inputs whose memory is not aligned for their type.
     aligned: Vec<Option<AlignedVec<u8>>>,
-    times: Vec<Duration>,
+    times: Vec<StepTime>,
 }
 
 impl Request {
@@ -251,15 +251,11 @@ impl Request {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn run_profiled(&mut self, inputs: &[Input<'_>]) -> Result<&[Duration], RunError> {
+    pub fn run_profiled(&mut self, inputs: &[Input<'_>]) -> Result<&[StepTime], RunError> {
         let mut times = std::mem::take(&mut self.times);
         times.clear();
-        let mut last = Instant::now();
-        let done = self.run_steps(inputs, |_| {
-            let now = Instant::now();
-            times.push(now - last);
-            last = now;
-        });
+        let mut clock = Clock::start();
+        let done = self.run_steps(inputs, |_| times.push(clock.lap()));
         self.times = times;
         done?;
         Ok(&self.times)
