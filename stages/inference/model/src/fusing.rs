@@ -120,6 +120,8 @@ impl<'a> Surroundings<'a> {
             behind_sum.push(match node.op {
                 Op::Convolution(_)
                 | Op::GroupConvolution(_)
+                | Op::ConvolutionBackpropData(_)
+                | Op::GroupConvolutionBackpropData(_)
                 | Op::MatMul { .. }
                 | Op::AvgPool { .. }
                 | Op::MaxPool(_)

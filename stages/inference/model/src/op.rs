@@ -40,6 +40,11 @@ pub enum Op {
     Convolution(ConvAttrs),
     /// Grouped convolution: weights `[G, OC/G, C/G, spatial..]`.
     GroupConvolution(ConvAttrs),
+    /// Transposed convolution: data `[N, C, spatial..]`, weights `[C, OC, spatial..]`, optional third input: the
+    /// spatial lengths of the output.
+    ConvolutionBackpropData(DeconvAttrs),
+    /// Grouped transposed convolution: weights `[G, C/G, OC/G, spatial..]`.
+    GroupConvolutionBackpropData(DeconvAttrs),
     /// Matrix product with numpy batch broadcasting.
     MatMul {
         /// Transpose the last two axes of the first input.
@@ -173,6 +178,8 @@ impl Op {
             Self::Select => "Select",
             Self::Convolution(_) => "Convolution",
             Self::GroupConvolution(_) => "GroupConvolution",
+            Self::ConvolutionBackpropData(_) => "ConvolutionBackpropData",
+            Self::GroupConvolutionBackpropData(_) => "GroupConvolutionBackpropData",
             Self::MatMul { .. } => "MatMul",
             Self::MaxPool(_) => "MaxPool",
             Self::AvgPool { .. } => "AvgPool",
@@ -321,6 +328,18 @@ pub struct ConvAttrs {
     pub pads_end: Vec<isize>,
     /// Automatic padding.
     pub auto_pad: AutoPad,
+}
+
+/// Attributes of a transposed convolution; one entry per spatial axis.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DeconvAttrs {
+    /// Strides, dilations and padding: what is cut from the full output; negative values append zeros. Where
+    /// shapes are fixed, shape inference writes here what `auto_pad` and the wanted output lengths (third input)
+    /// come to.
+    pub conv: ConvAttrs,
+    /// Pixels appended to each output axis. With padding as shape inference writes it,
+    /// `out = (in - 1) * stride + (kernel - 1) * dilation + 1 - pad_begin - pad_end + output_padding`.
+    pub output_padding: Vec<usize>,
 }
 
 /// Attributes of a pooling; one entry per spatial axis.

@@ -10,6 +10,7 @@ mod chain;
 mod concat;
 mod convert;
 mod convolution;
+mod deconvolution;
 mod depth_to_space;
 pub mod fake_quantize;
 mod gather;
@@ -59,6 +60,7 @@ pub fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
         unary::parse,
         fake_quantize::parse,
         convolution::parse,
+        deconvolution::parse,
         matmul::parse,
         pool::parse,
         reduce::parse,
@@ -105,6 +107,7 @@ pub fn input_count(op: &Op) -> RangeInclusive<usize> {
         | Op::QuantizedMatMul(_)
         | Op::QuantizedBatchMatMul(_) => 2..=2,
         Op::Squeeze => 1..=2,
+        Op::ConvolutionBackpropData(_) | Op::GroupConvolutionBackpropData(_) => 2..=3,
         Op::Select | Op::VariadicSplit | Op::Gather { .. } => 3..=3,
         Op::Pad(_) | Op::StridedSlice(_) => 3..=4,
         Op::Slice => 4..=5,
@@ -154,6 +157,9 @@ pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
         Op::Binary(_) | Op::Select => binary::infer(op, inputs),
         Op::Unary(_) | Op::Clamp { .. } | Op::PRelu => unary::infer(op, inputs),
         Op::Convolution(_) | Op::GroupConvolution(_) => convolution::infer(op, inputs),
+        Op::ConvolutionBackpropData(_) | Op::GroupConvolutionBackpropData(_) => {
+            deconvolution::infer(op, inputs)
+        }
         Op::MatMul { .. } => matmul::infer(op, inputs),
         Op::MaxPool(_) | Op::AvgPool { .. } => pool::infer(op, inputs),
         Op::Reduce { .. } => reduce::infer(op, inputs),
@@ -218,6 +224,9 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         Op::Binary(_) | Op::Select => binary::evaluate(op, tensors, &outputs),
         Op::Unary(_) | Op::Clamp { .. } | Op::PRelu => unary::evaluate(op, tensors),
         Op::Convolution(_) | Op::GroupConvolution(_) => convolution::evaluate(op, tensors, &outputs),
+        Op::ConvolutionBackpropData(_) | Op::GroupConvolutionBackpropData(_) => {
+            deconvolution::evaluate(op, tensors, &outputs)
+        }
         Op::MatMul { .. } => matmul::evaluate(op, tensors),
         Op::MaxPool(_) | Op::AvgPool { .. } => pool::evaluate(op, tensors, &outputs),
         Op::Reduce { .. } => reduce::evaluate(op, tensors, &outputs),
@@ -260,6 +269,14 @@ pub(crate) fn resolve_padding(op: &mut Op, inputs: &[Input]) {
         Op::Convolution(attrs) => convolution::resolve(attrs, data, kernel(2)),
         Op::QuantizedConvolution(c) => convolution::resolve(&mut c.conv, data, kernel(2)),
         Op::GroupConvolution(attrs) => convolution::resolve(attrs, data, kernel(3)),
+        Op::ConvolutionBackpropData(attrs) => {
+            let wanted = inputs.get(2).and_then(Input::integers);
+            deconvolution::resolve(attrs, data, kernel(2), wanted.as_deref());
+        }
+        Op::GroupConvolutionBackpropData(attrs) => {
+            let wanted = inputs.get(2).and_then(Input::integers);
+            deconvolution::resolve(attrs, data, kernel(3), wanted.as_deref());
+        }
         Op::MaxPool(pool) | Op::AvgPool { pool, .. } => pool::resolve(pool, data),
         _ => {}
     }

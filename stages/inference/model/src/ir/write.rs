@@ -245,6 +245,11 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
         Op::Unary(kind) => unary(*kind)?,
         Op::Clamp { min, max } => (1, vec![("min", min.to_string()), ("max", max.to_string())]),
         Op::Convolution(a) | Op::GroupConvolution(a) => (1, convolution(a)),
+        Op::ConvolutionBackpropData(d) | Op::GroupConvolutionBackpropData(d) => {
+            let mut attributes = convolution(&d.conv);
+            attributes.push(("output_padding", list(&d.output_padding)));
+            (1, attributes)
+        }
         Op::MatMul {
             transpose_a,
             transpose_b,

@@ -27,6 +27,11 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
         "GroupConvolution" => Op::GroupConvolution,
         _ => return Ok(None),
     };
+    parse_attributes(a).map(|attrs| Some(make(attrs)))
+}
+
+/// Reads strides, dilations and padding.
+pub(crate) fn parse_attributes(a: &Attributes) -> Result<ConvAttrs, OpError> {
     let strides: Vec<usize> = a.list("strides", None)?;
     let axes = strides.len();
     let attrs = ConvAttrs {
@@ -48,7 +53,7 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
     if attrs.strides.contains(&0) || attrs.dilations.contains(&0) {
         bail!("attributes `strides` and `dilations`: expected positive numbers, found 0");
     }
-    Ok(Some(make(attrs)))
+    Ok(attrs)
 }
 
 /// Input channels that a convolution of one tap sums before it adds them to the rest.
@@ -69,7 +74,8 @@ pub(crate) struct Geometry {
     pub pads: [isize; 3],
 }
 
-fn three<T: Copy>(values: &[T], fill: T) -> [T; 3] {
+/// Spatial axes as three, leading ones filled.
+pub(crate) fn three<T: Copy>(values: &[T], fill: T) -> [T; 3] {
     let mut full = [fill; 3];
     full[3 - values.len()..].copy_from_slice(values);
     full

@@ -1,12 +1,10 @@
 //! Integer transposed convolution.
 
-use super::super::support;
+use super::super::convolution::three;
+use super::super::deconvolution::{self, unravel};
 use crate::error::{OpError, bail};
 use crate::graph::{Dim, PartialShape};
-use crate::op::{AutoPad, QuantizedDeconv};
-
-/// Far beyond any network; keeps index arithmetic from overflowing.
-const LIMIT: usize = 1 << 31;
+use crate::op::{AutoPad, DeconvAttrs, QuantizedDeconv};
 
 /// Shape of the output.
 pub(super) fn output_shape(
@@ -15,54 +13,14 @@ pub(super) fn output_shape(
     kernel: &[Dim],
     out_channels: Dim,
 ) -> Result<PartialShape, OpError> {
-    let conv = &d.conv;
-    let axes = conv.strides.len();
-    if !(1..=3).contains(&axes) || data.len() != axes + 2 || kernel.len() != axes {
-        bail!(
-            "expected data of rank {} for {axes} spatial axes (1 to 3 are supported), found {} with a kernel {}",
-            axes + 2,
-            support::show(data),
-            support::show(kernel)
-        );
+    if d.conv.auto_pad != AutoPad::Explicit {
+        bail!("expected explicit padding, found {:?}", d.conv.auto_pad);
     }
-    let lengths = [
-        conv.dilations.len(),
-        conv.pads_begin.len(),
-        conv.pads_end.len(),
-        d.output_padding.len(),
-    ];
-    if lengths != [axes; 4] || conv.auto_pad != AutoPad::Explicit {
-        bail!("expected explicit padding, dilations and output padding with one entry per spatial axis");
-    }
-    let mut shape = vec![data[0], out_channels];
-    for i in 0..axes {
-        let (Some(input), Some(taps)) = (data[i + 2], kernel[i]) else {
-            shape.push(None);
-            continue;
-        };
-        let pads = [conv.pads_begin[i], conv.pads_end[i]];
-        let sizes = [
-            input,
-            taps,
-            conv.strides[i],
-            conv.dilations[i],
-            d.output_padding[i],
-        ];
-        if sizes.iter().any(|&v| v > LIMIT) || pads.iter().any(|p| p.unsigned_abs() > LIMIT) {
-            bail!("expected lengths, strides, dilations and padding of at most {LIMIT}");
-        }
-        if input == 0 || taps == 0 || conv.strides[i] == 0 || conv.dilations[i] == 0 {
-            bail!("expected positive lengths, strides and dilations along spatial axis {i}");
-        }
-        let [input, taps, stride, dilation, extra] = sizes.map(|v| v as i128);
-        let length =
-            (input - 1) * stride + (taps - 1) * dilation + 1 - pads[0] as i128 - pads[1] as i128 + extra;
-        match usize::try_from(length) {
-            Ok(length) if (1..=LIMIT).contains(&length) => shape.push(Some(length)),
-            _ => bail!("spatial axis {i} of the output would have the length {length}"),
-        }
-    }
-    Ok(shape)
+    let attrs = DeconvAttrs {
+        conv: d.conv.clone(),
+        output_padding: d.output_padding.clone(),
+    };
+    deconvolution::output_shape(&attrs, data, kernel, out_channels)
 }
 
 /// Scatters values less their zero points over the output; `dims` are data, weights, output.
@@ -114,19 +72,6 @@ pub(super) fn scatter(
         }
     }
     sums
-}
-
-/// Spatial axes as three, leading ones filled.
-fn three<T: Copy>(values: &[T], fill: T) -> [T; 3] {
-    let mut full = [fill; 3];
-    full[3 - values.len()..].copy_from_slice(values);
-    full
-}
-
-/// Index of an element along each of three axes.
-fn unravel(index: usize, lengths: [usize; 3]) -> [usize; 3] {
-    let [_, height, width] = lengths;
-    [index / (height * width), index / width % height, index % width]
 }
 
 #[cfg(test)]
