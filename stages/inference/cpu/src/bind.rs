@@ -70,8 +70,8 @@ pub(crate) enum Work {
     },
     /// Dequantization by a table of 256 values.
     Values(Nest<2>, Vec<f32>),
-    /// Softmax over rows of that length.
-    Softmax(usize),
+    /// An operation on whole tensors.
+    Dense,
     /// The reference evaluator: how inputs become plain, and outputs are put back.
     Evaluate {
         gather: Vec<CopyPlan>,
@@ -151,8 +151,8 @@ pub(crate) fn bind(draft: &mut Draft, graph: &Graph) -> Result<Bound, CompileErr
         })
         .collect();
     let mut steps = Vec::with_capacity(draft.steps.len());
-    for (step, fills) in std::mem::take(&mut draft.steps).into_iter().zip(fill_at) {
-        let work = work(&step, &tensors, graph)?;
+    for (mut step, fills) in std::mem::take(&mut draft.steps).into_iter().zip(fill_at) {
+        let work = work(&mut step, &tensors, graph)?;
         steps.push(Step {
             draft: step,
             work,
@@ -187,7 +187,9 @@ fn touch(
     match &mut lifetimes[t] {
         Some(lifetime) => lifetime.last = at,
         none => {
-            let bytes = checked_elements(&tensor.placement)
+            let bytes = tensor
+                .placement
+                .elements()
                 .and_then(|n| n.checked_add(SLACK))
                 .and_then(|n| n.checked_mul(tensor.element_bytes()))
                 .filter(|&n| n <= isize::MAX as usize / 4)
@@ -202,21 +204,7 @@ fn touch(
     Ok(())
 }
 
-fn checked_elements(placement: &Placement) -> Option<usize> {
-    match placement {
-        Placement::Plain { shape } => shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)),
-        Placement::Image(i) => {
-            let width = i.width.checked_add(i.halo.left)?.checked_add(i.halo.right)?;
-            let height = i.height.checked_add(i.halo.top)?.checked_add(i.halo.bottom)?;
-            width
-                .checked_mul(i.pixel_stride)?
-                .checked_mul(height)?
-                .checked_mul(i.batch)
-        }
-    }
-}
-
-fn work(step: &StepDraft, tensors: &[Tensor], graph: &Graph) -> Result<Work, CompileError> {
+fn work(step: &mut StepDraft, tensors: &[Tensor], graph: &Graph) -> Result<Work, CompileError> {
     let node = graph.node(step.node);
     let internal = |message: &str| CompileError::Internal {
         layer: node.name.to_string(),
@@ -228,7 +216,7 @@ fn work(step: &StepDraft, tensors: &[Tensor], graph: &Graph) -> Result<Work, Com
         return Err(internal("a step has no output"));
     };
     let one = || first.ok_or_else(|| internal("a step lacks an input"));
-    match &step.action {
+    match &mut step.action {
         Action::ConvU8(_)
         | Action::DepthwiseU8(_)
         | Action::AffineU8(_)
@@ -246,7 +234,7 @@ fn work(step: &StepDraft, tensors: &[Tensor], graph: &Graph) -> Result<Work, Com
             });
             Ok(Work::Copy(plans.collect()))
         }
-        Action::Table(_) | Action::Apply(_) => {
+        Action::Table(_) | Action::Apply(..) | Action::Clamp(..) => {
             let from = one()?;
             let nest = Nest::new(
                 &output.shape(),
@@ -255,7 +243,7 @@ fn work(step: &StepDraft, tensors: &[Tensor], graph: &Graph) -> Result<Work, Com
             );
             Ok(Work::One(nest))
         }
-        Action::Binary(_) => {
+        Action::Combine(_) => {
             let &[a, b] = inputs.as_slice() else {
                 return Err(internal("a step lacks an input"));
             };
@@ -315,7 +303,10 @@ fn work(step: &StepDraft, tensors: &[Tensor], graph: &Graph) -> Result<Work, Com
                 channels: zero.zip(scale).take(n).map(|(z, s)| (z + bias, *s)).collect(),
             })
         }
-        Action::Softmax => Ok(Work::Softmax(output.shape().last().copied().unwrap_or(1))),
+        Action::Dense(dense) => {
+            dense.place(&inputs, output);
+            Ok(Work::Dense)
+        }
         Action::Evaluate(_) => {
             let plain = |p: &Placement| Placement::plain(&p.shape());
             Ok(Work::Evaluate {

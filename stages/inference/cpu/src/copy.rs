@@ -200,7 +200,7 @@ mod tests {
         let plain = Placement::plain(&[1, 3, 4, 5]);
         let nhwc = image(3, 4, 5, 16, 1);
         let data: Vec<u8> = (0..60).collect();
-        let mut there = vec![0; nhwc.elements()];
+        let mut there = vec![0; nhwc.elements().unwrap()];
         CopyPlan::relayout(&plain, &nhwc).run(&mut there, &data);
         let mut back = vec![0; 60];
         CopyPlan::relayout(&nhwc, &plain).run(&mut back, &there);
@@ -233,12 +233,12 @@ mod tests {
                 .collect();
             let plain = Placement::plain(&[1, c, h, w]);
             let values: Vec<u32> = (0..(c * h * w) as u32).collect();
-            let mut source = vec![u32::MAX; from.elements()];
+            let mut source = vec![u32::MAX; from.elements().unwrap()];
             CopyPlan::relayout(&plain, &from).run(&mut source, &values);
-            let mut target = vec![u32::MAX; to.elements()];
+            let mut target = vec![u32::MAX; to.elements().unwrap()];
             CopyPlan::gather(&from, &map, &to, &part, 1, 3).run(&mut target, &source);
             let whole = Placement::plain(&[1, out.0 + 3, out.1, out.2]);
-            let mut dense = vec![0; whole.elements()];
+            let mut dense = vec![0; whole.elements().unwrap()];
             CopyPlan::relayout(&to, &whole).run(&mut dense, &target);
             prop_assert_eq!(&dense[3 * out.1 * out.2..], &map[..]);
             prop_assert!(dense[..3 * out.1 * out.2].iter().all(|&v| v == u32::MAX));

@@ -23,15 +23,20 @@ mod depthwise;
 mod elementwise;
 mod epilogue;
 mod error;
-mod f32_ops;
+pub(crate) mod functions;
+pub(crate) mod gemm;
 mod isa;
 pub(crate) mod literal;
+pub(crate) mod math;
 mod pool;
+pub(crate) mod reduce;
 mod scalar;
+pub(crate) mod softmax;
 mod table;
 #[cfg(test)]
 #[cfg(all(target_arch = "x86_64", unix))]
 mod tests;
+pub(crate) mod versions;
 mod view;
 mod weights;
 mod window;
@@ -43,9 +48,6 @@ pub use depthwise::{DepthwiseU8, DepthwiseU8Args};
 pub use elementwise::{AffineU8Args, CopyArgs, LookupArgs, QuantizeArgs, Quantizer};
 pub use epilogue::{CHANNEL_BLOCK, Epilogue, EpilogueSpec, MidSpec, OutputKind, ResidualSpec};
 pub use error::ArgError;
-pub use f32_ops::{
-    BinaryF32, UnaryF32, binary_f32, clamp_f32, deinterleave, interleave, softmax_rows, unary_f32,
-};
 pub use isa::{Isa, IsaError, MAX_ISA_ENV};
 pub use pool::{AverageOver, AvgPoolArgs, MaxPoolArgs};
 pub use table::KernelTable;

@@ -21,6 +21,7 @@
 
 mod bind;
 mod copy;
+mod dense;
 mod error;
 pub mod kernels;
 mod literal;

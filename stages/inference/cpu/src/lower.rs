@@ -8,6 +8,7 @@
 mod affine;
 mod chain;
 mod convolution;
+mod dense;
 mod exact;
 mod heavy;
 mod light;
@@ -19,10 +20,12 @@ mod window;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use flow_model::op::{BinaryKind, Op, UnaryKind};
+use flow_model::op::Op;
 use flow_model::{ElementType, Graph, NodeId, Value};
 
+use crate::dense::Dense;
 use crate::error::CompileError;
+use crate::kernels::functions::{Binary, Unary};
 use crate::kernels::literal::{Level, Literal, Values};
 use crate::kernels::{
     AverageOver, ConvF32, ConvU8, DepthwiseF32, DepthwiseU8, Epilogue, Halo, KernelTable, Window,
@@ -88,13 +91,6 @@ pub(crate) struct CopyPart {
     pub start: usize,
 }
 
-/// Element-wise function of an f32.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Function {
-    Unary(UnaryKind),
-    Clamp { min: f32, max: f32 },
-}
-
 /// What a step does with its inputs.
 #[derive(Debug)]
 pub(crate) enum Action {
@@ -116,10 +112,11 @@ pub(crate) enum Action {
     Dequantize(ElementType, flow_model::op::Dequantize, Option<Values>),
     /// Stored codes through a table.
     Table(Box<[u8; 256]>),
-    Apply(Function),
-    Binary(BinaryKind),
-    /// Along the last axis.
-    Softmax,
+    /// f32 to f32, with the parameter of the function.
+    Apply(Unary, f64),
+    Clamp(f32, f32),
+    Combine(Binary),
+    Dense(Box<dyn Dense>),
     Copy(Vec<CopyPart>),
     /// The reference evaluator on a graph of one operation.
     Evaluate(Box<Graph>),
@@ -281,7 +278,11 @@ impl Lowering<'_> {
             Op::Parameter | Op::Constant(_) | Op::Result | Op::Dequantize(_) => Ok(()),
             _ if self.users[id.index()].is_empty() => Ok(()),
             _ => {
-                if self.emit_movement(id)? || self.emit_max_pool(id)? || self.emit_light(id)? {
+                if self.emit_movement(id)?
+                    || self.emit_max_pool(id)?
+                    || self.emit_light(id)?
+                    || self.emit_dense(id)?
+                {
                     Ok(())
                 } else {
                     self.emit_evaluation(id)

@@ -45,9 +45,20 @@ impl Image {
             origin: n * self.image_pitch() + self.origin(),
         }
     }
-    /// Elements of all pictures with their halos.
-    pub fn elements(&self) -> usize {
-        self.batch * self.image_pitch()
+    /// Elements of all pictures with their halos; `None` on overflow.
+    pub fn elements(&self) -> Option<usize> {
+        let width = self
+            .width
+            .checked_add(self.halo.left)?
+            .checked_add(self.halo.right)?;
+        let height = self
+            .height
+            .checked_add(self.halo.top)?
+            .checked_add(self.halo.bottom)?;
+        width
+            .checked_mul(self.pixel_stride)?
+            .checked_mul(height)?
+            .checked_mul(self.batch)
     }
 }
 
@@ -108,10 +119,10 @@ impl Placement {
         }
     }
 
-    /// Elements of the buffer, halo and channel padding included.
-    pub fn elements(&self) -> usize {
+    /// Elements of the buffer, halo and channel padding included; `None` on overflow.
+    pub fn elements(&self) -> Option<usize> {
         match self {
-            Self::Plain { shape } => shape.iter().product(),
+            Self::Plain { shape } => shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)),
             Self::Image(i) => i.elements(),
         }
     }
@@ -139,6 +150,6 @@ mod tests {
         let row = (2 + 5 + 1) * 16;
         assert_eq!(image.strides(), [5 * row, 1, row, 16]);
         assert_eq!(image.offset(), row + 32);
-        assert_eq!(image.elements(), 2 * 5 * row);
+        assert_eq!(image.elements(), Some(2 * 5 * row));
     }
 }

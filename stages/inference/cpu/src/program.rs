@@ -7,8 +7,10 @@ use flow_model::{ElementType, Graph, NodeId};
 
 use crate::bind::{Bound, bind};
 use crate::copy::CopyPlan;
+use crate::dense::Workspace;
 use crate::error::{CompileError, RunError};
 use crate::kernels::literal::Scratch;
+use crate::kernels::versions::Simd;
 use crate::kernels::{AlignedVec, Isa, KernelTable};
 use crate::lower::{Action, element_bytes, lower, stored_bias};
 use crate::memory::Arena;
@@ -78,6 +80,7 @@ pub struct Program {
 #[derive(Debug)]
 struct Inner {
     table: &'static KernelTable,
+    simd: Simd,
     bound: Bound,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -94,6 +97,8 @@ struct Inner {
 /// [`CompileError`] where a shape is open, a type cannot be stored or the activations do not fit in memory.
 pub fn compile(graph: &Graph, options: &CompileOptions<'_>) -> Result<Program, CompileError> {
     let table = KernelTable::select(options.isa)?;
+    let cap = [options.isa, Isa::cap_from_env()?].into_iter().flatten().min();
+    let simd = Simd::new(Isa::detect(cap));
     for (_, node) in graph.iter() {
         let activation = !matches!(node.op, flow_model::Op::Constant(_));
         if let Some(output) = node
@@ -135,6 +140,7 @@ pub fn compile(graph: &Graph, options: &CompileOptions<'_>) -> Result<Program, C
     Ok(Program {
         inner: Arc::new(Inner {
             table,
+            simd,
             bound,
             inputs,
             outputs,
@@ -205,7 +211,9 @@ impl Program {
             bound: &self.inner.bound,
             table: self.inner.table,
             arena: &mut arena,
+            simd: self.inner.simd,
             scratch: &mut Scratch::default(),
+            workspace: &mut Workspace::default(),
             inputs: &[],
         };
         for &t in &self.inner.bound.fill_once {
@@ -215,6 +223,7 @@ impl Program {
             program: self.clone(),
             arena,
             scratch: Scratch::default(),
+            workspace: Workspace::default(),
             aligned: vec![None; self.inner.inputs.len()],
             times: Vec::new(),
         }
@@ -227,6 +236,7 @@ pub struct Request {
     program: Program,
     arena: Arena,
     scratch: Scratch,
+    workspace: Workspace,
     /// Copies of inputs whose memory is not aligned for their type.
     aligned: Vec<Option<AlignedVec<u8>>>,
     times: Vec<StepTime>,
@@ -293,7 +303,9 @@ impl Request {
             bound: &inner.bound,
             table: inner.table,
             arena: &mut self.arena,
+            simd: inner.simd,
             scratch: &mut self.scratch,
+            workspace: &mut self.workspace,
             inputs: slices,
         };
         for (at, step) in inner.bound.steps.iter().enumerate() {

@@ -43,9 +43,9 @@ pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTa
         Action::Quantize(..) => "quantize".into(),
         Action::Dequantize(..) => "dequantize".into(),
         Action::Table(_) => "lookup".into(),
-        Action::Apply(_) => "unary_f32".into(),
-        Action::Binary(_) => "binary_f32".into(),
-        Action::Softmax => "softmax_f32".into(),
+        Action::Apply(..) | Action::Clamp(..) => "unary_f32".into(),
+        Action::Combine(_) => "binary_f32".into(),
+        Action::Dense(dense) => dense.kernel(),
         Action::Copy(_) => "copy".into(),
         Action::Evaluate(_) => "reference".into(),
     };
@@ -59,7 +59,10 @@ pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTa
             .collect(),
         kernel,
         precision: first.map_or(ElementType::F32, |&t| bound.tensors[t].element_type),
-        macs: draft.macs,
+        macs: match &draft.action {
+            Action::Dense(dense) => dense.macs(),
+            _ => draft.macs,
+        },
         shape: draft
             .outputs
             .first()

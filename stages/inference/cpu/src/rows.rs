@@ -2,8 +2,9 @@
 
 use flow_model::op::{BinaryKind, UnaryKind};
 
+use crate::kernels::functions::{self, Binary, Unary};
 use crate::kernels::literal::Level;
-use crate::lower::Function;
+use crate::kernels::versions::Simd;
 use crate::nest::{Loop, Nest};
 
 /// `to[d] = f(from[s])` over a nest.
@@ -155,69 +156,124 @@ fn quantize_by<L: Copy>(
     });
 }
 
-/// Whether [`apply`] knows the function.
-pub(crate) fn has_function(kind: UnaryKind) -> bool {
-    !matches!(
-        kind,
-        UnaryKind::Gelu { .. }
-            | UnaryKind::Erf
-            | UnaryKind::LogicalNot
-            | UnaryKind::Mish
-            | UnaryKind::SoftPlus
-    )
+/// Elements that are gathered at a time where they do not lie together.
+const BLOCK: usize = 256;
+
+/// The kernel of a function, and its parameter; `None` if it has none.
+pub(crate) fn function(kind: UnaryKind) -> Option<(Unary, f64)> {
+    let function: Unary = match kind {
+        UnaryKind::Relu => functions::relu,
+        UnaryKind::Sigmoid => functions::sigmoid,
+        UnaryKind::Tanh => functions::tanh,
+        UnaryKind::Exp => functions::exp,
+        UnaryKind::Log => functions::ln,
+        UnaryKind::Sqrt => functions::sqrt,
+        UnaryKind::Abs => functions::abs,
+        UnaryKind::Negative => functions::negative,
+        UnaryKind::Floor => functions::floor,
+        UnaryKind::Ceiling => functions::ceiling,
+        UnaryKind::HSwish => functions::hard_swish,
+        UnaryKind::HSigmoid => functions::hard_sigmoid,
+        UnaryKind::Swish { beta } => return Some((functions::swish, f64::from(beta))),
+        UnaryKind::Elu { alpha } => return Some((functions::elu, f64::from(alpha))),
+        UnaryKind::Gelu { tanh: false } => functions::gelu,
+        UnaryKind::Gelu { tanh: true } => functions::gelu_tanh,
+        UnaryKind::Mish => functions::mish,
+        UnaryKind::SoftPlus => functions::soft_plus,
+        UnaryKind::Erf => functions::erf,
+        _ => return None,
+    };
+    Some((function, 0.0))
+}
+
+/// The kernel of an operation on two f32; `None` if it has none.
+pub(crate) fn operation(kind: BinaryKind) -> Option<Binary> {
+    Some(match kind {
+        BinaryKind::Add => functions::add,
+        BinaryKind::Subtract => functions::subtract,
+        BinaryKind::Multiply => functions::multiply,
+        BinaryKind::Divide | BinaryKind::DivideTruncating => functions::divide,
+        BinaryKind::Maximum => functions::maximum,
+        BinaryKind::Minimum => functions::minimum,
+        BinaryKind::SquaredDifference => functions::squared_difference,
+        BinaryKind::Power => functions::power,
+        BinaryKind::Mod => functions::remainder,
+        BinaryKind::FloorMod => functions::floor_remainder,
+        _ => return None,
+    })
 }
 
 /// Applies a function over a nest.
-pub(crate) fn apply(nest: &Nest<2>, to: &mut [f32], from: &[f32], function: Function) {
-    let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
-    let kind = match function {
-        Function::Clamp { min, max } => {
-            return map(nest, to, from, |x| {
-                let x = if x < min { min } else { x };
-                if x > max { max } else { x }
-            });
+pub(crate) fn apply(
+    simd: Simd,
+    nest: &Nest<2>,
+    to: &mut [f32],
+    from: &[f32],
+    (function, parameter): (Unary, f64),
+) {
+    let Loop {
+        count,
+        strides: [d_step, s_step],
+    } = nest.inner();
+    let (mut values, mut results) = ([0.0; BLOCK], [0.0; BLOCK]);
+    nest.rows(|[d, s]| {
+        if (d_step, s_step) == (1, 1) {
+            return function(simd, &mut to[d..d + count], &from[s..s + count], parameter);
         }
-        Function::Unary(kind) => kind,
-    };
-    match kind {
-        UnaryKind::Relu => map(nest, to, from, |x: f32| if x < 0.0 { 0.0 } else { x }),
-        UnaryKind::Sigmoid => map(nest, to, from, sigmoid),
-        UnaryKind::Tanh => map(nest, to, from, f32::tanh),
-        UnaryKind::Exp => map(nest, to, from, f32::exp),
-        UnaryKind::Log => map(nest, to, from, f32::ln),
-        UnaryKind::Sqrt => map(nest, to, from, f32::sqrt),
-        UnaryKind::Abs => map(nest, to, from, f32::abs),
-        UnaryKind::Negative => map(nest, to, from, |x: f32| -x),
-        UnaryKind::Floor => map(nest, to, from, f32::floor),
-        UnaryKind::Ceiling => map(nest, to, from, f32::ceil),
-        UnaryKind::HSwish => map(nest, to, from, |x: f32| x * (x + 3.0).clamp(0.0, 6.0) / 6.0),
-        UnaryKind::HSigmoid => map(nest, to, from, |x: f32| (x + 3.0).clamp(0.0, 6.0) / 6.0),
-        UnaryKind::Swish { beta } => map(nest, to, from, |x: f32| x * sigmoid(beta * x)),
-        UnaryKind::Elu { alpha } => {
-            map(
-                nest,
-                to,
-                from,
-                |x: f32| if x < 0.0 { alpha * (x.exp() - 1.0) } else { x },
-            );
+        for first in (0..count).step_by(BLOCK) {
+            let n = BLOCK.min(count - first);
+            gather(&from[s + first * s_step..], s_step, &mut values[..n]);
+            function(simd, &mut results[..n], &values[..n], parameter);
+            scatter(&results[..n], d_step, &mut to[d + first * d_step..]);
         }
-        // `has_function` keeps the others away.
-        _ => map(nest, to, from, |_| f32::NAN),
-    }
+    });
 }
 
 /// Combines two operands over a nest.
-pub(crate) fn combine(nest: &Nest<3>, to: &mut [f32], a: &[f32], b: &[f32], kind: BinaryKind) {
-    match kind {
-        BinaryKind::Add => zip(nest, to, a, b, |a: f32, b: f32| a + b),
-        BinaryKind::Subtract => zip(nest, to, a, b, |a: f32, b: f32| a - b),
-        BinaryKind::Multiply => zip(nest, to, a, b, |a: f32, b: f32| a * b),
-        BinaryKind::Divide => zip(nest, to, a, b, |a: f32, b: f32| a / b),
-        BinaryKind::Maximum => zip(nest, to, a, b, |a: f32, b: f32| if a > b { a } else { b }),
-        BinaryKind::Minimum => zip(nest, to, a, b, |a: f32, b: f32| if a < b { a } else { b }),
-        BinaryKind::SquaredDifference => zip(nest, to, a, b, |a: f32, b: f32| (a - b) * (a - b)),
-        // The lowering keeps the others away.
-        _ => zip(nest, to, a, b, |_: f32, _: f32| f32::NAN),
+pub(crate) fn combine(simd: Simd, nest: &Nest<3>, to: &mut [f32], a: &[f32], b: &[f32], operation: Binary) {
+    let Loop {
+        count,
+        strides: [d_step, a_step, b_step],
+    } = nest.inner();
+    let (mut left, mut right, mut results) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
+    nest.rows(|[d, s, t]| {
+        if [d_step, a_step, b_step] == [1, 1, 1] {
+            return operation(simd, &mut to[d..d + count], &a[s..s + count], &b[t..t + count]);
+        }
+        for first in (0..count).step_by(BLOCK) {
+            let n = BLOCK.min(count - first);
+            let a = run(&a[s + first * a_step..], a_step, &mut left[..n], first == 0);
+            let b = run(&b[t + first * b_step..], b_step, &mut right[..n], first == 0);
+            if d_step == 1 {
+                operation(simd, &mut to[d + first..][..n], a, b);
+            } else {
+                operation(simd, &mut results[..n], a, b);
+                scatter(&results[..n], d_step, &mut to[d + first * d_step..]);
+            }
+        }
+    });
+}
+
+/// `n` elements `step` apart as a run: where they lie, or in `block`, which keeps a repeated value once it holds it.
+fn run<'a>(from: &'a [f32], step: usize, block: &'a mut [f32], first: bool) -> &'a [f32] {
+    match step {
+        1 => return &from[..block.len()],
+        0 if first => block.fill(from[0]),
+        0 => {}
+        _ => gather(from, step, block),
+    }
+    block
+}
+
+fn gather(from: &[f32], step: usize, to: &mut [f32]) {
+    for (i, to) in to.iter_mut().enumerate() {
+        *to = from[i * step];
+    }
+}
+
+fn scatter(from: &[f32], step: usize, to: &mut [f32]) {
+    for (i, &value) in from.iter().enumerate() {
+        to[i * step] = value;
     }
 }
 

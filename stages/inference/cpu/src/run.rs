@@ -3,11 +3,13 @@
 use flow_model::{ElementType, Graph};
 
 use crate::bind::{Bound, Call, Source, Step, Tensor, Work, fill_halo};
+use crate::dense::{DenseCall, Workspace};
 use crate::error::RunError;
 use crate::kernels::literal::{LANES, Literal, Scratch};
+use crate::kernels::versions::Simd;
 use crate::kernels::{
     AffineU8Args, AlignedVec, ArgError, AvgPoolArgs, ConvF32Args, ConvU8Args, DepthwiseF32Args,
-    DepthwiseU8Args, Halo, KernelTable, Layout, MaxPoolArgs, Output, View, ViewMut, softmax_rows,
+    DepthwiseU8Args, Halo, KernelTable, Layout, MaxPoolArgs, Output, View, ViewMut,
 };
 use crate::lower::{Action, TensorId};
 use crate::memory::{Arena, Place};
@@ -19,7 +21,9 @@ pub(crate) struct Machine<'a> {
     pub bound: &'a Bound,
     pub table: &'static KernelTable,
     pub arena: &'a mut Arena,
+    pub simd: Simd,
     pub scratch: &'a mut Scratch,
+    pub workspace: &'a mut Workspace,
     /// Bytes of the network inputs, aligned for their element type.
     pub inputs: &'a [&'a [u8]],
 }
@@ -54,12 +58,16 @@ impl Fault {
 }
 
 /// Elements behind bytes, cut to whole elements.
-fn cast<T: bytemuck::Pod>(bytes: &[u8]) -> Result<&[T], Fault> {
+pub(crate) fn cast<T: bytemuck::Pod>(bytes: &[u8]) -> Result<&[T], Fault> {
     let whole = bytes.len() / size_of::<T>() * size_of::<T>();
+    if whole == 0 {
+        // No bytes may lie anywhere.
+        return Ok(&[]);
+    }
     bytemuck::try_cast_slice(&bytes[..whole]).map_err(|_| Fault::new("a tensor is not aligned"))
 }
 
-fn cast_mut<T: bytemuck::Pod>(bytes: &mut [u8]) -> Result<&mut [T], Fault> {
+pub(crate) fn cast_mut<T: bytemuck::Pod>(bytes: &mut [u8]) -> Result<&mut [T], Fault> {
     let whole = bytes.len() / size_of::<T>() * size_of::<T>();
     bytemuck::try_cast_slice_mut(&mut bytes[..whole]).map_err(|_| Fault::new("a tensor is not aligned"))
 }
@@ -84,6 +92,7 @@ impl Machine<'_> {
         for &t in &step.fills {
             self.fill(t);
         }
+        let simd = self.simd;
         match &step.work {
             Work::Kernel(calls) => self.kernel(step, calls),
             Work::Copy(plans) => {
@@ -98,7 +107,16 @@ impl Machine<'_> {
                 let ([from, _], to) = self.operands(step)?;
                 match &step.draft.action {
                     Action::Table(table) => rows::map(nest, to, from, |code: u8| table[usize::from(code)]),
-                    Action::Apply(function) => rows::apply(nest, cast_mut(to)?, cast(from)?, *function),
+                    Action::Apply(function, parameter) => {
+                        rows::apply(simd, nest, cast_mut(to)?, cast(from)?, (*function, *parameter));
+                    }
+                    Action::Clamp(min, max) => {
+                        let (min, max) = (*min, *max);
+                        rows::map(nest, cast_mut(to)?, cast(from)?, |x: f32| {
+                            let x = if x < min { min } else { x };
+                            if x > max { max } else { x }
+                        });
+                    }
                     _ => return Err(Fault::new("no such loop")),
                 }
                 Ok(())
@@ -106,7 +124,9 @@ impl Machine<'_> {
             Work::Two(nest) => {
                 let ([a, b], to) = self.operands(step)?;
                 match &step.draft.action {
-                    Action::Binary(kind) => rows::combine(nest, cast_mut(to)?, cast(a)?, cast(b)?, *kind),
+                    Action::Combine(operation) => {
+                        rows::combine(simd, nest, cast_mut(to)?, cast(a)?, cast(b)?, *operation);
+                    }
                     _ => return Err(Fault::new("no such loop")),
                 }
                 Ok(())
@@ -140,15 +160,27 @@ impl Machine<'_> {
                 });
                 Ok(())
             }
-            Work::Softmax(row) => {
-                let output = &self.bound.tensors[step.draft.outputs[0]];
-                let n = output.placement.elements();
-                let ([from, _], to) = self.operands(step)?;
-                let (from, to): (&[f32], &mut [f32]) = (cast(from)?, cast_mut(to)?);
-                Ok(softmax_rows(&from[..n], *row, &mut to[..n])?)
-            }
+            Work::Dense => self.dense(step),
             Work::Evaluate { gather, scatter } => self.evaluate(step, gather, scatter),
         }
+    }
+
+    fn dense(&mut self, step: &Step) -> Result<(), Fault> {
+        let Action::Dense(dense) = &step.draft.action else {
+            return Err(Fault::new("no such step"));
+        };
+        let reads = std::array::from_fn(|i| step.draft.inputs.get(i).copied());
+        let simd = self.simd;
+        let mut workspace = std::mem::take(self.workspace);
+        let (inputs, output) = self.split(reads, step.draft.outputs[0])?;
+        let done = dense.run(DenseCall {
+            simd,
+            inputs,
+            output,
+            workspace: &mut workspace,
+        });
+        *self.workspace = workspace;
+        done
     }
 
     fn operands(&mut self, step: &Step) -> Result<([&[u8]; 2], &mut [u8]), Fault> {
@@ -159,11 +191,11 @@ impl Machine<'_> {
         self.split(inputs, step.draft.outputs[0])
     }
 
-    fn split(
+    fn split<const N: usize>(
         &mut self,
-        reads: [Option<TensorId>; 2],
+        reads: [Option<TensorId>; N],
         write: TensorId,
-    ) -> Result<([&[u8]; 2], &mut [u8]), Fault> {
+    ) -> Result<([&[u8]; N], &mut [u8]), Fault> {
         let (bound, inputs) = (self.bound, self.inputs);
         let place = |t: TensorId| match &bound.tensors[t].source {
             Source::Arena(range) => Place::Arena(range.clone()),

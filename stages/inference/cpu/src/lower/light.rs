@@ -1,12 +1,17 @@
 //! Element-wise operations without a chain, and the way out: the reference evaluator.
 
+use std::sync::Arc;
+
 use flow_model::op::{BinaryKind, Op};
 use flow_model::{ElementType, Graph, Node, NodeId, OutputInfo, Value};
 
 use super::chain::stored_table;
-use super::{Action, Form, Function, Lowering};
+use super::{Action, Form, Home, Lowering, TensorDraft};
 use crate::error::CompileError;
-use crate::rows::has_function;
+use crate::kernels::AlignedVec;
+use crate::kernels::functions::{self, Unary};
+use crate::placement::Placement;
+use crate::rows::{function, operation};
 
 impl Lowering<'_> {
     /// Handles an element-wise operation; false if it is none.
@@ -22,19 +27,23 @@ impl Lowering<'_> {
         let action = match &node.op {
             Op::Quantize(q) => Action::Quantize(q.clone(), self.literal_quantization(id)),
             Op::Lookup(l) => Action::Table(stored_table(l, self.element_type(node.inputs[0]))),
-            Op::Unary(kind) if f32s && has_function(*kind) => Action::Apply(Function::Unary(*kind)),
-            Op::Clamp { min, max } if f32s => Action::Apply(Function::Clamp { min: *min, max: *max }),
-            Op::Binary(kind) if f32s && has_kernel(*kind) => Action::Binary(*kind),
-            Op::Softmax { axis } if f32s => {
-                let rank = graph.info(output).shape.len() as i64;
-                if *axis != -1 && *axis != rank - 1 {
-                    return Ok(false);
-                }
-                let input = self.materialize(node.inputs[0], Form::Plain)?;
-                let tensor = self.produce(output, Form::Plain);
-                self.push(Action::Softmax, vec![input], vec![tensor], id);
+            Op::Clamp { min, max } if f32s => Action::Clamp(*min, *max),
+            Op::Unary(kind) if f32s => match function(*kind) {
+                Some((function, parameter)) => Action::Apply(function, parameter),
+                None => return Ok(false),
+            },
+            Op::Binary(BinaryKind::Power) if f32s && let Some(power) = self.fixed_power(node.inputs[1]) => {
+                let base = self.materialize(node.inputs[0], Form::Any)?;
+                let form = self.form_of(output, &[base]);
+                let tensor = self.produce(output, form);
+                self.push(Action::Apply(power, 0.0), vec![base], vec![tensor], id);
                 return Ok(true);
             }
+            Op::PRelu if f32s => return self.emit_slopes(id),
+            Op::Binary(kind) if f32s => match operation(*kind) {
+                Some(operation) => Action::Combine(operation),
+                None => return Ok(false),
+            },
             _ => return Ok(false),
         };
         let mut inputs = Vec::new();
@@ -54,6 +63,49 @@ impl Lowering<'_> {
         }
         self.push(action, inputs, vec![tensor], id);
         Ok(true)
+    }
+
+    /// PRelu with constant slopes.
+    fn emit_slopes(&mut self, id: NodeId) -> Result<bool, CompileError> {
+        let node = self.graph.node(id);
+        let (data, output) = (node.inputs[0], Value::of(id));
+        let Some(slopes) = self.constant(node.inputs[1]) else {
+            return Ok(false);
+        };
+        let rank = self.shape(data).len();
+        // Slopes of one axis lie along axis 1, whatever the rank.
+        let shape = match *slopes.shape() {
+            [n] if rank > 1 => {
+                let mut shape = vec![1; rank];
+                shape[1] = n;
+                shape
+            }
+            ref shape => shape.to_vec(),
+        };
+        let home = Home::Constant(Arc::new(AlignedVec::from_slice(slopes.bytes())));
+        self.draft.tensors.push(TensorDraft {
+            element_type: ElementType::F32,
+            placement: Placement::plain(&shape),
+            fill: 0,
+            home,
+        });
+        let slopes = self.draft.tensors.len() - 1;
+        let data = self.materialize(data, Form::Any)?;
+        let form = self.form_of(output, &[data]);
+        let tensor = self.produce(output, form);
+        self.push(
+            Action::Combine(functions::leaky),
+            vec![data, slopes],
+            vec![tensor],
+            id,
+        );
+        Ok(true)
+    }
+
+    /// The function in place of a power with that exponent.
+    fn fixed_power(&self, exponent: Value) -> Option<Unary> {
+        let exponent = self.constant(exponent)?;
+        (exponent.len() == 1).then(|| functions::fixed_power(exponent.to_f32()[0]))?
     }
 
     /// Leaves an operation to the reference evaluator: a graph of its own with its constants inside.
@@ -118,17 +170,4 @@ impl Lowering<'_> {
         self.push(Action::Evaluate(Box::new(small)), tensors, results, id);
         Ok(())
     }
-}
-
-fn has_kernel(kind: BinaryKind) -> bool {
-    matches!(
-        kind,
-        BinaryKind::Add
-            | BinaryKind::Subtract
-            | BinaryKind::Multiply
-            | BinaryKind::Divide
-            | BinaryKind::Maximum
-            | BinaryKind::Minimum
-            | BinaryKind::SquaredDifference
-    )
 }

@@ -225,17 +225,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn planar_and_interleaved_are_inverses() {
-    let planes: Vec<u8> = (0..60).collect();
-    let layout = Layout::with_halo(4, 5, 3, 16, Halo::uniform(2)).unwrap();
-    let mut buffer = vec![9; layout.allocation_len().unwrap()];
-    interleave(&planes, &mut ViewMut::new(&mut buffer, layout).unwrap()).unwrap();
-    let view = View::new(&buffer, layout).unwrap();
-    assert_eq!(view.at(1, 2, 2), 2 * 20 + 7);
-    assert_eq!(view.at(-1, 0, 0), 9);
-    let mut back = vec![0; 60];
-    deinterleave(&view, &mut back).unwrap();
-    assert_eq!(back, planes);
-}

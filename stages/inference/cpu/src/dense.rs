@@ -1,0 +1,80 @@
+//! Operations on whole tensors with kernels of their own: no chain behind them, no layout of images.
+
+mod gemm;
+mod reduce;
+mod softmax;
+
+use crate::kernels::versions::Simd;
+use crate::placement::Placement;
+use crate::run::{Fault, cast, cast_mut};
+
+pub(crate) use gemm::MatMul;
+pub(crate) use reduce::Reduce;
+pub(crate) use softmax::Softmax;
+
+/// Most inputs of a [`Dense`] step.
+pub(crate) const MAX_INPUTS: usize = 4;
+
+/// An operation that a plan was made for at compile.
+pub(crate) trait Dense: std::fmt::Debug + Send + Sync {
+    /// Name of the kernel, without instruction set.
+    fn kernel(&self) -> String;
+
+    /// Multiply-accumulates of one run.
+    fn macs(&self) -> u64 {
+        0
+    }
+
+    /// Learns where the elements of its operands lie, before it runs.
+    fn place(&mut self, inputs: &[&Placement], output: &Placement) {
+        let _ = (inputs, output);
+    }
+
+    /// Runs.
+    fn run(&self, call: DenseCall<'_>) -> Result<(), Fault>;
+}
+
+/// What a [`Dense`] step runs on.
+pub(crate) struct DenseCall<'a> {
+    pub simd: Simd,
+    /// Bytes of the inputs, empty where there are fewer.
+    pub inputs: [&'a [u8]; MAX_INPUTS],
+    pub output: &'a mut [u8],
+    pub workspace: &'a mut Workspace,
+}
+
+/// Two inputs, the output, and memory to work in.
+type Floats<'a> = ([&'a [f32]; 2], &'a mut [f32], &'a mut Workspace);
+
+impl<'a> DenseCall<'a> {
+    /// The first two inputs and the output as floats.
+    pub fn floats(self) -> Result<Floats<'a>, Fault> {
+        let inputs = [cast(self.inputs[0])?, cast(self.inputs[1])?];
+        Ok((inputs, cast_mut(self.output)?, self.workspace))
+    }
+}
+
+/// Memory that kernels need while they run; it grows to the largest need and stays.
+#[derive(Debug, Default)]
+pub(crate) struct Workspace {
+    floats: Vec<f32>,
+    doubles: Vec<f64>,
+}
+
+impl Workspace {
+    /// `count` floats with any content.
+    pub fn floats(&mut self, count: usize) -> &mut [f32] {
+        if self.floats.len() < count {
+            self.floats.resize(count, 0.0);
+        }
+        &mut self.floats[..count]
+    }
+
+    /// `count` doubles with any content.
+    pub fn doubles(&mut self, count: usize) -> &mut [f64] {
+        if self.doubles.len() < count {
+            self.doubles.resize(count, 0.0);
+        }
+        &mut self.doubles[..count]
+    }
+}

@@ -1,0 +1,117 @@
+//! Element-wise functions of runs of f32, each correctly rounded in all but very rare cases: computed in f64 where
+//! one f32 operation does not do.
+
+use super::math;
+use super::versions::{Simd, versions};
+
+/// A function of one run: `to[i] = f(from[i])`, with one parameter where the function has one.
+pub(crate) type Unary = fn(Simd, &mut [f32], &[f32], f64);
+
+/// A function of two runs of the same length.
+pub(crate) type Binary = fn(Simd, &mut [f32], &[f32], &[f32]);
+
+/// Declares functions of one f32 `x` and the parameter `p`; those marked f64 see `x` in f64.
+macro_rules! unary {
+    ($($name:ident, $body:ident: f64 |$x:ident, $p:ident| $value:expr;)*) => {$(
+        #[inline(always)]
+        fn $body(to: &mut [f32], from: &[f32], $p: f64) {
+            let _ = $p;
+            for (to, &x) in to.iter_mut().zip(from) {
+                let $x = f64::from(x);
+                *to = $value as f32;
+            }
+        }
+        versions!(pub(crate) fn $name(to: &mut [f32], from: &[f32], parameter: f64) = $body);
+    )*};
+    ($($name:ident, $body:ident: f32 |$x:ident| $value:expr;)*) => {$(
+        #[inline(always)]
+        fn $body(to: &mut [f32], from: &[f32], _: f64) {
+            for (to, &$x) in to.iter_mut().zip(from) {
+                *to = $value;
+            }
+        }
+        versions!(pub(crate) fn $name(to: &mut [f32], from: &[f32], parameter: f64) = $body);
+    )*};
+}
+
+unary! {
+    exp, exp_body: f64 |x, p| math::exp(x);
+    ln, ln_body: f64 |x, p| math::ln(x);
+    sigmoid, sigmoid_body: f64 |x, p| math::sigmoid(x);
+    tanh, tanh_body: f64 |x, p| math::tanh(x);
+    swish, swish_body: f64 |x, p| x * math::sigmoid(x * p);
+    elu, elu_body: f64 |x, p| if x < 0.0 { p * math::exp_m1(x) } else { x };
+    gelu, gelu_body: f64 |x, p| math::gelu(x);
+    gelu_tanh, gelu_tanh_body: f64 |x, p| math::gelu_tanh(x);
+    mish, mish_body: f64 |x, p| math::mish(x);
+    soft_plus, soft_plus_body: f64 |x, p| math::soft_plus(x);
+    erf, erf_body: f64 |x, p| math::erf(x);
+    hard_swish, hard_swish_body: f64 |x, p| x * clamp(x + 3.0, 0.0, 6.0) / 6.0;
+    hard_sigmoid, hard_sigmoid_body: f64 |x, p| clamp(x + 3.0, 0.0, 6.0) / 6.0;
+}
+
+unary! {
+    relu, relu_body: f32 |x| if x < 0.0 { 0.0 } else { x };
+    sqrt, sqrt_body: f32 |x| x.sqrt();
+    abs, abs_body: f32 |x| x.abs();
+    negative, negative_body: f32 |x| -x;
+    floor, floor_body: f32 |x| x.floor();
+    ceiling, ceiling_body: f32 |x| x.ceil();
+}
+
+#[inline(always)]
+fn clamp(x: f64, low: f64, high: f64) -> f64 {
+    let x = if x < low { low } else { x };
+    if x > high { high } else { x }
+}
+
+/// Declares functions of two f32.
+macro_rules! binary {
+    ($($name:ident, $body:ident: |$a:ident, $b:ident| $value:expr;)*) => {$(
+        #[inline(always)]
+        fn $body(to: &mut [f32], a: &[f32], b: &[f32]) {
+            for ((to, &$a), &$b) in to.iter_mut().zip(a).zip(b) {
+                *to = $value;
+            }
+        }
+        versions!(pub(crate) fn $name(to: &mut [f32], a: &[f32], b: &[f32]) = $body);
+    )*};
+}
+
+binary! {
+    add, add_body: |a, b| a + b;
+    subtract, subtract_body: |a, b| a - b;
+    multiply, multiply_body: |a, b| a * b;
+    divide, divide_body: |a, b| a / b;
+    maximum, maximum_body: |a, b| if a > b || b.is_nan() { a } else { b };
+    minimum, minimum_body: |a, b| if a < b || b.is_nan() { a } else { b };
+    squared_difference, squared_difference_body: |a, b| {
+        let d = f64::from(a) - f64::from(b);
+        (d * d) as f32
+    };
+    power, power_body: |a, b| f64::from(a).powf(f64::from(b)) as f32;
+    remainder, remainder_body: |a, b| (f64::from(a) % f64::from(b)) as f32;
+    floor_remainder, floor_remainder_body: |a, b| {
+        let (a, b) = (f64::from(a), f64::from(b));
+        (a - b * (a / b).floor()) as f32
+    };
+    leaky, leaky_body: |x, slope| if x < 0.0 { x * slope } else { x };
+}
+
+/// `x^2`, `sqrt x` and the like in place of a power; `None` for exponents without a form of their own.
+pub(crate) fn fixed_power(exponent: f32) -> Option<Unary> {
+    match exponent {
+        2.0 => Some(square),
+        1.0 => Some(identity),
+        -1.0 => Some(reciprocal),
+        3.0 => Some(cube),
+        _ => None,
+    }
+}
+
+unary! {
+    square, square_body: f64 |x, p| x * x;
+    cube, cube_body: f64 |x, p| x * x * x;
+    reciprocal, reciprocal_body: f64 |x, p| 1.0 / x;
+    identity, identity_body: f64 |x, p| x;
+}

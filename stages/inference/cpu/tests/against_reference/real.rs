@@ -1,0 +1,181 @@
+//! f32 kernels against the reference evaluator: equal bits where the order of roundings is stated, and one unit in the
+//! last place where functions are approximated.
+
+use flow_cpu::kernels::Isa;
+use flow_model::op::{BinaryKind, Op, ReduceKind, UnaryKind};
+use flow_model::{ElementType, Tensor, Value};
+use proptest::prelude::*;
+
+use crate::support::{Builder, Noise, image, run};
+
+/// Runs on every instruction set, which must agree in every bit, and compares: at most `units` in the last place.
+fn check_bits(b: &Builder, inputs: &[Tensor], units: i64) {
+    let expected = flow_model::evaluate(&b.graph, inputs).unwrap();
+    let found = run(&b.graph, inputs, None);
+    for isa in [Isa::Scalar, Isa::Avx2] {
+        assert_eq!(run(&b.graph, inputs, Some(isa)), found, "{isa} differs");
+    }
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found.shape(), expected.shape());
+        assert_eq!(found.element_type(), expected.element_type());
+        if found.element_type() != ElementType::F32 {
+            assert_eq!(found, expected);
+            continue;
+        }
+        for (f, e) in found.to_f32().into_iter().zip(expected.to_f32()) {
+            let apart = (i64::from(f.to_bits()) - i64::from(e.to_bits())).abs();
+            assert!(
+                f == e || (f.is_nan() && e.is_nan()) || apart <= units,
+                "{f} is not {e}"
+            );
+        }
+    }
+}
+
+/// A value that is an image in memory, as it is behind a pooling.
+fn as_image(b: &mut Builder, x: Value) -> Value {
+    let shape = b.shape(x);
+    let pool = Op::MaxPool(flow_model::op::PoolAttrs {
+        kernel: vec![1, 1],
+        strides: vec![1, 1],
+        dilations: vec![1, 1],
+        pads_begin: vec![0, 0],
+        pads_end: vec![0, 0],
+        auto_pad: flow_model::op::AutoPad::Explicit,
+        ceil: false,
+    });
+    b.node(pool, &[x], ElementType::F32, &shape)
+}
+
+fn broadcast(a: &[usize], b: &[usize]) -> Vec<usize> {
+    a.iter().zip(b).map(|(&a, &b)| a.max(b)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn binary_operations_broadcast(
+        shape in [1usize..3, 1..6, 1..5, 1..40], ones in [any::<[bool; 4]>(), any::<[bool; 4]>()], seed: u64, images: bool,
+    ) {
+        let shapes = ones.map(|ones| std::array::from_fn::<usize, 4, _>(|i| if ones[i] { 1 } else { shape[i] }));
+        let out = broadcast(&shapes[0], &shapes[1]);
+        let mut b = Builder::default();
+        let inputs = shapes.map(|s| b.input(ElementType::F32, &s));
+        let [mut x, y] = inputs;
+        if images {
+            x = as_image(&mut b, x);
+        }
+        for kind in [
+            BinaryKind::Add, BinaryKind::Subtract, BinaryKind::Multiply, BinaryKind::Divide, BinaryKind::Maximum,
+            BinaryKind::Minimum, BinaryKind::SquaredDifference, BinaryKind::Power, BinaryKind::Mod, BinaryKind::FloorMod,
+        ] {
+            let z = b.node(Op::Binary(kind), &[x, y], ElementType::F32, &out);
+            b.result(z);
+        }
+        let mut noise = Noise(seed);
+        let tensors = shapes.map(|s| image(&mut noise, &s));
+        check_bits(&b, &tensors, 0);
+    }
+
+    #[test]
+    fn functions(shape in [1usize..3, 1..6, 1..5, 1..70], seed: u64, images: bool) {
+        let mut b = Builder::default();
+        let mut x = b.input(ElementType::F32, &shape);
+        if images {
+            x = as_image(&mut b, x);
+        }
+        for kind in [
+            UnaryKind::Relu, UnaryKind::Sigmoid, UnaryKind::Tanh, UnaryKind::Exp, UnaryKind::Log, UnaryKind::Sqrt,
+            UnaryKind::Abs, UnaryKind::Negative, UnaryKind::Floor, UnaryKind::Ceiling, UnaryKind::HSwish,
+            UnaryKind::HSigmoid, UnaryKind::Swish { beta: 1.7 }, UnaryKind::Elu { alpha: 0.7 },
+            UnaryKind::Gelu { tanh: false }, UnaryKind::Gelu { tanh: true }, UnaryKind::Mish, UnaryKind::SoftPlus,
+            UnaryKind::Erf,
+        ] {
+            let y = b.unary(Op::Unary(kind), x, ElementType::F32);
+            b.result(y);
+        }
+        let slope = b.constant(Tensor::from_slice(&[shape[1]], &vec![0.3f32; shape[1]]).unwrap());
+        let y = b.node(Op::PRelu, &[x, slope], ElementType::F32, &shape);
+        b.result(y);
+        let y = b.unary(Op::Clamp { min: -0.5, max: 0.7 }, x, ElementType::F32);
+        b.result(y);
+        for exponent in [2.0f32, 3.0, 0.5, -1.0] {
+            let exponent = b.constant(Tensor::scalar(exponent));
+            let y = b.node(Op::Binary(BinaryKind::Power), &[x, exponent], ElementType::F32, &shape);
+            b.result(y);
+        }
+        check_bits(&b, &[image(&mut Noise(seed), &shape)], 0);
+    }
+
+    #[test]
+    fn softmax_along_every_axis(shape in [1usize..3, 1..20, 1..5, 1..90], seed: u64, images: bool) {
+        let mut b = Builder::default();
+        let mut x = b.input(ElementType::F32, &shape);
+        if images {
+            x = as_image(&mut b, x);
+        }
+        for axis in [0, 1, 2, 3, -1, -3] {
+            let y = b.unary(Op::Softmax { axis }, x, ElementType::F32);
+            b.result(y);
+        }
+        check_bits(&b, &[image(&mut Noise(seed), &shape)], 1);
+    }
+
+    #[test]
+    fn reductions_over_any_axes(
+        shape in [1usize..4, 1..20, 1..6, 1..50], axes in any::<[bool; 4]>(), keep_dims: bool, seed: u64, images: bool,
+    ) {
+        let mut b = Builder::default();
+        let mut x = b.input(ElementType::F32, &shape);
+        if images {
+            x = as_image(&mut b, x);
+        }
+        let list: Vec<i64> = (0..4).filter(|&i| axes[i as usize]).collect();
+        let out: Vec<usize> = (0..4)
+            .filter_map(|i| match (axes[i], keep_dims) {
+                (true, true) => Some(1),
+                (true, false) => None,
+                _ => Some(shape[i]),
+            })
+            .collect();
+        let list = b.constant(Tensor::from_slice(&[list.len()], &list).unwrap());
+        for kind in [
+            ReduceKind::Mean, ReduceKind::Sum, ReduceKind::Max, ReduceKind::Min, ReduceKind::Prod, ReduceKind::L2,
+        ] {
+            let y = b.node(Op::Reduce { kind, keep_dims }, &[x, list], ElementType::F32, &out);
+            b.result(y);
+        }
+        check_bits(&b, &[image(&mut Noise(seed), &shape)], 0);
+    }
+
+    #[test]
+    fn matrix_products_of_any_rank(
+        batch in prop::collection::vec((1usize..4, any::<[bool; 2]>()), 0..3),
+        [rows, inner, columns] in [1usize..20, 1..50, 1..40],
+        vectors in any::<[bool; 2]>(), transpose in any::<[bool; 2]>(), constant: bool, deep: bool, seed: u64,
+    ) {
+        let inner = if deep { inner + 1024 } else { inner };
+        let shapes = [0, 1].map(|k| -> Vec<usize> {
+            if vectors[k] && batch.is_empty() {
+                return vec![inner];
+            }
+            let own = batch.iter().map(|(n, ones)| if ones[k] { 1 } else { *n });
+            let mut last = if k == 0 { [rows, inner] } else { [inner, columns] };
+            if transpose[k] {
+                last.reverse();
+            }
+            own.chain(last).collect()
+        });
+        let mut noise = Noise(seed);
+        let tensors = [0, 1].map(|k| image(&mut noise, &shapes[k]));
+        let mut b = Builder::default();
+        let x = b.input(ElementType::F32, &shapes[0]);
+        let y = if constant { b.constant(tensors[1].clone()) } else { b.input(ElementType::F32, &shapes[1]) };
+        let op = Op::MatMul { transpose_a: transpose[0], transpose_b: transpose[1] };
+        let product = flow_model::ops::evaluate(&op, &tensors).unwrap();
+        let z = b.node(op, &[x, y], ElementType::F32, product[0].shape());
+        b.result(z);
+        check_bits(&b, &tensors[..if constant { 1 } else { 2 }], 0);
+    }
+}
