@@ -107,6 +107,16 @@ pub enum Op {
     },
     /// Interpolate-4/11.
     Interpolate(InterpolateAttrs),
+    /// MVN-1 and MVN-6: values less their mean, divided by their standard deviation where wanted. MVN-6 has the
+    /// axes as its second input.
+    Mvn(MvnAttrs),
+    /// NormalizeL2-1: division by the Euclidean norm along the axes in the second input.
+    NormalizeL2 {
+        /// What keeps the norm from zero.
+        eps: f32,
+        /// How.
+        eps_mode: EpsMode,
+    },
     /// Softmax along an axis (may be negative).
     Softmax {
         /// The axis.
@@ -201,6 +211,8 @@ impl Op {
             Self::Gather { .. } => "Gather",
             Self::GatherNd { .. } => "GatherND",
             Self::Interpolate(_) => "Interpolate",
+            Self::Mvn(_) => "MVN",
+            Self::NormalizeL2 { .. } => "NormalizeL2",
             Self::Softmax { .. } => "SoftMax",
             Self::ShapeOf(_) => "ShapeOf",
             Self::TopK(_) => "TopK",
@@ -442,6 +454,41 @@ pub struct InterpolateAttrs {
     pub pads_end: Vec<usize>,
     /// Version 4 and 11 hold (data, sizes, scales, axes) and (data, scales_or_sizes, axes).
     pub version: u32,
+}
+
+/// Attributes of MVN.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MvnAttrs {
+    /// Over which axes mean and variance go.
+    pub axes: MvnAxes,
+    /// Divide by the standard deviation; otherwise only the mean is taken away.
+    pub normalize_variance: bool,
+    /// What keeps the divisor from zero; positive.
+    pub eps: f32,
+    /// `sqrt(variance) + eps` rather than `sqrt(variance + eps)`.
+    pub eps_outside: bool,
+}
+
+/// Axes of MVN.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum MvnAxes {
+    /// The second input lists them (MVN-6).
+    Input,
+    /// All but batch and channels (MVN-1).
+    Spatial,
+    /// All but the batch (MVN-1).
+    AllButBatch,
+    /// These (MVN-1).
+    List(Vec<i64>),
+}
+
+/// What NormalizeL2 does with epsilon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EpsMode {
+    /// `sqrt(sum + eps)`.
+    Add,
+    /// `sqrt(max(sum, eps))`.
+    Max,
 }
 
 /// Attributes of TopK.

@@ -16,6 +16,7 @@ pub mod fake_quantize;
 mod gather;
 mod interpolate;
 mod matmul;
+mod normalize;
 mod pad;
 mod pool;
 mod quantized;
@@ -36,6 +37,8 @@ pub(crate) use binary::NAMES as BINARY_NAMES;
 pub(crate) use convolution::AUTO_PAD;
 pub use depth_to_space::{DepthToSpace, DepthToSpaceMode};
 pub(crate) use interpolate::{COORDINATES, MODES as INTERPOLATE_MODES, NEAREST};
+pub(crate) use normalize::l2::EPS_MODES as L2_EPS_MODES;
+pub(crate) use normalize::mvn::EPS_MODES as MVN_EPS_MODES;
 pub(crate) use pad::MODES as PAD_MODES;
 pub(crate) use reduce::NAMES as REDUCE_NAMES;
 pub use support::Input;
@@ -43,7 +46,7 @@ pub(crate) use topk::SORTS;
 
 use crate::error::{OpError, bail};
 use crate::graph::{Dim, OutputInfo};
-use crate::op::Op;
+use crate::op::{MvnAxes, Op};
 use crate::tensor::{Tensor, element_count};
 
 /// Largest tensor that evaluation makes, in elements.
@@ -73,6 +76,8 @@ pub fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
         interpolate::parse,
         depth_to_space::parse,
         softmax::parse,
+        normalize::mvn::parse,
+        normalize::l2::parse,
         topk::parse,
         pad::parse,
     ] {
@@ -100,6 +105,7 @@ pub fn input_count(op: &Op) -> RangeInclusive<usize> {
         | Op::Split { .. }
         | Op::GatherNd { .. }
         | Op::TopK(_)
+        | Op::NormalizeL2 { .. }
         | Op::Broadcast
         | Op::BroadcastBidirectional
         | Op::QuantizedConvolution(_)
@@ -111,6 +117,7 @@ pub fn input_count(op: &Op) -> RangeInclusive<usize> {
         Op::Select | Op::VariadicSplit | Op::Gather { .. } => 3..=3,
         Op::Pad(_) | Op::StridedSlice(_) => 3..=4,
         Op::Slice => 4..=5,
+        Op::Mvn(a) if a.axes == MvnAxes::Input => 2..=2,
         Op::Interpolate(a) if a.version >= 11 => 2..=3,
         Op::Interpolate(_) => 3..=4,
         Op::FakeQuantize { .. } => 5..=5,
@@ -122,6 +129,7 @@ pub fn input_count(op: &Op) -> RangeInclusive<usize> {
         | Op::MaxPool(_)
         | Op::AvgPool { .. }
         | Op::Softmax { .. }
+        | Op::Mvn(_)
         | Op::ShapeOf(_)
         | Op::Quantize(_)
         | Op::Dequantize(_)
@@ -170,6 +178,8 @@ pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
         Op::StridedSlice(attrs) => strided_slice::infer(attrs, inputs),
         Op::Gather { .. } | Op::GatherNd { .. } => gather::infer(op, inputs),
         Op::Interpolate(attrs) => interpolate::infer(attrs, inputs),
+        Op::Mvn(attrs) => normalize::mvn::infer(attrs, inputs),
+        Op::NormalizeL2 { .. } => normalize::l2::infer(inputs),
         Op::Softmax { axis } => softmax::infer(*axis, inputs),
         Op::TopK(attrs) => topk::infer(attrs, inputs),
         Op::Pad(_) => pad::infer(inputs),
@@ -239,6 +249,8 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         Op::StridedSlice(attrs) => strided_slice::evaluate(attrs, tensors, &outputs),
         Op::Gather { .. } | Op::GatherNd { .. } => gather::evaluate(op, tensors, &outputs),
         Op::Interpolate(attrs) => interpolate::evaluate(attrs, &inputs, &tensors[0], &outputs),
+        Op::Mvn(attrs) => normalize::mvn::evaluate(attrs, tensors),
+        Op::NormalizeL2 { eps, eps_mode } => normalize::l2::evaluate(*eps, *eps_mode, tensors),
         Op::Softmax { axis } => softmax::evaluate(*axis, tensors),
         Op::TopK(attrs) => topk::evaluate(attrs, tensors, &outputs),
         Op::Pad(mode) => pad::evaluate(*mode, tensors, &outputs),

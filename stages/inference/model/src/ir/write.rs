@@ -8,7 +8,7 @@ use std::path::Path;
 use super::export;
 use crate::error::ModelError;
 use crate::graph::{Graph, Node, OutputInfo};
-use crate::op::{AutoPad, ConvAttrs, Op, PoolAttrs, UnaryKind};
+use crate::op::{AutoPad, ConvAttrs, MvnAttrs, MvnAxes, Op, PoolAttrs, UnaryKind};
 use crate::ops;
 use crate::ops::attributes::word_of;
 use crate::tensor::Tensor;
@@ -275,6 +275,14 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
         }
         Op::Reshape { special_zero } => (1, vec![("special_zero", special_zero.to_string())]),
         Op::Concat { axis } => (1, vec![("axis", axis.to_string())]),
+        Op::Mvn(a) => mvn(a),
+        Op::NormalizeL2 { eps, eps_mode } => (
+            1,
+            vec![
+                ("eps", eps.to_string()),
+                ("eps_mode", word_of(&ops::L2_EPS_MODES, eps_mode)),
+            ],
+        ),
         Op::Softmax { axis } => (8, vec![("axis", axis.to_string())]),
         Op::Split { num_splits } => (1, vec![("num_splits", num_splits.to_string())]),
         Op::StridedSlice(a) => (
@@ -345,6 +353,24 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
             )));
         }
     })
+}
+
+fn mvn(a: &MvnAttrs) -> (u32, Attributes) {
+    let mut attributes = vec![
+        ("normalize_variance", a.normalize_variance.to_string()),
+        ("eps", a.eps.to_string()),
+    ];
+    if a.axes == MvnAxes::Input {
+        attributes.push(("eps_mode", word_of(&ops::MVN_EPS_MODES, &a.eps_outside)));
+        return (6, attributes);
+    }
+    let across = a.axes == MvnAxes::AllButBatch;
+    attributes.push(("across_channels", across.to_string()));
+    if let MvnAxes::List(axes) = &a.axes {
+        attributes.push(("reduction_axes", list(axes)));
+    }
+    // MVN-1 came with the second operation set.
+    (2, attributes)
 }
 
 fn unary(kind: UnaryKind) -> Result<(u32, Attributes), ModelError> {
