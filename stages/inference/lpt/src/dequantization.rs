@@ -110,15 +110,6 @@ pub(crate) fn uniform<T: PartialEq>(mut values: Vec<T>) -> Vec<T> {
     values
 }
 
-/// The zero points as integers, if they all are.
-pub(crate) fn integer_zero_points(dequantize: &Dequantize) -> Option<Vec<i32>> {
-    dequantize
-        .zero_point
-        .iter()
-        .map(|&z| integer_zero_point(f64::from(z)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

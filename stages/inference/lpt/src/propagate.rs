@@ -105,6 +105,7 @@ impl Sweep<'_> {
             } => self.order(id, node),
             Op::ShapeOf(_) => self.shape_of(id, node),
             op if layout::moves_values(op) => self.layout(id, node),
+            Op::Interpolate(_) => self.interpolate(id, node),
             _ => Ok(false),
         };
         match done {
@@ -262,6 +263,21 @@ impl Sweep<'_> {
                         "the data of \"{}\" leave the levels they were quantized to in {}",
                         node.name,
                         names.join(", ")
+                    ),
+                )
+            }
+            None if self
+                .old
+                .node(value.node)
+                .inputs
+                .iter()
+                .any(|&v| self.coded(v).is_some()) =>
+            {
+                Reason::new(
+                    ReasonCode::DataOffGrid,
+                    format!(
+                        "the data of \"{}\" leave the levels they were quantized to in \"{source}\"",
+                        node.name
                     ),
                 )
             }

@@ -1,5 +1,8 @@
 //! Operations that move values without changing them: they work on codes as well.
 
+mod axes;
+mod pixels;
+
 use std::sync::Arc;
 
 use flow_model::graph::{Node, NodeId, OutputInfo, Value};
@@ -9,7 +12,7 @@ use flow_model::tensor::{ElementType, Tensor};
 use super::Sweep;
 use super::coded::{Coded, Meaning};
 use crate::constants;
-use crate::dequantization::{self, integer_zero_points, with_axis};
+use crate::dequantization::{at, integer_zero_point, len};
 use crate::report::{Reason, ReasonCode};
 
 /// Whether each element of the outputs is an element of the first input (Pad brings in one value more).
@@ -26,7 +29,8 @@ pub(super) fn moves_values(op: &Op) -> bool {
         | Op::Gather { .. }
         | Op::GatherNd { .. }
         | Op::Pad(_)
-        | Op::Broadcast => true,
+        | Op::Broadcast
+        | Op::BroadcastBidirectional => true,
         Op::Interpolate(attrs) => {
             let pads = attrs.pads_begin.iter().chain(&attrs.pads_end);
             attrs.mode == InterpolateMode::Nearest && pads.into_iter().all(|&p| p == 0)
@@ -50,6 +54,11 @@ impl Sweep<'_> {
             Op::Pad(PadMode::Constant) => Some(self.pad_code(node, &coded)?),
             _ => None,
         };
+        let mut range = coded.range;
+        if let Some(code) = &pad {
+            let code = Coded::number(coded.element_type, code.bytes()[0]);
+            range = (range.0.min(code), range.1.max(code));
+        }
         let mut inputs = vec![coded.codes];
         for (port, &input) in node.inputs.iter().enumerate().skip(1) {
             let input = match (&pad, port) {
@@ -83,145 +92,13 @@ impl Sweep<'_> {
         }
         for port in 0..node.outputs.len() as u32 {
             let mut output = coded.moved(Value { node: moved, port });
+            output.range = range;
             if let Some(d) = per_output.get(port as usize) {
                 output.meaning = Meaning::Affine(Arc::new(d.clone()));
             }
             self.coded.insert(Value { node: id, port }, output);
         }
         Ok(true)
-    }
-
-    /// The dequantization of each output where scales vary along an axis.
-    fn moved_axes(&self, node: &Node, d: &Dequantize) -> Result<Vec<Dequantize>, Reason> {
-        let refused = || {
-            Reason::new(
-                ReasonCode::AxisNotKept,
-                format!(
-                    "\"{}\" does not keep axis {} along which {} scales vary",
-                    node.name,
-                    d.axis.unwrap_or_default(),
-                    dequantization::len(d)
-                ),
-            )
-        };
-        self.try_moved_axes(node, d)
-            .filter(|parts| {
-                parts
-                    .iter()
-                    .all(|p| !p.scale.is_empty() && !p.zero_point.is_empty())
-            })
-            .ok_or_else(refused)
-    }
-
-    fn try_moved_axes(&self, node: &Node, d: &Dequantize) -> Option<Vec<Dequantize>> {
-        let axis = d.axis?;
-        let count = dequantization::len(d);
-        let input = &self.old.info(node.inputs[0]).shape;
-        let output = &node.outputs.first()?.shape;
-        let constant = |port: usize| {
-            node.inputs
-                .get(port)
-                .and_then(|&v| constants::tensor(self.old, v))
-                .map(|t| t.to_i64())
-        };
-        let same = |d: &Dequantize| Some(vec![d.clone(); node.outputs.len()]);
-        match &node.op {
-            Op::Reshape { .. } | Op::Squeeze | Op::Unsqueeze => {
-                let (input, output): (Vec<usize>, Vec<usize>) = (
-                    input.iter().copied().collect::<Option<_>>()?,
-                    output.iter().copied().collect::<Option<_>>()?,
-                );
-                let before = |shape: &[usize], axis: usize| shape[..axis].iter().product::<usize>();
-                let to = (0..output.len())
-                    .find(|&a| output[a] == count && before(&output, a) == before(&input, axis))?;
-                same(&with_axis(d, to))
-            }
-            Op::Transpose => {
-                let to = constant(1)?.iter().position(|&a| a == axis as i64)?;
-                same(&with_axis(d, to))
-            }
-            Op::Split { .. } | Op::VariadicSplit => {
-                let along = normalized(*constant(1)?.first()?, input.len())?;
-                if along != axis {
-                    return same(d);
-                }
-                let mut start = 0;
-                node.outputs
-                    .iter()
-                    .map(|o| {
-                        let length = o.shape[axis]?;
-                        let part = dequantization::select(d, start..start + length);
-                        start += length;
-                        Some(part)
-                    })
-                    .collect()
-            }
-            Op::Slice => {
-                let (starts, stops, steps) = (constant(1)?, constant(2)?, constant(3)?);
-                let axes = match node.inputs.get(4) {
-                    Some(_) => constant(4)?,
-                    None => (0..starts.len() as i64).collect(),
-                };
-                let found = axes
-                    .iter()
-                    .position(|&a| normalized(a, input.len()) == Some(axis));
-                let Some(i) = found else { return same(d) };
-                let indices = slice_indices(*starts.get(i)?, *stops.get(i)?, *steps.get(i)?, count);
-                (Some(indices.len()) == output[axis])
-                    .then(|| vec![dequantization::select(d, indices.into_iter())])
-            }
-            Op::StridedSlice(attrs) => {
-                // Axes keep their numbers and the sliced ones their length, or the axis is not followed.
-                let simple = ![
-                    &attrs.new_axis_mask,
-                    &attrs.shrink_axis_mask,
-                    &attrs.ellipsis_mask,
-                ]
-                .iter()
-                .any(|mask| mask.contains(&true));
-                (simple && output.get(axis) == Some(&Some(count)) && self.steps_forward(node, axis))
-                    .then(|| vec![d.clone()])
-            }
-            Op::Gather { batch_dims: 0 } => {
-                let along = normalized(*constant(2)?.first()?, input.len())?;
-                let indices_rank = self.old.info(*node.inputs.get(1)?).shape.len();
-                if along < axis {
-                    return same(&with_axis(d, axis + indices_rank - 1));
-                }
-                if along > axis {
-                    return same(d);
-                }
-                let indices: Vec<usize> = constant(1)?
-                    .iter()
-                    .map(|&i| normalized(i, count))
-                    .collect::<Option<_>>()?;
-                (indices_rank <= 1).then(|| {
-                    let mut part = dequantization::select(d, indices.into_iter());
-                    if indices_rank == 0 {
-                        part.axis = None;
-                    }
-                    vec![part]
-                })
-            }
-            Op::Pad(mode) => {
-                let (begin, end) = (constant(1)?, constant(2)?);
-                let unpadded = begin.get(axis) == Some(&0) && end.get(axis) == Some(&0);
-                (unpadded || *mode == PadMode::Edge && count == 1).then(|| vec![d.clone()])
-            }
-            Op::Interpolate(_) | Op::Broadcast => {
-                (input.len() == output.len() && output[axis] == Some(count)).then(|| vec![d.clone()])
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether a StridedSlice walks an axis of unchanged length from its beginning.
-    fn steps_forward(&self, node: &Node, axis: usize) -> bool {
-        match node.inputs.get(3) {
-            None => true,
-            Some(&strides) => constants::tensor(self.old, strides)
-                .is_some_and(|t| t.to_i64().get(axis).copied().unwrap_or(1) == 1),
-        }
     }
 
     /// The code that means the value that Pad brings in.
@@ -237,15 +114,9 @@ impl Sweep<'_> {
                 node.name
             ))
         })?;
-        let byte = match (coded.table(), coded.affine()) {
-            (Some(table), _) => (0..=255u8).find(|&b| table[usize::from(b)] == value),
-            (None, Some(d)) if value == 0.0 => integer_zero_points(d)
-                .filter(|z| z.iter().all(|x| *x == z[0]))
-                .and_then(|z| {
-                    let (low, high) = Coded::full_range(coded.element_type);
-                    (low..=high).contains(&z[0]).then_some(z[0] as u8)
-                }),
-            _ => None,
+        let byte = match &coded.meaning {
+            Meaning::Function { table, .. } => coded.occurring().find(|&b| table[usize::from(b)] == value),
+            Meaning::Affine(d) => code_of(value, d, coded.element_type),
         };
         let byte = byte.ok_or_else(|| {
             refused(format!(
@@ -272,38 +143,21 @@ impl Sweep<'_> {
     }
 }
 
+/// The code, as a byte, that means a value under every pair of a dequantization.
+fn code_of(value: f32, d: &Dequantize, element_type: ElementType) -> Option<u8> {
+    let (low, high) = Coded::full_range(element_type);
+    let mut codes = (0..len(d)).map(|i| {
+        let (scale, zero_point) = (f64::from(at(&d.scale, i)), f64::from(at(&d.zero_point, i)));
+        integer_zero_point(f64::from(value) / scale + zero_point)
+    });
+    let first = codes.next()??;
+    let same = codes.all(|code| code == Some(first));
+    (same && (low..=high).contains(&first)).then_some(first as u8)
+}
+
 /// A possibly negative index or axis.
 pub(super) fn normalized(index: i64, length: usize) -> Option<usize> {
     let length = i64::try_from(length).ok()?;
     let index = if index < 0 { index + length } else { index };
     (0..length).contains(&index).then_some(index as usize)
-}
-
-/// The indices that a slice of an axis takes, as Slice-8 says.
-fn slice_indices(start: i64, stop: i64, step: i64, length: usize) -> Vec<usize> {
-    let length = length as i64;
-    let (lowest, highest) = if step > 0 { (0, length) } else { (-1, length - 1) };
-    let clip = |v: i64| (if v < 0 { v.saturating_add(length) } else { v }).clamp(lowest, highest);
-    let (mut at, stop) = (clip(start), clip(stop));
-    let mut indices = Vec::new();
-    while step != 0 && (if step > 0 { at < stop } else { at > stop }) {
-        indices.push(at as usize);
-        at = at.saturating_add(step);
-    }
-    indices
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slices_take_the_indices_of_the_specification() {
-        assert_eq!(slice_indices(1, i64::MAX, 2, 6), [1, 3, 5]);
-        assert_eq!(slice_indices(-2, i64::MAX, 1, 6), [4, 5]);
-        assert_eq!(slice_indices(-1, i64::MIN, -2, 5), [4, 2, 0]);
-        assert_eq!(slice_indices(3, 1, 1, 6), [0usize; 0]);
-        assert_eq!(slice_indices(0, 5, i64::MAX, 6), [0]);
-        assert_eq!(slice_indices(0, 5, 0, 6), [0usize; 0]);
-    }
 }

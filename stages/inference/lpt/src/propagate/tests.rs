@@ -1,5 +1,6 @@
 //! Before and after, operation by operation.
 
+mod layout;
 mod matmul;
 
 use flow_model::graph::{Graph, Value};
