@@ -91,6 +91,9 @@ fn decomposition(
     }
     let mut limits = read_limits(graph, node)?;
     let count = limits.input_low.len();
+    // A FakeQuantize that only steps has two levels, whatever it says.
+    let steps = (0..count).all(|i| limits.input_low[i] == limits.input_high[i]);
+    let levels = if steps { 2 } else { levels };
     let mut pairs = Vec::with_capacity(count);
     for i in 0..count {
         let (input_low, input_high) = (limits.input_low[i], limits.input_high[i]);
@@ -115,7 +118,9 @@ fn decomposition(
             pairs.push((1.0, -f64::from(low) + 0.0));
             continue;
         }
-        if !(input_high - input_low).is_normal() {
+        if input_low == input_high {
+            limits.input_high[i] = step_end(input_low);
+        } else if !(input_high - input_low).is_normal() {
             return Err(degenerate("has an input interval without width"));
         }
         let (scale, zero_point) = of_interval(low, high, levels)
@@ -135,6 +140,13 @@ fn decomposition(
         element_type: ElementType::U8,
     };
     Ok((quantize, from_pairs(&pairs, limits.axis)))
+}
+
+/// Upper end of an interval that begins at `low` and in which no value lies: everything above `low` is above it
+/// too, and a scale can be computed from its width. (Next to 0 values below 1e-36 may lie in it.)
+fn step_end(low: f32) -> f32 {
+    let next = low.next_up();
+    if next - low < 1e-36 { low + 1e-36 } else { next }
 }
 
 fn read_limits(graph: &Graph, node: &Node) -> Result<Limits, Reason> {
@@ -238,6 +250,7 @@ mod tests {
             (vec![0.0, -0.5], vec![0.0, 0.5], 256),
             (vec![0.5], vec![-0.5], 256),
             (vec![-1e-3], vec![2e-3], 2),
+            (vec![-0.7], vec![0.9], 15),
         ] {
             let (before, after, _) = limits(&low, &high, levels);
             assert_eq!(kinds(&after), ["Parameter", "Quantize", "Dequantize", "Result"]);
@@ -251,6 +264,37 @@ mod tests {
                     (x - y).abs() <= 1e-6,
                     "{low:?}..{high:?} of {levels}: {x} became {y}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn an_interval_without_width_is_a_step() {
+        for (input_low, input_high, levels) in [
+            (vec![0.25], vec![0.25], 256),
+            (vec![0.0], vec![0.0], 2),
+            (vec![-0.5, 0.0], vec![-0.5, 0.5], 256),
+        ] {
+            let mut b = Builder::default();
+            let x = b.parameter(ElementType::F32, &[1, 2, 1, 5]);
+            let low = b.f32s(&[1, input_low.len(), 1, 1], &input_low);
+            let high = b.f32s(&[1, input_high.len(), 1, 1], &input_high);
+            let outputs = [-1.0, 2.0].map(|v| b.f32s(&[], &[v]));
+            let inputs = [&[x, low, high][..], &outputs].concat();
+            let x = b.node("fq", Op::FakeQuantize { levels }, &inputs);
+            b.result(x);
+            let after = decompose(&b.graph, &Options::default(), &mut Notes::default());
+            assert_eq!(kinds(&after), ["Parameter", "Quantize", "Dequantize", "Result"]);
+            let at = input_low[0];
+            let values = [at - 1e-3, at, at + 1e-3, -9.0, 9.0].repeat(2);
+            let input = [Tensor::from_slice(&[1, 2, 1, 5], &values).unwrap()];
+            let (a, b) = (
+                evaluate(&b.graph, &input).unwrap()[0].to_f32(),
+                evaluate(&after, &input).unwrap()[0].to_f32(),
+            );
+            assert_eq!(a[..5], [-1.0, -1.0, 2.0, -1.0, 2.0]);
+            for (x, y) in a.iter().zip(&b) {
+                assert!((x - y).abs() <= 1e-6, "{x} became {y}");
             }
         }
     }

@@ -254,6 +254,14 @@ impl Sweep<'_> {
     /// Why a value that an integer operation reads is no tensor of codes on a grid.
     fn not_codes(&self, node: &Node, value: Value) -> Reason {
         let source = &self.old.node(value.node).name;
+        if let (Op::FakeQuantize { .. }, Some(cause)) =
+            (&self.old.node(value.node).op, self.notes.reason(source))
+        {
+            return Reason {
+                message: format!("the data of \"{}\" are not codes: {}", node.name, cause.message),
+                ..cause.clone()
+            };
+        }
         match self.coded(value).map(|c| &c.meaning) {
             Some(Meaning::Function { absorbed, .. }) => {
                 let names: Vec<String> = absorbed.iter().map(|n| format!("\"{n}\"")).collect();

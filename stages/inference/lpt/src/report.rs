@@ -88,7 +88,7 @@ pub struct Reason {
     pub code: ReasonCode,
     /// What was found, with names and numbers.
     pub message: String,
-    /// What to change so that it becomes integer; empty where nothing helps.
+    /// What to change so that it becomes integer, or why nothing need be changed.
     pub remedy: String,
 }
 
@@ -169,7 +169,8 @@ reason_codes! {
     DegenerateLimits = "degenerate-limits",
         "calibrate again with data that reach this layer";
     /// A sum could leave 32 bits.
-    Accumulator = "accumulator-overflow", "";
+    Accumulator = "accumulator-overflow",
+        "split the layer along its input channels, or quantize its weights to fewer levels";
     /// A product of scales is zero or infinite in f32.
     ScaleRange = "scale-range",
         "calibrate again: scales this far from 1 point at a dead or exploding channel";
@@ -192,9 +193,11 @@ reason_codes! {
     ResultNotQuantized = "result-not-quantized",
         "add a FakeQuantize behind this operation";
     /// The codes of a FakeQuantize are of use to nobody.
-    NoIntegerConsumer = "no-integer-consumer", "";
+    NoIntegerConsumer = "no-integer-consumer",
+        "nothing is lost: the values are rounded in f32; quantize the operations behind it to have them in INT8";
     /// There is no integer form of the operation.
-    NoIntegerForm = "no-integer-form", "";
+    NoIntegerForm = "no-integer-form",
+        "nothing to change in the model: operations of this type are always computed in floating point";
     /// The options keep the operation in floating point.
     ByOption = "by-option",
         "remove it from the options to run it on codes";
