@@ -30,6 +30,7 @@ mod dequantization;
 mod error;
 mod fake_quantize;
 mod limits;
+mod move_fake_quantize;
 mod options;
 mod propagate;
 mod regions;
@@ -70,7 +71,7 @@ impl Pass {
 }
 
 /// The passes in the order in which they run.
-pub const PASSES: [Pass; 7] = [
+pub const PASSES: [Pass; 8] = [
     Pass {
         name: "fold constants",
         run: constants::fold,
@@ -82,6 +83,10 @@ pub const PASSES: [Pass; 7] = [
     Pass {
         name: "fuse constants into limits",
         run: limits::fuse_constants,
+    },
+    Pass {
+        name: "move FakeQuantize before Concat",
+        run: move_fake_quantize::move_up,
     },
     Pass {
         name: "drop inner rounding",
