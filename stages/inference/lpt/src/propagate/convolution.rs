@@ -39,7 +39,13 @@ impl Sweep<'_> {
             false => 1,
         };
         let conv = self.explicit(node, attrs, &shape)?;
-        let per_group = self.data_per_group(node, &d, groups, shape[1])?;
+        let per_group = match self.data_per_group(node, &d, groups, shape[1]) {
+            Ok(per_group) => per_group,
+            Err(_) if groups == 1 && self.convolution_by_runs(id, node, &conv, &coded, &codes)? => {
+                return Ok(true);
+            }
+            Err(reason) => return Err(reason),
+        };
         let out_per_group = (out_channels / groups.max(1)).max(1);
         let group_of = |oc: usize| oc / out_per_group;
 
@@ -51,13 +57,7 @@ impl Sweep<'_> {
         if pads.into_iter().any(|&p| p != 0)
             && let Some(i) = zero_points.iter().position(|z| z.1 != 0.0)
         {
-            return Err(Reason::new(
-                ReasonCode::DataZeroPoint,
-                format!(
-                    "\"{}\" pads data whose zero point is {}, which is no code",
-                    node.name, per_group[i].1
-                ),
-            ));
+            return Err(padded_between_codes(node, per_group[i].1));
         }
         let inner: usize = shape[1..].iter().product();
         let channels = sums::channels(&codes, 1, out_channels, inner);
@@ -214,6 +214,17 @@ impl Sweep<'_> {
         let value = self.push_dequantize(sums, &dequantize, name, node.outputs[0].clone());
         self.plain.insert(Value::of(id), value);
     }
+}
+
+/// Why data with that zero point cannot be padded.
+pub(super) fn padded_between_codes(node: &Node, zero_point: f32) -> Reason {
+    Reason::new(
+        ReasonCode::DataZeroPoint,
+        format!(
+            "\"{}\" pads data whose zero point is {zero_point}, which is no code",
+            node.name
+        ),
+    )
 }
 
 /// Padding that makes the output `ceil(length / stride)` long.

@@ -1,5 +1,6 @@
 //! Before and after, operation by operation.
 
+mod branches;
 mod layout;
 mod matmul;
 
