@@ -1,7 +1,7 @@
 //! Maxima and minima: codes have the order of their values where scales are positive.
 
 use flow_model::graph::{Node, NodeId, OutputInfo, Value};
-use flow_model::op::Op;
+use flow_model::op::{Dequantize, Lookup, Op};
 
 use super::layout::normalized;
 use super::{Sweep, coded::Coded};
@@ -12,9 +12,12 @@ use crate::report::{Reason, ReasonCode};
 impl Sweep<'_> {
     /// MaxPool, ReduceMax and ReduceMin.
     pub(super) fn order(&mut self, id: NodeId, node: &Node) -> Result<bool, Reason> {
-        let Some(coded) = self.coded(node.inputs[0]).cloned() else {
+        let Some(mut coded) = self.coded(node.inputs[0]).cloned() else {
             return Ok(false);
         };
+        if let Some(reversed) = self.reversed(node, &coded) {
+            coded = reversed;
+        }
         if !coded.is_increasing() {
             return Err(Reason::new(
                 ReasonCode::NotMonotonic,
@@ -56,6 +59,42 @@ impl Sweep<'_> {
         }
         self.coded.insert(Value::of(id), output);
         Ok(true)
+    }
+
+    /// Codes in reverse order, where the given ones count down.
+    fn reversed(&mut self, node: &Node, coded: &Coded) -> Option<Coded> {
+        let d = coded.affine()?;
+        if !self.options.limits.lookup || d.scale.iter().any(|&s| s > 0.0) {
+            return None;
+        }
+        // The complement of the bits is 255 - q for u8 and -1 - q for i8.
+        let (low, high) = Coded::full_range(coded.element_type);
+        let mirror = low + high;
+        let reversed = Dequantize {
+            scale: d.scale.iter().map(|s| -s).collect(),
+            zero_point: d.zero_point.iter().map(|z| mirror as f32 - z).collect(),
+            axis: d.axis,
+        };
+        let info = self.new.info(coded.codes).clone();
+        let codes = self.new.push(Node {
+            name: format!("{}/reverse", node.name).into(),
+            line: 0,
+            op: Op::Lookup(Lookup {
+                table: Box::new(std::array::from_fn(|byte| !(byte as u8))),
+                element_type: coded.element_type,
+            }),
+            inputs: vec![coded.codes],
+            outputs: vec![OutputInfo {
+                names: Vec::new(),
+                ..info
+            }],
+        });
+        Some(Coded {
+            codes: Value::of(codes),
+            element_type: coded.element_type,
+            range: (mirror - coded.range.1, mirror - coded.range.0),
+            meaning: super::coded::Meaning::Affine(reversed.into()),
+        })
     }
 
     /// What the codes mean after a reduction, where scales vary along an axis that moves.

@@ -3,6 +3,7 @@
 mod branches;
 mod layout;
 mod matmul;
+mod order;
 
 use flow_model::graph::{Graph, Value};
 use flow_model::op::{BinaryKind, Op, PadMode, UnaryKind};
