@@ -5,14 +5,15 @@ use std::sync::Arc;
 use crate::error::{ModelError, OpError};
 use crate::graph::{Graph, Node, NodeId, PartialShape, Value};
 use crate::op::{
-    BinaryKind, Dequantize, Lookup, Op, Quantize, QuantizedBatchMatMul, QuantizedConv, QuantizedMatMul,
+    BinaryKind, DeconvAttrs, Dequantize, Lookup, Op, Quantize, QuantizedBatchMatMul, QuantizedConv,
+    QuantizedDeconv, QuantizedMatMul,
 };
 use crate::tensor::{ElementType, Tensor};
 
 /// The graph without integer operations:
 /// - Quantize: FakeQuantize to the codes, Convert;
 /// - Dequantize: Convert, Subtract, Multiply;
-/// - QuantizedConvolution, QuantizedMatMul, QuantizedBatchMatMul: Convert and Subtract on both sides, the operation in f32 (exact
+/// - QuantizedConvolution, QuantizedDeconvolution, QuantizedMatMul, QuantizedBatchMatMul: Convert and Subtract on both sides, the operation in f32 (exact
 ///   while sums stay below 2^24), Convert to i32;
 /// - Lookup: Convert, Add 128 for signed codes, Gather from the table.
 pub(super) fn standard(graph: &Graph) -> Result<Graph, ModelError> {
@@ -91,6 +92,7 @@ impl Export {
             Op::Quantize(q) => self.quantize(name, q, inputs[0], shape(0).len())?,
             Op::Dequantize(d) => self.dequantize(name, d, inputs[0], shape(0).len())?,
             Op::QuantizedConvolution(c) => self.convolution(name, c, inputs, shape(1))?,
+            Op::QuantizedDeconvolution(d) => self.deconvolution(name, d, inputs, shape(1))?,
             Op::QuantizedMatMul(m) => self.matmul(name, m, inputs)?,
             Op::QuantizedBatchMatMul(m) => self.batch_matmul(name, m, inputs)?,
             Op::Lookup(l) => {
@@ -186,18 +188,60 @@ impl Export {
         let op = if c.groups == 1 {
             Op::Convolution(c.conv.clone())
         } else {
-            let fixed: Option<Vec<usize>> = weights.iter().copied().collect();
-            let Some(fixed) = fixed.filter(|w| c.groups > 0 && w[0] % c.groups == 0) else {
-                return Err(OpError("the shape of the weights is not fixed".to_owned()));
-            };
-            let mut pattern = vec![c.groups as i64, (fixed[0] / c.groups) as i64];
-            pattern.extend(fixed[1..].iter().map(|&d| d as i64));
-            let pattern = Tensor::from_slice(&[pattern.len()], &pattern)?;
-            let pattern = self.push(&format!("{name}/groups"), Op::Constant(pattern), &[]);
-            let reshape = Op::Reshape { special_zero: false };
-            kernel = self.push(&format!("{name}/grouped"), reshape, &[kernel, pattern]);
+            kernel = self.grouped(name, kernel, c.groups, weights)?;
             Op::GroupConvolution(c.conv.clone())
         };
+        let sums = self.push(&format!("{name}/sums"), op, &[data, kernel]);
+        Ok(self.push(name, Op::Convert(ElementType::I32), &[sums]))
+    }
+
+    /// Weights `[OC, C/groups, ..]` as `[groups, OC/groups, C/groups, ..]`.
+    fn grouped(
+        &mut self,
+        name: &str,
+        weights: Value,
+        groups: usize,
+        shape: &[Option<usize>],
+    ) -> Result<Value, OpError> {
+        let fixed: Option<Vec<usize>> = shape.iter().copied().collect();
+        let Some(fixed) = fixed.filter(|w| groups > 0 && w[0] % groups == 0) else {
+            return Err(OpError("the shape of the weights is not fixed".to_owned()));
+        };
+        let mut pattern = vec![groups as i64, (fixed[0] / groups) as i64];
+        pattern.extend(fixed[1..].iter().map(|&d| d as i64));
+        let pattern = Tensor::from_slice(&[pattern.len()], &pattern)?;
+        let pattern = self.push(&format!("{name}/groups"), Op::Constant(pattern), &[]);
+        let reshape = Op::Reshape { special_zero: false };
+        Ok(self.push(&format!("{name}/grouped"), reshape, &[weights, pattern]))
+    }
+
+    fn deconvolution(
+        &mut self,
+        name: &str,
+        d: &QuantizedDeconv,
+        inputs: &[Value],
+        weights: &[Option<usize>],
+    ) -> Result<Value, OpError> {
+        let rank = weights.len();
+        let data = self.centred(&format!("{name}/data"), inputs[0], &d.data_zero_point, 1, rank)?;
+        let kernel = format!("{name}/weights");
+        let mut kernel = self.centred(&kernel, inputs[1], &d.weight_zero_point, 0, rank)?;
+        let attrs = DeconvAttrs {
+            conv: d.conv.clone(),
+            output_padding: d.output_padding.clone(),
+        };
+        // The standard operations have the input channels first.
+        let (op, swapped) = if d.groups == 1 {
+            (Op::ConvolutionBackpropData(attrs), 0)
+        } else {
+            kernel = self.grouped(name, kernel, d.groups, weights)?;
+            (Op::GroupConvolutionBackpropData(attrs), 1)
+        };
+        let mut order: Vec<i64> = (0..(rank + swapped) as i64).collect();
+        order.swap(swapped, swapped + 1);
+        let order = Op::Constant(Tensor::from_slice(&[order.len()], &order)?);
+        let order = self.push(&format!("{name}/order"), order, &[]);
+        kernel = self.push(&format!("{name}/swapped"), Op::Transpose, &[kernel, order]);
         let sums = self.push(&format!("{name}/sums"), op, &[data, kernel]);
         Ok(self.push(name, Op::Convert(ElementType::I32), &[sums]))
     }

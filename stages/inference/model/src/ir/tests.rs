@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use crate::error::ModelError;
 use crate::graph::{Graph, Node, NodeId, OutputInfo, Value};
-use crate::op::{AutoPad, ConvAttrs, Dequantize, Lookup, Op, Quantize, QuantizedConv};
+use crate::op::{
+    AutoPad, ConvAttrs, Dequantize, Lookup, Op, Quantize, QuantizedBatchMatMul, QuantizedConv,
+    QuantizedDeconv,
+};
 use crate::tensor::{ElementType, Tensor};
 
 /// `max(x + (1, -5), 0)` of f32 [1, 2].
@@ -278,8 +281,36 @@ fn integer_operations_are_written_as_standard_ones_of_the_same_meaning() {
     };
     let d = push(Op::Dequantize(d), &[c]);
     let r = push(Op::Result, &[d]);
+    let mut results = vec![NodeId(r)];
+    for groups in [1, 2] {
+        let weights = Tensor::from_slice(&[4, 2 / groups, 1], &[3i8, -4, 5, 6, 7, 8, -9, 10][..8 / groups]);
+        let w = push(Op::Constant(weights.unwrap()), &[]);
+        let deconv = QuantizedDeconv {
+            conv: ConvAttrs {
+                strides: vec![2],
+                dilations: vec![1],
+                pads_begin: vec![1],
+                pads_end: vec![0],
+                auto_pad: AutoPad::Explicit,
+            },
+            output_padding: vec![1],
+            groups,
+            data_zero_point: vec![131],
+            weight_zero_point: vec![1, 0, -1, 2],
+        };
+        let sums = push(Op::QuantizedDeconvolution(deconv), &[l, w]);
+        results.push(NodeId(push(Op::Result, &[sums])));
+    }
+    let product = QuantizedBatchMatMul {
+        transpose_a: false,
+        transpose_b: true,
+        zero_point_a: 131,
+        zero_point_b: 7,
+    };
+    let product = push(Op::QuantizedBatchMatMul(product), &[l, l]);
+    results.push(NodeId(push(Op::Result, &[product])));
     graph.parameters = vec![NodeId(x)];
-    graph.results = vec![NodeId(r)];
+    graph.results = results;
     graph.nodes[0].outputs = vec![OutputInfo::fixed(ElementType::F32, &[1, 2, 3])];
     graph.infer_shapes().unwrap();
 
