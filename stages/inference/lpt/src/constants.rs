@@ -26,7 +26,11 @@ pub(crate) fn tensor(graph: &Graph, value: Value) -> Option<Tensor> {
 pub(crate) fn weights_port(op: &Op) -> Option<usize> {
     matches!(
         op,
-        Op::Convolution(_) | Op::GroupConvolution(_) | Op::MatMul { .. }
+        Op::Convolution(_)
+            | Op::GroupConvolution(_)
+            | Op::ConvolutionBackpropData(_)
+            | Op::GroupConvolutionBackpropData(_)
+            | Op::MatMul { .. }
     )
     .then_some(1)
 }

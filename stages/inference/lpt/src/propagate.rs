@@ -9,6 +9,7 @@ mod branches;
 mod coded;
 mod concat;
 mod convolution;
+mod deconvolution;
 mod elementwise;
 mod layout;
 mod matmul;
@@ -56,6 +57,8 @@ pub(crate) fn has_integer_form(op: &Op) -> bool {
             op,
             Op::Convolution(_)
                 | Op::GroupConvolution(_)
+                | Op::ConvolutionBackpropData(_)
+                | Op::GroupConvolutionBackpropData(_)
                 | Op::MatMul { .. }
                 | Op::Concat { .. }
                 | Op::MaxPool(_)
@@ -94,6 +97,8 @@ impl Sweep<'_> {
             }
             Op::Convolution(attrs) => self.convolution(id, node, attrs, false),
             Op::GroupConvolution(attrs) => self.convolution(id, node, attrs, true),
+            Op::ConvolutionBackpropData(attrs) => self.deconvolution(id, node, attrs, false),
+            Op::GroupConvolutionBackpropData(attrs) => self.deconvolution(id, node, attrs, true),
             Op::MatMul {
                 transpose_a,
                 transpose_b,

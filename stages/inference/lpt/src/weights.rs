@@ -37,6 +37,10 @@ pub(crate) enum ChannelAxes {
     Leading(usize),
     /// The last axis: `[K, N]`.
     Last,
+    /// The axis behind this many group axes and the input channels: 0 for ConvolutionBackpropData, 1 for
+    /// GroupConvolutionBackpropData. Codes come out with input and output channels swapped, and then the
+    /// leading axes number the output channels.
+    Swapped(usize),
 }
 
 impl ChannelAxes {
@@ -47,6 +51,7 @@ impl ChannelAxes {
                 let (outer, inner) = shape.split_at(n.min(shape.len()));
                 (outer.iter().product(), inner.iter().product())
             }
+            Self::Swapped(groups) => return Self::Leading(groups + 1).of(shape),
             Self::Last => (shape.last().copied().unwrap_or(1), 1),
         };
         (channels, channel_of_each(channels, inner))
@@ -341,6 +346,19 @@ fn quantize(shape: Vec<usize>, values: &[f32], limits: &[Tensor; 4], levels: u32
 
 /// Checks that every output channel has one pair, and shifts codes into i8.
 fn finish(grouped: Grouped, axes: ChannelAxes, name: &str) -> Result<Weights, Reason> {
+    let grouped = match axes {
+        ChannelAxes::Swapped(groups) => {
+            let mut order: Vec<usize> = (0..grouped.shape().len()).collect();
+            order.swap(groups, groups + 1);
+            grouped.transpose(&order).ok_or_else(|| {
+                Reason::new(
+                    ReasonCode::WeightsNotQuantized,
+                    format!("weights \"{name}\" have too few axes"),
+                )
+            })?
+        }
+        _ => grouped,
+    };
     let shape = grouped.shape().to_vec();
     let (channels, channel_of) = axes.of(&shape);
     let mut pair_of = vec![None; channels];

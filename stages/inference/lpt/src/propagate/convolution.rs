@@ -89,7 +89,7 @@ impl Sweep<'_> {
     }
 
     /// Scale and zero point of the data: one pair, or one per group.
-    fn data_per_group(
+    pub(super) fn data_per_group(
         &self,
         node: &Node,
         d: &Dequantize,

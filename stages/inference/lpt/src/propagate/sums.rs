@@ -20,7 +20,7 @@ impl Codes {
     /// The codes behind a weights input, as the weights pass leaves them.
     pub(super) fn of(graph: &Graph, input: Value) -> Option<Self> {
         let mut node = graph.node(input.node);
-        if let Op::Reshape { .. } = node.op {
+        while let Op::Reshape { .. } | Op::Transpose = node.op {
             node = graph.node(node.inputs.first()?.node);
         }
         let Op::Dequantize(Dequantize {

@@ -1,6 +1,7 @@
 //! Before and after, operation by operation.
 
 mod branches;
+mod deconvolution;
 mod layout;
 mod matmul;
 mod order;

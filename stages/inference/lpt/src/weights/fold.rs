@@ -9,12 +9,12 @@ use crate::options::Options;
 use crate::report::{Fate, Notes, Reason, ReasonCode};
 use crate::rewrite::Rewriter;
 
-/// Replaces the weights of each Convolution, GroupConvolution and MatMul by a constant of i8 codes and a
+/// Replaces the weights of each convolution and MatMul by a constant of i8 codes and a
 /// Dequantize along the output channels, wherever the chain that leads to them can be read. Where it cannot,
 /// the operation keeps its weights and the reason is noted.
 ///
-/// Codes of a GroupConvolution have the shape `[OC, C/groups, spatial..]`; a Reshape to
-/// `[groups, OC/groups, ..]` follows their Dequantize.
+/// Codes of all convolutions have the shape `[OC, C/groups, spatial..]`; where the operation wants groups or input
+/// channels first, Reshape and Transpose follow their Dequantize.
 pub(crate) fn fold(graph: &Graph, options: &Options, notes: &mut Notes) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     for (id, node) in graph.iter() {
@@ -48,6 +48,8 @@ fn channel_axes(graph: &Graph, node: &Node) -> Option<ChannelAxes> {
     match node.op {
         Op::Convolution(_) if rank_of(graph, node) >= 3 => Some(ChannelAxes::Leading(1)),
         Op::GroupConvolution(_) if rank_of(graph, node) >= 4 => Some(ChannelAxes::Leading(2)),
+        Op::ConvolutionBackpropData(_) if rank_of(graph, node) >= 3 => Some(ChannelAxes::Swapped(0)),
+        Op::GroupConvolutionBackpropData(_) if rank_of(graph, node) >= 4 => Some(ChannelAxes::Swapped(1)),
         Op::MatMul { transpose_b, .. } => {
             let weights = *node.inputs.get(1)?;
             let is_constant = matches!(graph.node(weights.node).op, Op::Constant(_))
@@ -114,7 +116,7 @@ fn is_batch(shape: &[usize]) -> bool {
 fn push(rewriter: &mut Rewriter<'_>, node: &Node, weights: &Weights, wanted: &OutputInfo) -> Value {
     let shape = weights.codes.shape();
     let (codes_shape, axis): (Vec<usize>, usize) = match node.op {
-        Op::GroupConvolution(_) => {
+        Op::GroupConvolution(_) | Op::GroupConvolutionBackpropData(_) => {
             let mut folded = vec![shape[0] * shape[1]];
             folded.extend(&shape[2..]);
             (folded, 0)
@@ -149,31 +151,56 @@ fn push(rewriter: &mut Rewriter<'_>, node: &Node, weights: &Weights, wanted: &Ou
         inputs: vec![Value::of(constant)],
         outputs: vec![OutputInfo::fixed(ElementType::F32, &codes_shape)],
     }));
-    if codes_shape == wanted_shape {
-        return value;
-    }
-    let pattern: Vec<i64> = wanted_shape.iter().map(|&d| d as i64).collect();
-    let rank = pattern.len();
-    let Ok(pattern) = Tensor::from_slice(&[rank], &pattern) else {
+    let value = match codes_shape == wanted_shape {
+        true => value,
+        false => reshaped(rewriter, node, value, &wanted_shape),
+    };
+    let groups = match node.op {
+        Op::ConvolutionBackpropData(_) => 0,
+        Op::GroupConvolutionBackpropData(_) => 1,
+        _ => return value,
+    };
+    let mut order: Vec<i64> = (0..shape.len() as i64).collect();
+    order.swap(groups, groups + 1);
+    let Some(order) = push_i64s(rewriter, node, "order", &order) else {
         return value;
     };
-    let pattern = rewriter.push(Node {
-        name: format!("{}/weights/shape", node.name).into(),
-        line: 0,
-        op: Op::Constant(pattern),
-        inputs: Vec::new(),
-        outputs: vec![OutputInfo::fixed(ElementType::I64, &[rank])],
-    });
     Value::of(rewriter.push(Node {
-        name: format!("{}/weights/reshape", node.name).into(),
+        name: format!("{}/weights/transpose", node.name).into(),
         line: 0,
-        op: Op::Reshape { special_zero: false },
-        inputs: vec![value, Value::of(pattern)],
+        op: Op::Transpose,
+        inputs: vec![value, order],
         outputs: vec![OutputInfo {
             element_type: ElementType::F32,
             ..wanted.clone()
         }],
     }))
+}
+
+/// The weights in another shape.
+fn reshaped(rewriter: &mut Rewriter<'_>, node: &Node, value: Value, shape: &[usize]) -> Value {
+    let pattern: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+    let Some(pattern) = push_i64s(rewriter, node, "shape", &pattern) else {
+        return value;
+    };
+    Value::of(rewriter.push(Node {
+        name: format!("{}/weights/reshape", node.name).into(),
+        line: 0,
+        op: Op::Reshape { special_zero: false },
+        inputs: vec![value, pattern],
+        outputs: vec![OutputInfo::fixed(ElementType::F32, shape)],
+    }))
+}
+
+fn push_i64s(rewriter: &mut Rewriter<'_>, node: &Node, what: &str, values: &[i64]) -> Option<Value> {
+    let tensor = Tensor::from_slice(&[values.len()], values).ok()?;
+    Some(Value::of(rewriter.push(Node {
+        name: format!("{}/weights/{what}", node.name).into(),
+        line: 0,
+        op: Op::Constant(tensor),
+        inputs: Vec::new(),
+        outputs: vec![OutputInfo::fixed(ElementType::I64, &[values.len()])],
+    })))
 }
 
 #[cfg(test)]
