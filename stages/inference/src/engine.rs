@@ -133,7 +133,11 @@ impl Engine {
             Some(batch) => with_batch(&graph, batch, path)?,
             None => graph,
         };
-        let original = fixed_shapes(graph, path, options.batch)?;
+        let mut original = fixed_shapes(graph, path, options.batch)?;
+        if options.device == Device::Cpu {
+            // Bodies that run a known number of times are operations like any other.
+            original = flow_model::unroll::inline_bodies(&original)?;
+        }
         let mut timing = Timing {
             read: read + start.elapsed(),
             ..Timing::default()

@@ -98,7 +98,10 @@ fn shape_of(graph: &Graph, node: &Node) -> Option<Vec<Tensor>> {
 
 /// The outputs of an operation whose inputs are constants; `None` where they are not, or are refused.
 fn evaluate(rewriter: &Rewriter<'_>, id: NodeId, node: &Node) -> Option<Vec<Tensor>> {
-    if node.inputs.is_empty() || matches!(node.op, Op::Result) {
+    if node.inputs.is_empty()
+        || matches!(node.op, Op::Result)
+        || flow_model::ops::control::has_bodies(&node.op)
+    {
         return None;
     }
     let inputs: Vec<Tensor> = rewriter

@@ -23,6 +23,7 @@
 //! shape operations between weights and their scales are all integer.
 #![deny(missing_docs)]
 
+mod bodies;
 mod classify;
 mod cleanup;
 mod constants;
@@ -132,12 +133,13 @@ pub fn transform_observed(
         }
     }
     let mut notes = Notes::default();
-    let mut lowered = graph.clone();
+    let (mut lowered, inner) = bodies::transform(graph, options)?;
     for pass in &PASSES {
         lowered = pass.run(&lowered, options, &mut notes);
         observe(pass.name, &lowered);
     }
-    let report = classify::report(graph, &lowered, &notes);
+    let mut report = classify::report(graph, &lowered, &notes);
+    bodies::join(&mut report, inner);
     Ok(Lowered {
         graph: lowered,
         report,

@@ -195,6 +195,9 @@ reason_codes! {
     /// The codes of a FakeQuantize are of use to nobody.
     NoIntegerConsumer = "no-integer-consumer",
         "nothing is lost: the values are rounded in f32; quantize the operations behind it to have them in INT8";
+    /// The operation runs a body as often as its inputs say.
+    InBody = "in-body",
+        "make the condition or the trip count constant, so that the body becomes part of the network";
     /// There is no integer form of the operation.
     NoIntegerForm = "no-integer-form",
         "nothing to change in the model: operations of this type are always computed in floating point";

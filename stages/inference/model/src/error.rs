@@ -1,5 +1,6 @@
 //! Errors of reading, checking and evaluating models.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// What is wrong with an operation: attributes, number, types or shapes of its inputs. Whoever knows the layer
@@ -31,16 +32,49 @@ pub struct UnknownOperation {
     pub opset: String,
     /// Line of the layer.
     pub line: u32,
+    /// Why it is not known, and what helps.
+    pub why: String,
 }
 
 impl std::fmt::Display for UnknownOperation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "line {}: layer \"{}\": {} ({})",
-            self.line, self.layer, self.kind, self.opset
+            "line {}: layer \"{}\": {} ({}): {}",
+            self.line, self.layer, self.kind, self.opset, self.why
         )
     }
+}
+
+/// Most kinds of operations that a message lists.
+const MAX_KINDS: usize = 40;
+
+/// Each kind of operation once, with its first layer and how many more there are.
+fn list_of(operations: &[UnknownOperation]) -> String {
+    let mut places: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut kinds: Vec<(&UnknownOperation, usize)> = Vec::new();
+    for operation in operations {
+        let key = (operation.kind.as_str(), operation.opset.as_str());
+        match places.get(&key).and_then(|&at| kinds.get_mut(at)) {
+            Some((_, more)) => *more += 1,
+            None => {
+                places.insert(key, kinds.len());
+                kinds.push((operation, 0));
+            }
+        }
+    }
+    let mut texts: Vec<String> = kinds
+        .iter()
+        .take(MAX_KINDS)
+        .map(|(first, more)| match more {
+            0 => first.to_string(),
+            _ => format!("{first} (and {more} more of these)"),
+        })
+        .collect();
+    if kinds.len() > MAX_KINDS {
+        texts.push(format!("and {} more kinds", kinds.len() - MAX_KINDS));
+    }
+    texts.join("; ")
 }
 
 /// An error of a model.
@@ -105,7 +139,7 @@ pub enum ModelError {
     #[error(
         "{}: not supported: {}. Simplify the model or export it with other operations",
         path.display(),
-        operations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        list_of(operations)
     )]
     Unsupported {
         /// The file.

@@ -56,6 +56,16 @@ pub fn find(graph: &Graph, name: &str) -> Option<Value> {
 /// As [`evaluate`].
 pub fn evaluate_values(graph: &Graph, inputs: &[Tensor], wanted: &[Value]) -> Result<Vec<Tensor>, EvalError> {
     check_inputs(graph, inputs)?;
+    evaluate_checked(graph, inputs, wanted)
+}
+
+/// Evaluates a body, whose Parameters take tensors of any shape.
+pub(crate) fn evaluate_body(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
+    let wanted: Vec<Value> = graph.results.iter().map(|&id| Value::of(id)).collect();
+    evaluate_checked(graph, inputs, &wanted)
+}
+
+fn evaluate_checked(graph: &Graph, inputs: &[Tensor], wanted: &[Value]) -> Result<Vec<Tensor>, EvalError> {
     let quantizations = fusing::quantizations(graph);
     let inputs_of = |id: NodeId| match &quantizations[id.index()] {
         Some(quantization) => quantization.inputs(),

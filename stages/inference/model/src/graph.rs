@@ -38,6 +38,34 @@ pub type Dim = Option<usize>;
 /// Axis lengths of a value, some of which may not be fixed.
 pub type PartialShape = Vec<Dim>;
 
+/// Limits of the length of an open axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// Least length.
+    pub low: usize,
+    /// Greatest length; `None`: no limit.
+    pub high: Option<usize>,
+}
+
+impl Bounds {
+    /// Whether an axis may have that length.
+    pub fn allow(&self, length: usize) -> bool {
+        length >= self.low && self.high.is_none_or(|high| length <= high)
+    }
+}
+
+/// `?`, `1..8` or `32..`.
+impl std::fmt::Display for Bounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.low, self.high) {
+            (0, None) => f.write_str("?"),
+            (low, None) => write!(f, "{low}.."),
+            (low, Some(high)) if low == high => write!(f, "{low}"),
+            (low, Some(high)) => write!(f, "{low}..{high}"),
+        }
+    }
+}
+
 /// Type, shape and names of one output of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutputInfo {
@@ -89,6 +117,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Parameter nodes in the order of the model file: the network's inputs.
     pub parameters: Vec<NodeId>,
+    /// For each Parameter the limits of its axes, as far as the model file states them; passes drop them.
+    pub bounds: Vec<Vec<Bounds>>,
     /// Result nodes in the order of the model file: the network's outputs.
     pub results: Vec<NodeId>,
 }
@@ -116,6 +146,31 @@ impl Graph {
             .iter()
             .enumerate()
             .map(|(i, node)| (NodeId(i as u32), node))
+    }
+
+    /// Limits of an axis of the input of that index.
+    pub fn axis_bounds(&self, input: usize, axis: usize) -> Bounds {
+        let stated = self.bounds.get(input).and_then(|axes| axes.get(axis));
+        stated.copied().unwrap_or_default()
+    }
+
+    /// The shape of the input of that index in words, with the limits of open axes: `[1..8,3,?,?]`.
+    pub fn input_shape_text(&self, input: usize) -> String {
+        let info = self
+            .parameters
+            .get(input)
+            .and_then(|id| self.node(*id).outputs.first());
+        let dims: Vec<String> = info
+            .map(|info| info.shape.as_slice())
+            .unwrap_or_default()
+            .iter()
+            .enumerate()
+            .map(|(axis, d)| match d {
+                Some(length) => length.to_string(),
+                None => self.axis_bounds(input, axis).to_string(),
+            })
+            .collect();
+        format!("[{}]", dims.join(","))
     }
 
     /// Appends a node whose inputs are all in the graph already.

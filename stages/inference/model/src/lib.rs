@@ -18,6 +18,7 @@
 //! ```
 #![deny(missing_docs)]
 
+pub mod body;
 pub mod error;
 pub mod evaluate;
 mod file;
@@ -32,6 +33,7 @@ pub mod passes;
 mod shapes;
 pub mod tensor;
 pub mod text;
+pub mod unroll;
 
 pub use error::{EvalError, ModelError, OpError};
 pub use evaluate::{evaluate, evaluate_named};

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::body::{If, Iteration};
 use crate::operation::Operation;
 use crate::tensor::{ElementType, Tensor};
 
@@ -137,6 +138,10 @@ pub enum Op {
         /// Number of levels.
         levels: u32,
     },
+    /// If-8: inputs condition, then what the bodies take.
+    If(Arc<If>),
+    /// Loop-5 and TensorIterator-1.
+    Iteration(Arc<Iteration>),
     /// Any other operation, which states what it is itself.
     Standard(Arc<dyn Operation>),
 
@@ -219,6 +224,8 @@ impl Op {
             Self::Pad(_) => "Pad",
             Self::Broadcast | Self::BroadcastBidirectional => "Broadcast",
             Self::FakeQuantize { .. } => "FakeQuantize",
+            Self::If(_) => "If",
+            Self::Iteration(iteration) => iteration.type_name(),
             Self::Standard(operation) => operation.type_name(),
             Self::Quantize(_) => "Quantize",
             Self::Dequantize(_) => "Dequantize",

@@ -8,6 +8,7 @@ pub mod attributes;
 mod binary;
 mod chain;
 mod concat;
+pub mod control;
 mod convert;
 mod convolution;
 mod deconvolution;
@@ -42,6 +43,7 @@ pub(crate) use normalize::mvn::EPS_MODES as MVN_EPS_MODES;
 pub(crate) use pad::MODES as PAD_MODES;
 pub(crate) use reduce::NAMES as REDUCE_NAMES;
 pub use support::Input;
+pub(crate) use support::axis;
 pub(crate) use topk::SORTS;
 
 use crate::error::{OpError, bail};
@@ -134,6 +136,11 @@ pub fn input_count(op: &Op) -> RangeInclusive<usize> {
         | Op::Quantize(_)
         | Op::Dequantize(_)
         | Op::Lookup(_) => 1..=1,
+        Op::If(_) => 1..=usize::MAX,
+        Op::Iteration(iteration) => match iteration.kind {
+            crate::body::IterationKind::Loop => 2..=usize::MAX,
+            crate::body::IterationKind::TensorIterator => 1..=usize::MAX,
+        },
         Op::Standard(operation) => operation.input_count(),
     }
 }
@@ -191,6 +198,7 @@ pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
         | Op::QuantizedMatMul(_)
         | Op::QuantizedBatchMatMul(_)
         | Op::Lookup(_) => quantized::infer(op, inputs),
+        Op::If(_) | Op::Iteration(_) => control::infer(op, inputs),
         Op::Standard(operation) => operation.infer(inputs),
     }
 }
@@ -201,6 +209,11 @@ pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
 /// As [`infer`]; if an output would have more than [`MAX_ELEMENTS`] elements; or if a value makes no sense,
 /// such as an index outside its axis.
 pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
+    if control::has_bodies(op) {
+        check_inputs(op, tensors.len())?;
+        // Each operation of a body is checked when it runs.
+        return control::evaluate(op, tensors);
+    }
     let shapes: Vec<Vec<Dim>> = tensors
         .iter()
         .map(|t| t.shape().iter().map(|&d| Some(d)).collect())
@@ -262,12 +275,14 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         | Op::QuantizedMatMul(_)
         | Op::QuantizedBatchMatMul(_)
         | Op::Lookup(_) => quantized::evaluate(op, tensors, &outputs),
+        Op::If(_) | Op::Iteration(_) => control::evaluate(op, tensors),
         Op::Standard(operation) => operation.evaluate(tensors, &outputs),
     }
 }
 
-/// Writes the padding that `auto_pad` chooses for the given inputs into the attributes of an operation.
-pub(crate) fn resolve_padding(op: &mut Op, inputs: &[Input]) {
+/// Writes what follows from the inputs into an operation: the padding that `auto_pad` chooses, and the shapes in
+/// its bodies.
+pub(crate) fn settle(op: &mut Op, inputs: &[Input]) {
     let Some(data) = inputs.first().map(|i| i.shape) else {
         return;
     };
@@ -290,6 +305,7 @@ pub(crate) fn resolve_padding(op: &mut Op, inputs: &[Input]) {
             deconvolution::resolve(attrs, data, kernel(3), wanted.as_deref());
         }
         Op::MaxPool(pool) | Op::AvgPool { pool, .. } => pool::resolve(pool, data),
+        Op::If(_) | Op::Iteration(_) => control::settle(op, inputs),
         _ => {}
     }
 }

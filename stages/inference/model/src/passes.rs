@@ -67,7 +67,8 @@ pub fn fold_constants(graph: &Graph) -> Result<Graph, ModelError> {
             quantized[index] = small && !zero_points[index];
             continue;
         }
-        if node.inputs.is_empty() || matches!(node.op, Op::Result) || node.outputs.len() != 1 {
+        let stays = matches!(node.op, Op::Result) || ops::control::has_bodies(&node.op);
+        if node.inputs.is_empty() || stays || node.outputs.len() != 1 {
             continue;
         }
         let from_weights = node.inputs.first().is_some_and(|v| quantized[v.node.index()]);

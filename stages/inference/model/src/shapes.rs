@@ -121,7 +121,7 @@ impl Graph {
             }
             let inferred = ops::infer(&node.op, &inputs).map_err(|e| located(node, e))?;
             let values = small_values(&node.op, &inputs, &inferred);
-            ops::resolve_padding(&mut node.op, &inputs);
+            ops::settle(&mut node.op, &inputs);
             // A second output that nobody uses may be left out.
             let said = node.outputs.len();
             if said > inferred.len() {
@@ -159,7 +159,10 @@ fn small_values(op: &Op, inputs: &[Input], outputs: &[OutputInfo]) -> Vec<Tensor
             .try_fold(1usize, |n, d| n.checked_mul(d?))
             .is_some_and(|n| n <= MAX_KNOWN)
     };
-    if matches!(op, Op::Constant(_)) || !outputs.iter().all(|o| small(&o.shape)) {
+    if matches!(op, Op::Constant(_))
+        || ops::control::has_bodies(op)
+        || !outputs.iter().all(|o| small(&o.shape))
+    {
         return Vec::new();
     }
     if let (Op::ShapeOf(element_type), Some(input)) = (op, inputs.first()) {

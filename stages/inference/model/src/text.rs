@@ -33,6 +33,13 @@ pub fn operation(op: &Op) -> String {
             };
             format!("{}{attributes}", op.type_name())
         }
+        Op::If(_) | Op::Iteration(_) => {
+            let counts: Vec<String> = crate::ops::control::bodies(op)
+                .iter()
+                .map(|body| format!("{} operations", body.nodes.len()))
+                .collect();
+            format!("{} {{ {} }}", op.type_name(), counts.join("; "))
+        }
         Op::Lookup(lookup) => format!("Lookup -> {}", lookup.element_type),
         _ => shorten(&format!("{op:?}")),
     }

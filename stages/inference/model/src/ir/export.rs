@@ -20,6 +20,7 @@ pub(super) fn standard(graph: &Graph) -> Result<Graph, ModelError> {
     let mut export = Export {
         graph: Graph {
             name: graph.name.clone(),
+            bounds: graph.bounds.clone(),
             ..Graph::default()
         },
         map: Vec::with_capacity(graph.nodes.len()),
@@ -100,8 +101,10 @@ impl Export {
                 self.lookup(name, l, inputs[0], signed)?
             }
             _ => {
+                let op = crate::ops::control::map_bodies(&node.op, standard);
                 let copy = Node {
                     inputs: inputs.to_vec(),
+                    op: op.map_err(|error| OpError(format!("in its body: {error}")))?,
                     ..node.clone()
                 };
                 return Ok(self.graph.push(copy));

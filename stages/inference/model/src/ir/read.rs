@@ -1,10 +1,17 @@
 //! From XML to a checked graph.
 
+mod body;
+mod known;
+mod parameter;
+mod source;
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use roxmltree::{Document, Node as Xml, ParsingOptions};
+
+use source::{REEXPORT, Source};
 
 use super::Weights;
 use crate::error::{ModelError, UnknownOperation};
@@ -14,6 +21,12 @@ use crate::ops::attributes::Attributes;
 use crate::tensor::{ElementType, SharedBytes, Tensor, element_count};
 use crate::text::describe;
 
+/// How often the bytes of the weights may be used on the average; transformations make copies of constants.
+const MAX_SHARING: usize = 16;
+/// Unknown operations for which the cause is looked for.
+const MAX_EXPLAINED: usize = 1000;
+/// Bytes of constants for which that does not matter.
+const SMALL_CONSTANTS: usize = 64 << 20;
 /// Most XML nodes of a file: bounds memory at a few GiB.
 const MAX_XML_NODES: u32 = 20_000_000;
 
@@ -37,73 +50,11 @@ pub(super) fn graph(path: &Path, text: &str, weights: Weights) -> Result<Graph, 
         source: Source::new(path, text),
         weights,
         blob: None,
+        constant_bytes: 0,
+        unknown: Vec::new(),
     }
     .read(document.root_element())
 }
-
-/// The file: names places in errors.
-struct Source<'a> {
-    path: &'a Path,
-    line_starts: Vec<usize>,
-}
-
-impl<'a> Source<'a> {
-    fn new(path: &'a Path, text: &str) -> Self {
-        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
-        Self {
-            path,
-            line_starts: std::iter::once(0).chain(breaks.map(|(i, _)| i + 1)).collect(),
-        }
-    }
-
-    fn line(&self, node: Xml) -> u32 {
-        let start = node.range().start;
-        self.line_starts.partition_point(|&s| s <= start) as u32
-    }
-
-    fn error(
-        &self,
-        line: u32,
-        place: impl Into<String>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> ModelError {
-        ModelError::Structure {
-            path: self.path.to_path_buf(),
-            line,
-            place: place.into(),
-            message: message.into(),
-            help: help.into(),
-        }
-    }
-
-    /// An attribute that must be there.
-    fn required<'x>(&self, node: Xml<'x, '_>, name: &str) -> Result<&'x str, ModelError> {
-        node.attribute(name).ok_or_else(|| {
-            self.error(
-                self.line(node),
-                format!("<{}>", node.tag_name().name()),
-                format!("attribute `{name}` is missing"),
-                REEXPORT,
-            )
-        })
-    }
-
-    /// An attribute that must be a non-negative integer.
-    fn number(&self, node: Xml, name: &str) -> Result<u64, ModelError> {
-        let text = self.required(node, name)?;
-        text.trim().parse().map_err(|_| {
-            self.error(
-                self.line(node),
-                format!("<{}>", node.tag_name().name()),
-                format!("attribute `{name}`: expected a non-negative integer, found \"{text}\""),
-                REEXPORT,
-            )
-        })
-    }
-}
-
-const REEXPORT: &str = "The file is damaged or not written by OpenVINO; export the model again";
 
 /// A port: its number and what the file says of it.
 struct Port {
@@ -112,7 +63,8 @@ struct Port {
 }
 
 /// A `layer` element.
-struct Layer<'x> {
+struct Layer<'x, 'i> {
+    element: Xml<'x, 'i>,
     id: u64,
     name: &'x str,
     kind: &'x str,
@@ -123,7 +75,7 @@ struct Layer<'x> {
     outputs: Vec<Port>,
 }
 
-impl Layer<'_> {
+impl Layer<'_, '_> {
     fn place(&self) -> String {
         format!("layer \"{}\" ({})", self.name, self.kind)
     }
@@ -136,14 +88,46 @@ struct Reader<'a> {
     source: Source<'a>,
     weights: Weights,
     blob: Option<SharedBytes>,
+    /// Bytes of all constants so far.
+    constant_bytes: usize,
+    /// Operations that are not known, in all bodies.
+    unknown: Vec<UnknownOperation>,
+}
+
+/// A `net` or body element as a graph.
+struct Network {
+    graph: Graph,
+    /// Ids of the Parameter and Result layers, in the order of those of the graph.
+    parameters: Vec<u64>,
+    results: Vec<u64>,
+}
+
+/// Where a network is: how deep in bodies, and of which layers.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    depth: usize,
+    within: &'a str,
 }
 
 impl Reader<'_> {
     fn read(mut self, net: Xml) -> Result<Graph, ModelError> {
         self.check_header(net)?;
+        match self.network(net, Place::default())? {
+            Some(network) if self.unknown.is_empty() => Ok(network.graph),
+            _ => Err(ModelError::Unsupported {
+                path: self.source.path.to_path_buf(),
+                operations: self.unknown,
+            }),
+        }
+    }
+
+    /// The graph of a `net` or body element; `None` if it has operations that are not known.
+    fn network(&mut self, net: Xml, place: Place) -> Result<Option<Network>, ModelError> {
         let layers = self.layers(net)?;
         let links = self.links(net, &layers)?;
-        let operations = self.operations(&layers)?;
+        let Some(operations) = self.operations(&layers, place)? else {
+            return Ok(None);
+        };
         let order = self.order(&layers, &links)?;
 
         let mut ids = vec![NodeId(0); layers.len()];
@@ -172,20 +156,25 @@ impl Reader<'_> {
                 outputs: layer.outputs.iter().map(|p| p.info.clone()).collect(),
             });
         }
+        let (mut parameters, mut results) = (Vec::new(), Vec::new());
         for (index, layer) in layers.iter().enumerate() {
             match layer.kind {
-                "Parameter" => graph.parameters.push(ids[index]),
-                "Result" => graph.results.push(ids[index]),
+                "Parameter" => {
+                    graph.bounds.push(self.bounds(layer)?);
+                    graph.parameters.push(ids[index]);
+                    parameters.push(layer.id);
+                }
+                "Result" => {
+                    graph.results.push(ids[index]);
+                    results.push(layer.id);
+                }
                 _ => {}
             }
         }
         if graph.results.is_empty() {
-            return Err(self.source.error(
-                1,
-                "<layers>",
-                "expected at least one Result layer, found none",
-                REEXPORT,
-            ));
+            let line = self.source.line(net);
+            let message = "expected at least one Result layer, found none";
+            return Err(self.source.error(line, "<layers>", message, REEXPORT));
         }
         graph.check_shapes().map_err(|error| match error {
             ModelError::Layer {
@@ -199,7 +188,11 @@ impl Reader<'_> {
             }
             other => other,
         })?;
-        Ok(graph)
+        Ok(Some(Network {
+            graph,
+            parameters,
+            results,
+        }))
     }
 
     fn check_header(&self, net: Xml) -> Result<(), ModelError> {
@@ -235,7 +228,7 @@ impl Reader<'_> {
         })
     }
 
-    fn layers<'x>(&self, net: Xml<'x, '_>) -> Result<Vec<Layer<'x>>, ModelError> {
+    fn layers<'x, 'i>(&self, net: Xml<'x, 'i>) -> Result<Vec<Layer<'x, 'i>>, ModelError> {
         let source = &self.source;
         let mut seen = HashSet::new();
         let mut layers = Vec::new();
@@ -246,6 +239,7 @@ impl Reader<'_> {
         {
             let data = node.children().find(|c| c.has_tag_name("data"));
             let mut layer = Layer {
+                element: node,
                 id: source.number(node, "id")?,
                 name: source.required(node, "name")?,
                 kind: source.required(node, "type")?,
@@ -409,18 +403,26 @@ impl Reader<'_> {
             .collect()
     }
 
-    /// The operation of each layer; unknown ones are reported together.
-    fn operations(&mut self, layers: &[Layer]) -> Result<Vec<Op>, ModelError> {
+    /// The operation of each layer; unknown ones are reported together, and make it `None`.
+    fn operations(&mut self, layers: &[Layer], place: Place) -> Result<Option<Vec<Op>>, ModelError> {
         let mut operations = Vec::with_capacity(layers.len());
-        let mut unknown = Vec::new();
+        let mut complete = true;
         for layer in layers {
             if layer.kind == "Const" {
                 operations.push(Op::Constant(self.constant(layer)?));
                 continue;
             }
-            let opset = layer.version.strip_prefix("opset").and_then(|n| n.parse().ok());
+            if matches!(layer.kind, "If" | "Loop" | "TensorIterator") && known::opset(layer.version).is_some()
+            {
+                match self.with_bodies(layer, place)? {
+                    Some(op) => operations.push(op),
+                    None => complete = false,
+                }
+                continue;
+            }
+            let opset = known::opset(layer.version);
             let attributes = Attributes {
-                kind: layer.kind,
+                kind: known::standard_name(layer.kind),
                 opset: opset.unwrap_or(0),
                 pairs: layer.attributes.clone(),
                 inputs: layer.inputs.len(),
@@ -433,22 +435,22 @@ impl Reader<'_> {
             };
             match op {
                 Some(op) => operations.push(op),
-                None => unknown.push(UnknownOperation {
-                    layer: layer.name.to_owned(),
-                    kind: layer.kind.to_owned(),
-                    opset: layer.version.to_owned(),
-                    line: layer.line,
-                }),
+                None => {
+                    complete = false;
+                    self.unknown.push(UnknownOperation {
+                        layer: format!("{}{}", place.within, layer.name),
+                        kind: layer.kind.to_owned(),
+                        opset: layer.version.to_owned(),
+                        line: layer.line,
+                        why: match self.unknown.len() {
+                            0..MAX_EXPLAINED => known::why(layer.kind, layer.version),
+                            _ => "not known".to_owned(),
+                        },
+                    });
+                }
             }
         }
-        if unknown.is_empty() {
-            Ok(operations)
-        } else {
-            Err(ModelError::Unsupported {
-                path: self.source.path.to_path_buf(),
-                operations: unknown,
-            })
-        }
+        Ok(complete.then_some(operations))
     }
 
     fn constant(&mut self, layer: &Layer) -> Result<Tensor, ModelError> {
@@ -481,6 +483,20 @@ impl Reader<'_> {
             None => self.blob.insert(self.weights.open(source.path)?),
         };
         let available = (**blob).as_ref().len();
+        self.constant_bytes = self.constant_bytes.saturating_add(len);
+        let most = available.saturating_mul(MAX_SHARING).max(SMALL_CONSTANTS);
+        if self.constant_bytes > most {
+            return Err(source.error(
+                layer.line,
+                layer.place(),
+                format!(
+                    "the constants up to here have {} bytes in all, the weights have {available}: the same bytes \
+                     are used more than {MAX_SHARING} times over",
+                    self.constant_bytes
+                ),
+                REEXPORT,
+            ));
+        }
         Tensor::shared(element_type, shape, Arc::clone(blob), start, len).map_err(|_| ModelError::Weights {
             path: match &self.weights {
                 Weights::File(path) => path.clone(),

@@ -1,5 +1,7 @@
 //! From a graph to an IR v11.
 
+mod body;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -44,10 +46,21 @@ pub fn write(graph: &Graph, path: impl AsRef<Path>) -> Result<(), ModelError> {
 pub fn to_bytes(graph: &Graph) -> Result<(String, Vec<u8>), ModelError> {
     let graph = export::standard(graph)?;
     let mut weights = Weights::default();
+    let (layers, edges) = network(&graph, &mut weights)?;
+    let xml = format!(
+        "<?xml version=\"1.0\"?>\n<net name=\"{}\" version=\"11\">\n\t<layers>\n{layers}\t</layers>\n\
+         \t<edges>\n{edges}\t</edges>\n\t<rt_info />\n</net>\n",
+        escape(&graph.name)
+    );
+    Ok((xml, weights.bytes))
+}
+
+/// The layers and edges of a graph.
+fn network(graph: &Graph, weights: &mut Weights) -> Result<(String, String), ModelError> {
     let mut layers = String::new();
     let mut edges = String::new();
     for (id, node) in graph.iter() {
-        layer(&mut layers, id.0, node, &graph, &mut weights)?;
+        layer(&mut layers, id.0, node, graph, weights)?;
         for (port, value) in node.inputs.iter().enumerate() {
             let from = graph.node(value.node).inputs.len() as u32 + value.port;
             // Writing to a string cannot fail.
@@ -58,12 +71,7 @@ pub fn to_bytes(graph: &Graph) -> Result<(String, Vec<u8>), ModelError> {
             );
         }
     }
-    let xml = format!(
-        "<?xml version=\"1.0\"?>\n<net name=\"{}\" version=\"11\">\n\t<layers>\n{layers}\t</layers>\n\
-         \t<edges>\n{edges}\t</edges>\n\t<rt_info />\n</net>\n",
-        escape(&graph.name)
-    );
-    Ok((xml, weights.bytes))
+    Ok((layers, edges))
 }
 
 /// The constants, equal ones stored once.
@@ -131,7 +139,12 @@ fn layer(
     graph: &Graph,
     weights: &mut Weights,
 ) -> Result<(), ModelError> {
-    let (opset, attributes) = attributes(node, weights)?;
+    let (opset, mut attributes) = attributes(node, weights)?;
+    if let Some(input) = graph.parameters.iter().position(|p| p.0 == id) {
+        let shape = graph.input_shape_text(input);
+        attributes.retain(|(name, _)| *name != "shape");
+        attributes.insert(0, ("shape", shape.trim_matches(['[', ']']).to_owned()));
+    }
     let _ = writeln!(
         text,
         "\t\t<layer id=\"{id}\" name=\"{}\" type=\"{}\" version=\"opset{opset}\">",
@@ -145,6 +158,7 @@ fn layer(
         }
         text.push_str(" />\n");
     }
+    body::port_maps(text, node);
     if !node.inputs.is_empty() {
         text.push_str("\t\t\t<input>\n");
         for (index, value) in node.inputs.iter().enumerate() {
@@ -158,6 +172,13 @@ fn layer(
             port(text, node.inputs.len() + index, info, true);
         }
         text.push_str("\t\t\t</output>\n");
+    }
+    for (tag, graph) in body::of(&node.op) {
+        let (layers, edges) = network(graph, weights)?;
+        let _ = write!(
+            text,
+            "\t\t\t<{tag}>\n\t<layers>\n{layers}\t</layers>\n\t<edges>\n{edges}\t</edges>\n\t<rt_info />\n\t\t\t</{tag}>\n"
+        );
     }
     text.push_str("\t\t</layer>\n");
     Ok(())
@@ -212,14 +233,8 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
     let numpy = || vec![("auto_broadcast", "numpy".to_owned())];
     Ok(match &node.op {
         Op::Parameter => {
-            let info = &node.outputs[0];
-            let dims: Vec<String> = info
-                .shape
-                .iter()
-                .map(|d| d.map_or("?".to_owned(), |d| d.to_string()))
-                .collect();
-            let element_type = info.element_type.name().to_owned();
-            (1, vec![("shape", dims.join(",")), ("element_type", element_type)])
+            let element_type = node.outputs[0].element_type.name().to_owned();
+            (1, vec![("element_type", element_type)])
         }
         Op::Constant(tensor) => (1, constant(tensor, weights)),
         Op::Result | Op::PRelu | Op::Transpose | Op::Squeeze | Op::Unsqueeze | Op::VariadicSplit => {
@@ -338,6 +353,14 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
                 ("levels", levels.to_string()),
                 ("auto_broadcast", "numpy".to_owned()),
             ],
+        ),
+        Op::If(_) => (8, Vec::new()),
+        Op::Iteration(iteration) => (
+            match iteration.kind {
+                crate::body::IterationKind::Loop => 5,
+                crate::body::IterationKind::TensorIterator => 1,
+            },
+            Vec::new(),
         ),
         Op::Standard(operation) => (operation.opset(), operation.attributes()),
         Op::Quantize(_)
