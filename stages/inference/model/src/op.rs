@@ -390,7 +390,10 @@ pub enum ReduceKind {
     Max,
     Min,
     Prod,
+    L1,
     L2,
+    LogicalAnd,
+    LogicalOr,
 }
 
 /// Attributes of StridedSlice: one entry per axis of the slice specification, true where the mask bit is set.

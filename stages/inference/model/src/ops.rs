@@ -5,16 +5,22 @@
 //! and rounded once to the element type. Sums of products of integers are exact.
 
 pub mod attributes;
+mod axis_broadcast;
 mod binary;
+mod bitwise;
 mod chain;
+mod classify;
 mod concat;
 pub mod control;
 mod convert;
+mod convert_like;
 mod convolution;
+mod ctc;
 mod deconvolution;
 mod depth_to_space;
 pub mod fake_quantize;
 mod gather;
+mod index;
 mod interpolate;
 mod matmul;
 mod normalize;
@@ -54,35 +60,46 @@ use crate::tensor::{Tensor, element_count};
 /// Largest tensor that evaluation makes, in elements.
 pub const MAX_ELEMENTS: usize = 1 << 30;
 
+/// Reads an operation of one family from its attributes; `None` if it is of another.
+type Family = fn(&Attributes) -> Result<Option<Op>, OpError>;
+
+/// How every operation is read.
+const FAMILIES: &[Family] = &[
+    axis_broadcast::parse,
+    convert::parse,
+    binary::parse,
+    unary::parse,
+    fake_quantize::parse,
+    convolution::parse,
+    deconvolution::parse,
+    matmul::parse,
+    pool::parse,
+    reduce::parse,
+    reshape::parse,
+    transpose::parse,
+    concat::parse,
+    slice::parse,
+    strided_slice::parse,
+    gather::parse,
+    interpolate::parse,
+    depth_to_space::parse,
+    softmax::parse,
+    normalize::mvn::parse,
+    normalize::l2::parse,
+    topk::parse,
+    pad::parse,
+    bitwise::parse,
+    classify::parse,
+    convert_like::parse,
+    ctc::parse,
+];
+
 /// Reads an operation from its attributes; `None` if it is not known in that operation set.
 ///
 /// # Errors
 /// If an attribute is missing or wrong, or the number of inputs is.
 pub fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
-    for family in [
-        convert::parse,
-        binary::parse,
-        unary::parse,
-        fake_quantize::parse,
-        convolution::parse,
-        deconvolution::parse,
-        matmul::parse,
-        pool::parse,
-        reduce::parse,
-        reshape::parse,
-        transpose::parse,
-        concat::parse,
-        slice::parse,
-        strided_slice::parse,
-        gather::parse,
-        interpolate::parse,
-        depth_to_space::parse,
-        softmax::parse,
-        normalize::mvn::parse,
-        normalize::l2::parse,
-        topk::parse,
-        pad::parse,
-    ] {
+    for family in FAMILIES.iter().chain(index::FAMILIES) {
         if let Some(op) = family(a)? {
             check_inputs(&op, a.inputs)?;
             return Ok(Some(op));

@@ -469,13 +469,14 @@ impl Reader<'_> {
         let start = attributes.size("offset", None).map_err(|e| wrong(e.0))?;
         let len = attributes.size("size", None).map_err(|e| wrong(e.0))?;
         let expected = element_count(&shape).and_then(|n| element_type.byte_len(n));
-        if expected != Some(len) {
+        // OpenVINO reserves a byte for a constant without elements.
+        if expected != Some(len) && expected != Some(0) {
             return Err(wrong(format!(
                 "attribute `size` is {len}, but shape {shape:?} of {element_type} needs {} bytes",
                 expected.map_or("too many".to_owned(), |n| n.to_string())
             )));
         }
-        if len == 0 {
+        if expected == Some(0) {
             return Tensor::new(element_type, shape, Vec::new()).map_err(|e| wrong(e.to_string()));
         }
         let blob = match &self.blob {

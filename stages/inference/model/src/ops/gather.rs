@@ -1,10 +1,13 @@
 //! Gather-1/7/8 and GatherND-5/8.
 
+use std::ops::RangeInclusive;
+
 use super::attributes::Attributes;
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
 use crate::graph::{OutputInfo, PartialShape};
 use crate::op::Op;
+use crate::operation::Operation;
 use crate::tensor::Tensor;
 
 /// Reads an operation of this family; `None` if it is of another.
@@ -16,10 +19,69 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
         "GatherND" => {
             let batch_dims = a.size("batch_dims", Some(0))?;
             // GatherND-5 flattens the batch axes of its result; up to one, both versions agree.
-            (a.opset >= 8 || batch_dims <= 1).then_some(Op::GatherNd { batch_dims })
+            Some(if a.opset >= 8 || batch_dims <= 1 {
+                Op::GatherNd { batch_dims }
+            } else {
+                Op::standard(GatherNd5 { batch_dims })
+            })
         }
         _ => None,
     })
+}
+
+/// GatherND-5 with more than one batch axis, which it makes one.
+#[derive(Debug, Clone)]
+struct GatherNd5 {
+    batch_dims: usize,
+}
+
+impl Operation for GatherNd5 {
+    fn type_name(&self) -> &'static str {
+        "GatherND"
+    }
+
+    fn opset(&self) -> u32 {
+        5
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        vec![("batch_dims", self.batch_dims.to_string())]
+    }
+
+    fn input_count(&self) -> RangeInclusive<usize> {
+        2..=2
+    }
+
+    fn infer(&self, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
+        let op = Op::GatherNd {
+            batch_dims: self.batch_dims,
+        };
+        let mut outputs = infer(&op, inputs)?;
+        for output in &mut outputs {
+            let (batch, rest) = output.shape.split_at(self.batch_dims);
+            let batch = batch.iter().try_fold(Some(1usize), |n, &d| match (n, d) {
+                (Some(n), Some(d)) => n.checked_mul(d).map(Some),
+                _ => Some(None),
+            });
+            let Some(batch) = batch else {
+                bail!("the batch axes {} are too long", support::show(&output.shape));
+            };
+            output.shape = [&[batch], rest].concat();
+        }
+        Ok(outputs)
+    }
+
+    fn evaluate(&self, inputs: &[Tensor], outputs: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
+        let op = Op::GatherNd {
+            batch_dims: self.batch_dims,
+        };
+        let gathered = crate::ops::evaluate(&op, inputs)?;
+        Ok(vec![gathered[0].reshaped(&support::fixed(&outputs[0])?)?])
+    }
+
+    fn moves_values(&self) -> bool {
+        true
+    }
 }
 
 /// Fails unless the leading `count` axes of data and indices agree.
@@ -94,19 +156,6 @@ pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpErro
     Ok(vec![support::output(data.element_type, shape)])
 }
 
-/// An index from the front of an axis.
-fn index(at: i64, length: usize) -> Result<usize, OpError> {
-    let counted = if at < 0 {
-        i128::from(at) + length as i128
-    } else {
-        i128::from(at)
-    };
-    match usize::try_from(counted) {
-        Ok(i) if i < length => Ok(i),
-        _ => bail!("index {at} is outside an axis of length {length}"),
-    }
-}
-
 /// Evaluates an operation of this family.
 pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
     let (data, indices) = (&inputs[0], &inputs[1]);
@@ -125,7 +174,7 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
             for b in 0..product(&data.shape()[..batch]) {
                 for o in 0..outer {
                     for &at in &list[b * per_batch..(b + 1) * per_batch] {
-                        let start = ((b * outer + o) * length + index(at, length)?) * inner;
+                        let start = ((b * outer + o) * length + support::index(at, length)?) * inner;
                         offsets.extend(start..start + inner);
                     }
                 }
@@ -141,7 +190,7 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
                     let mut at = 0;
                     for d in 0..depth {
                         let length = data.shape()[batch + d];
-                        at = at * length + index(list[(b * tuples + t) * depth + d], length)?;
+                        at = at * length + support::index(list[(b * tuples + t) * depth + d], length)?;
                     }
                     let start = b * per_batch + at * inner;
                     offsets.extend(start..start + inner);

@@ -1,20 +1,24 @@
-//! Reductions: ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceProd, ReduceL2.
+//! Reductions: ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceLogicalAnd,
+//! ReduceLogicalOr.
 
 use super::attributes::Attributes;
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
 use crate::graph::OutputInfo;
 use crate::op::{Op, ReduceKind};
-use crate::tensor::Tensor;
+use crate::tensor::{ElementType, Tensor};
 
 /// Names in model files.
-pub(crate) const NAMES: [(&str, ReduceKind); 6] = [
+pub(crate) const NAMES: [(&str, ReduceKind); 9] = [
     ("ReduceMean", ReduceKind::Mean),
     ("ReduceSum", ReduceKind::Sum),
     ("ReduceMax", ReduceKind::Max),
     ("ReduceMin", ReduceKind::Min),
     ("ReduceProd", ReduceKind::Prod),
+    ("ReduceL1", ReduceKind::L1),
     ("ReduceL2", ReduceKind::L2),
+    ("ReduceLogicalAnd", ReduceKind::LogicalAnd),
+    ("ReduceLogicalOr", ReduceKind::LogicalOr),
 ];
 
 /// Reads an operation of this family; `None` if it is of another.
@@ -28,9 +32,14 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
 
 /// Type and shape of the output.
 pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
-    let Op::Reduce { keep_dims, .. } = op else {
+    let Op::Reduce { kind, keep_dims } = op else {
         bail!("not an operation of this family")
     };
+    let logical = matches!(kind, ReduceKind::LogicalAnd | ReduceKind::LogicalOr);
+    if logical != (inputs[0].element_type == ElementType::Boolean) {
+        let expected = if logical { "booleans" } else { "numbers" };
+        bail!("expected {expected}, found {}", inputs[0].element_type);
+    }
     let rank = inputs[0].shape.len();
     let shape = match inputs[1].integers() {
         Some(list) => {
@@ -85,7 +94,10 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
                 ReduceKind::Max => values.fold(f64::NEG_INFINITY, f64::max),
                 ReduceKind::Min => values.fold(f64::INFINITY, f64::min),
                 ReduceKind::Prod => values.product(),
+                ReduceKind::L1 => values.map(f64::abs).sum(),
                 ReduceKind::L2 => values.map(|v| v * v).sum::<f64>().sqrt(),
+                // Booleans only: below.
+                ReduceKind::LogicalAnd | ReduceKind::LogicalOr => f64::NAN,
             }
         };
         let values: Vec<f64> = starts.into_iter().map(reduce).collect();
@@ -100,6 +112,9 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
                 ReduceKind::Max => values.fold(i128::MIN, i128::max),
                 ReduceKind::Min => values.fold(i128::MAX, i128::min),
                 ReduceKind::Prod => values.fold(1, i128::wrapping_mul),
+                ReduceKind::L1 => values.map(i128::abs).sum(),
+                ReduceKind::LogicalAnd => values.fold(1, i128::min),
+                ReduceKind::LogicalOr => values.fold(0, i128::max),
                 ReduceKind::L2 => values.map(|v| (v as f64) * (v as f64)).sum::<f64>().sqrt() as i128,
             }
         };

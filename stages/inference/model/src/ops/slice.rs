@@ -3,7 +3,7 @@
 use super::attributes::Attributes;
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
-use crate::graph::OutputInfo;
+use crate::graph::{Dim, OutputInfo};
 use crate::op::Op;
 use crate::tensor::Tensor;
 
@@ -58,18 +58,24 @@ impl Range {
     }
 }
 
-/// The elements of `data` in one range per axis.
-pub(crate) fn slice(data: &Tensor, ranges: &[Range]) -> Result<Tensor, OpError> {
-    let shape: Vec<usize> = ranges.iter().map(|r| r.count).collect();
-    if shape.contains(&0) {
-        return Ok(Tensor::new(data.element_type(), shape, Vec::new())?);
+/// The places of the elements in one range per axis of a tensor of that shape.
+pub(crate) fn offsets(shape: &[usize], ranges: &[Range]) -> Vec<usize> {
+    let counts: Vec<usize> = ranges.iter().map(|r| r.count).collect();
+    if counts.contains(&0) {
+        return Vec::new();
     }
-    let strides = support::strides(data.shape());
+    let strides = support::strides(shape);
     let start = ranges.iter().zip(&strides).map(|(r, s)| r.first * s).sum();
     // The step of a range of one index is never taken and might overflow.
     let step = |r: &Range| if r.count == 1 { 0 } else { r.step };
     let strides: Vec<isize> = ranges.iter().zip(&strides).map(|(r, s)| step(r) * s).collect();
-    support::take(data, &shape, &support::offsets(&shape, &strides, start))
+    support::offsets(&counts, &strides, start)
+}
+
+/// The elements of `data` in one range per axis.
+pub(crate) fn slice(data: &Tensor, ranges: &[Range]) -> Result<Tensor, OpError> {
+    let shape: Vec<usize> = ranges.iter().map(|r| r.count).collect();
+    support::take(data, &shape, &offsets(data.shape(), ranges))
 }
 
 /// For each axis of the data the start, stop and step, where they are given.
@@ -110,37 +116,32 @@ pub(crate) fn infer(inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
             vec![None; data.shape.len()],
         )]);
     }
-    let bounds = bounds(&known, data.shape.len())?;
-    let shape: Result<_, OpError> = data
-        .shape
-        .iter()
-        .zip(bounds)
-        .map(|(&length, bound)| match (length, bound) {
-            (length, None) => Ok(length),
-            (None, Some(_)) => Ok(None),
-            (Some(length), Some((start, stop, step))) => {
-                Ok(Some(Range::new(length, Some(start), Some(stop), step)?.count))
-            }
-        })
-        .collect();
-    Ok(vec![support::output(data.element_type, shape?)])
+    let ranges = ranges(&known, data.shape)?;
+    let shape = ranges.into_iter().map(|r| r.map(|r| r.count)).collect();
+    Ok(vec![support::output(data.element_type, shape)])
+}
+
+/// One range per axis, from start, stop, step and perhaps axes; `None` where the axis is open.
+pub(crate) fn ranges(inputs: &[Option<Vec<i64>>], shape: &[Dim]) -> Result<Vec<Option<Range>>, OpError> {
+    let bounds = bounds(inputs, shape.len())?;
+    let axes = shape.iter().zip(bounds);
+    axes.map(|(&length, bound)| match (length, bound) {
+        (None, _) => Ok(None),
+        (Some(length), None) => Ok(Some(Range::all(length))),
+        (Some(length), Some((start, stop, step))) => {
+            Range::new(length, Some(start), Some(stop), step).map(Some)
+        }
+    })
+    .collect()
 }
 
 /// Evaluates the operation.
 pub(crate) fn evaluate(inputs: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
     let data = &inputs[0];
+    let shape: Vec<Dim> = data.shape().iter().map(|&d| Some(d)).collect();
     let values: Vec<_> = inputs[1..].iter().map(|t| Some(t.to_i64())).collect();
-    let bounds = bounds(&values, data.shape().len())?;
-    let ranges: Result<Vec<Range>, OpError> = data
-        .shape()
-        .iter()
-        .zip(bounds)
-        .map(|(&length, bound)| match bound {
-            None => Ok(Range::all(length)),
-            Some((start, stop, step)) => Range::new(length, Some(start), Some(stop), step),
-        })
-        .collect();
-    Ok(vec![slice(data, &ranges?)?])
+    let ranges: Vec<Range> = ranges(&values, &shape)?.into_iter().flatten().collect();
+    Ok(vec![slice(data, &ranges)?])
 }
 
 #[cfg(test)]

@@ -99,6 +99,86 @@ pub(crate) fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, OpError> {
     Ok(found)
 }
 
+/// An index from the front of an axis of that length; negative ones count from the end.
+pub(crate) fn index(at: i64, length: usize) -> Result<usize, OpError> {
+    let counted = if at < 0 {
+        i128::from(at) + length as i128
+    } else {
+        i128::from(at)
+    };
+    match usize::try_from(counted) {
+        Ok(i) if i < length => Ok(i),
+        _ => bail!("index {at} is outside an axis of length {length}"),
+    }
+}
+
+/// Fails unless the input holds integers.
+pub(crate) fn integers(input: &Input, what: &str) -> Result<(), OpError> {
+    if input.element_type.is_integer() {
+        Ok(())
+    } else {
+        bail!("{what}: expected integers, found {}", input.element_type)
+    }
+}
+
+/// Fails unless the input is floating point.
+pub(crate) fn floats(input: &Input, what: &str) -> Result<(), OpError> {
+    if input.element_type.is_float() {
+        Ok(())
+    } else {
+        bail!("{what}: expected floating point, found {}", input.element_type)
+    }
+}
+
+/// The axes of an input, if there are as many as expected.
+pub(crate) fn dims<const N: usize>(input: &Input, what: &str) -> Result<[Dim; N], OpError> {
+    match input.shape.try_into() {
+        Ok(dims) => Ok(dims),
+        Err(_) => bail!("{what}: expected {N} axes, found {}", show(input.shape)),
+    }
+}
+
+/// The axis lengths of a tensor, if there are as many as expected.
+pub(crate) fn lengths<const N: usize>(tensor: &Tensor, what: &str) -> Result<[usize; N], OpError> {
+    match tensor.shape().try_into() {
+        Ok(lengths) => Ok(lengths),
+        Err(_) => bail!("{what}: expected {N} axes, found {:?}", tensor.shape()),
+    }
+}
+
+/// The only element of a tensor.
+pub(crate) fn only<T: Copy>(values: &[T], what: &str) -> Result<T, OpError> {
+    match values {
+        [value] => Ok(*value),
+        _ => bail!("{what}: expected one value, found {}", values.len()),
+    }
+}
+
+/// The number of elements of a shape that the caller knows to be that of a tensor, or part of one.
+pub(crate) fn product(shape: &[usize]) -> usize {
+    shape.iter().product()
+}
+
+/// A copy of `data` in which element `to` is element `from` of `updates`, for each `(to, from)` in order.
+pub(crate) fn overwrite(
+    data: &Tensor,
+    updates: &Tensor,
+    places: impl Iterator<Item = (usize, usize)>,
+) -> Result<Tensor, OpError> {
+    let bits = data.element_type().bits();
+    if bits < 8 {
+        let (mut values, updates) = (data.to_i128(), updates.to_i128());
+        places.for_each(|(to, from)| values[to] = updates[from]);
+        return Ok(Tensor::from_i128(data.element_type(), data.shape(), &values)?);
+    }
+    let width = bits / 8;
+    let mut bytes = data.bytes().to_vec();
+    for (to, from) in places {
+        bytes[to * width..][..width].copy_from_slice(&updates.bytes()[from * width..][..width]);
+    }
+    Ok(Tensor::new(data.element_type(), data.shape().to_vec(), bytes)?)
+}
+
 /// The only element of a known value.
 pub(crate) fn scalar(input: &Input, what: &str) -> Result<Option<i64>, OpError> {
     match input.integers() {

@@ -14,9 +14,10 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
         "Broadcast" => match (a.get("mode").unwrap_or("numpy"), a.inputs) {
             ("numpy", 2) => Some(Op::Broadcast),
             ("bidirectional", 2) => Some(Op::BroadcastBidirectional),
-            (other, inputs) => {
-                bail!("expected `mode` numpy or bidirectional and two inputs, found \"{other}\" and {inputs}")
-            }
+            (other, inputs) => bail!(
+                "expected `mode` numpy or bidirectional with two inputs or explicit with three, found \
+                 \"{other}\" and {inputs}"
+            ),
         },
         _ => None,
     })
