@@ -64,8 +64,8 @@ impl Operation for GatherTree {
         let longest = inputs[2].to_i64();
         let end = support::only(&inputs[3].to_f64(), "the end token")?;
         let mut tree = vec![end; steps.len()];
-        for batch in 0..batches {
-            let length = usize::try_from(longest[batch]).unwrap_or(0).min(times);
+        for (batch, &longest) in longest.iter().enumerate() {
+            let length = usize::try_from(longest).unwrap_or(0).min(times);
             for beam in 0..beams {
                 let at = |time: usize, beam: usize| (time * batches + batch) * beams + beam;
                 let mut from = beam;
