@@ -228,7 +228,7 @@ fn measure(table: &KernelTable, layer: &Layer) -> Result<f64, ArgError> {
     let input = View::new(&input, input_layout)?;
     let output = Output::U8(ViewMut::new(&mut output, out_layout)?);
     if layer.depthwise {
-        let conv = DepthwiseU8::new(window, &weights, epilogue(layer)?)?;
+        let conv = DepthwiseU8::new(table, window, &weights, epilogue(layer)?)?;
         let mut args = DepthwiseU8Args::new(&conv, input, residual, output)?;
         Ok(best(|| table.depthwise_u8(&mut args, 0..layer.side), 30))
     } else {

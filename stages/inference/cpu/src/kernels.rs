@@ -15,8 +15,6 @@
 //! [`ViewMut::from_raw`], and a band of its own.
 
 mod aligned;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod conv;
 mod conv_f32;
 mod depthwise;
@@ -31,6 +29,10 @@ pub(crate) mod math;
 mod pool;
 pub(crate) mod reduce;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod sets;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 pub(crate) mod softmax;
 mod table;
 #[cfg(test)]

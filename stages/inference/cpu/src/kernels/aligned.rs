@@ -52,6 +52,12 @@ impl<T: Plain> AlignedVec<T> {
     }
 }
 
+impl<T: Plain> Default for AlignedVec<T> {
+    fn default() -> Self {
+        Self::zeroed(0)
+    }
+}
+
 impl<T: Plain> Deref for AlignedVec<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::error::expect_len;
-use super::weights::{eight_bit_part, passes};
+use super::weights::{Packing, split};
 use super::{
     AlignedVec, ArgError, Channels, Epilogue, KernelTable, OutputKind, View, ViewMut, Weights, Window,
 };
@@ -66,25 +66,31 @@ pub(crate) struct Panel {
     pub first: usize,
     /// Output channels in use.
     pub channels: usize,
-    /// Output channels in memory: 16 or the panel width of the instruction set.
+    /// Output channels in memory: one vector or two.
     pub lanes: usize,
+    /// Channels of a vector.
+    pub vector: usize,
     /// Group it belongs to.
     pub group: usize,
-    /// 8-bit parts into which its weights are split.
-    pub passes: usize,
+    /// Bytes of its packed weights.
+    pub bytes: usize,
+    /// Whether some quad has more parts than one; see [`split`].
+    pub is_split: bool,
+    /// Index of its first entry in [`ConvU8::counts`], and in [`ConvU8::offsets`].
+    pub counts: usize,
+    pub offsets: usize,
 }
 
 impl Panel {
     /// Output channel, relative to the first, of lane `lane`.
     ///
-    /// In a panel of 32, vector `v`, 128-bit lane `l`, element `i` is channel `8 l + 4 v + i`: packing two vectors
-    /// of sums to words yields channels in order.
+    /// In a panel of two vectors, vector `v`, 128-bit part `l`, element `i` is channel `8 l + 4 v + i`: packing both
+    /// vectors of sums to words yields channels in order.
     pub(crate) fn channel(&self, lane: usize) -> usize {
-        if self.lanes == 32 {
-            lane / 4 % 4 * 8 + lane / 16 * 4 + lane % 4
-        } else {
-            lane
+        if self.lanes == self.vector {
+            return lane;
         }
+        lane % self.vector / 4 * 8 + lane / self.vector * 4 + lane % 4
     }
 }
 
@@ -143,7 +149,7 @@ pub(crate) enum RowTaps {
 
 /// An integer convolution with weights packed for one instruction set.
 ///
-/// Packed order: `[panel][pass][ky][run in row][quad of bytes][lane][4]`, a run being the taps of a kernel
+/// Packed order: `[panel][ky][run in row][quad of bytes][part][lane][4]`, a run being the taps of a kernel
 /// row where they are contiguous in NHWC memory, else a tap. Quads are filled with zero weights.
 #[derive(Debug, Clone)]
 pub struct ConvU8 {
@@ -155,6 +161,10 @@ pub struct ConvU8 {
     /// Groups of four bytes in a run.
     pub(crate) quads: usize,
     pub(crate) weights: AlignedVec<i8>,
+    /// `[ky][run]` of a panel: parts of quads. Panels that are not split share the first.
+    pub(crate) counts: Vec<u32>,
+    /// Byte offset of each part's quad in its run.
+    pub(crate) offsets: Vec<u32>,
     pub(crate) lanes: Lanes,
     pub(crate) panels: Vec<Panel>,
     pub(crate) epilogue: Epilogue,
@@ -215,72 +225,94 @@ impl ConvU8 {
             (RowTaps::Separate, kw, separate)
         };
 
-        let mut panels = Vec::new();
-        let (mut len, mut arrays) = (0_usize, 0_usize);
-        for group in 0..channels.groups {
-            let mut done = 0;
-            while done < group_outputs {
-                let left = group_outputs - done;
-                let lanes = if left <= 16 { 16 } else { table.panel_width() };
-                let used = left.min(lanes);
-                let first = group * group_outputs + done;
-                let values = &centred.values[first * taps..(first + used) * taps];
-                let passes = values.iter().map(|&w| passes(w)).max().unwrap_or(1).max(1);
-                panels.push(Panel {
-                    weights: len,
-                    arrays,
-                    first,
-                    channels: used,
-                    lanes,
-                    group,
-                    passes,
-                });
-                len = [passes, kh, runs, quads, lanes, 4]
-                    .iter()
-                    .try_fold(1_usize, |n, &f| n.checked_mul(f))
-                    .and_then(|n| n.checked_add(len))
-                    .ok_or(ArgError::Overflow("weights"))?;
-                arrays += lanes;
-                done += used;
-            }
-        }
-        let mut packed = AlignedVec::zeroed(len);
-        for panel in &panels {
-            for pass in 0..panel.passes {
-                for (lane, oc) in (0..panel.lanes).map(|lane| (lane, panel.channel(lane))) {
-                    if oc >= panel.channels {
-                        continue;
-                    }
-                    let oc = panel.first + oc;
-                    for ic in 0..group_inputs {
-                        for ky in 0..kh {
-                            for kx in 0..kw {
-                                let value = centred.values[((oc * group_inputs + ic) * kh + ky) * kw + kx];
-                                let (run, byte) = match row_taps {
-                                    RowTaps::Joined { stride } => (0, kx * stride + ic),
-                                    RowTaps::Separate => (kx, ic),
-                                };
-                                let quad = ((pass * kh + ky) * runs + run) * quads + byte / 4;
-                                packed[panel.weights + (quad * panel.lanes + lane) * 4 + byte % 4] =
-                                    eight_bit_part(value, pass);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        Ok(Self {
+        let segments = kh.checked_mul(runs).ok_or(ArgError::Overflow("weights"))?;
+        let dense = segments.checked_mul(quads).ok_or(ArgError::Overflow("weights"))?;
+        let last = quads.saturating_mul(4);
+        u32::try_from(last).map_err(|_| ArgError::Overflow("weights"))?;
+        let mut conv = Self {
             window,
             channels,
             row_taps,
             runs,
             quads,
-            weights: packed,
-            lanes: Lanes::new(&panels, &centred.init, &epilogue),
-            panels,
+            weights: AlignedVec::zeroed(0),
+            counts: vec![quads as u32; segments],
+            offsets: (0..segments).flat_map(|_| (0..last as u32).step_by(4)).collect(),
+            lanes: Lanes::new(&[], &[], &epilogue),
+            panels: Vec::new(),
             round_first: epilogue.fits_i32(&centred.magnitude),
             epilogue,
-        })
+        };
+        // Where a byte of a run lies in the weights of an output channel and kernel row.
+        let places: Vec<Option<usize>> = (0..runs * last)
+            .map(|at| {
+                let (run, byte) = (at / last, at % last);
+                let (kx, ic) = match row_taps {
+                    RowTaps::Joined { stride } => (byte / stride, byte % stride),
+                    RowTaps::Separate => (run, byte),
+                };
+                (ic < group_inputs && kx < kw).then_some(ic * kh * kw + kx)
+            })
+            .collect();
+        let Packing {
+            lanes: vector, pairs, ..
+        } = table.packing;
+        let mut packed: Vec<i8> = Vec::new();
+        let (mut arrays, mut rest) = (0, Vec::new());
+        for group in 0..channels.groups {
+            let mut done = 0;
+            while done < group_outputs {
+                let left = group_outputs - done;
+                let lanes = if left <= vector { vector } else { 2 * vector };
+                let mut panel = Panel {
+                    weights: packed.len(),
+                    arrays,
+                    first: group * group_outputs + done,
+                    channels: left.min(lanes),
+                    lanes,
+                    vector,
+                    group,
+                    bytes: 0,
+                    is_split: false,
+                    counts: conv.counts.len(),
+                    offsets: conv.offsets.len(),
+                };
+                for segment in 0..segments {
+                    let (ky, run) = (segment / runs, segment % runs);
+                    let before = conv.offsets.len();
+                    for (quad, places) in places[run * last..][..last].as_chunks::<4>().0.iter().enumerate() {
+                        rest.clear();
+                        rest.extend((0..lanes).map(|lane| {
+                            let oc = panel.channel(lane);
+                            places.map(|place| match place {
+                                Some(at) if oc < panel.channels => {
+                                    centred.values[(panel.first + oc) * taps + at + ky * kw]
+                                }
+                                _ => 0,
+                            })
+                        }));
+                        let start = packed.len();
+                        split(&mut rest, pairs, &mut packed);
+                        let parts = (packed.len() - start) / (lanes * 4);
+                        conv.offsets.extend(std::iter::repeat_n(quad as u32 * 4, parts));
+                    }
+                    conv.counts.push((conv.offsets.len() - before) as u32);
+                }
+                panel.is_split = conv.offsets.len() - panel.offsets > dense;
+                if !panel.is_split {
+                    conv.offsets.truncate(panel.offsets);
+                    conv.counts.truncate(panel.counts);
+                    (panel.counts, panel.offsets) = (0, 0);
+                }
+                panel.bytes = packed.len() - panel.weights;
+                conv.panels.push(panel);
+                arrays += lanes;
+                done += panel.channels;
+            }
+        }
+        conv.weights = AlignedVec::from_slice(&packed);
+        conv.lanes = Lanes::new(&conv.panels, &centred.init, &conv.epilogue);
+        Ok(conv)
     }
 
     /// Number of blocks of output channels, the unit in which a team splits them.
@@ -291,6 +323,17 @@ impl ConvU8 {
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
         self.weights.len()
+    }
+
+    /// Multiplications that were added so that none can leave its range, in percent; 0 for nearly all networks where
+    /// sums are 32 bits wide.
+    pub fn split_percent(&self) -> usize {
+        let quads: usize = self.counts[..self.window.kernel[0] * self.runs]
+            .iter()
+            .map(|&n| n as usize * 4)
+            .sum();
+        let dense: usize = self.panels.iter().map(|p| quads * p.lanes).sum();
+        (self.weights.len() - dense) * 100 / dense.max(1)
     }
 
     /// The epilogue.

@@ -94,7 +94,8 @@ impl ConvF32 {
             let mut done = 0;
             while done < group_outputs {
                 let left = group_outputs - done;
-                let lanes = if left <= 16 { 16 } else { table.panel_width() };
+                let vector = table.packing.lanes;
+                let lanes = if left <= vector { vector } else { 2 * vector };
                 panels.push(PanelF32 {
                     weights: len,
                     first: group * group_outputs + done,

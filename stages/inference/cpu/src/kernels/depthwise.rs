@@ -1,8 +1,8 @@
 //! Integer depthwise convolution: one filter per channel.
 
 use super::error::expect_len;
-use super::weights::{Centred, eight_bit_part, passes};
-use super::{AlignedVec, ArgError, Epilogue, Output, View, Weights, Window};
+use super::weights::{Centred, Packing, split};
+use super::{AlignedVec, ArgError, Epilogue, KernelTable, Output, View, Weights, Window};
 
 /// A depthwise convolution (groups = input channels = output channels).
 #[derive(Debug, Clone)]
@@ -17,19 +17,15 @@ pub struct DepthwiseU8 {
     pub(crate) epilogue: Epilogue,
 }
 
-/// Weights for kernels that interleave pixels: blocks of 64 channels whose arrays stand in unpack order.
+/// Weights for kernels that interleave pixels, in blocks of four vectors of channels in unpack order.
 #[derive(Debug, Clone)]
 pub(crate) struct Interleaved {
     /// Groups of four pixel slots.
     pub quads: usize,
-    /// Outputs that share the slots in `several`.
-    pub outputs: usize,
-    /// 8-bit parts of the weights.
-    pub passes: usize,
-    /// `[block][pass][ky][1][quad][4 vectors][16 channels][4 slots]`.
-    pub one: AlignedVec<i8>,
-    /// `[block][pass][ky][output][quad][4 vectors][16 channels][4 slots]`; empty for one output.
-    pub several: AlignedVec<i8>,
+    /// For one output at a time; empty where `several` is that already.
+    pub one: Slots,
+    /// For as many outputs as the slots serve.
+    pub several: Slots,
     pub init: AlignedVec<i32>,
     pub scale: AlignedVec<f32>,
     pub bias: AlignedVec<f32>,
@@ -37,74 +33,96 @@ pub(crate) struct Interleaved {
     pub round_first: bool,
 }
 
-/// Channel in a block of 64 that stands at `place` after unpacking bytes, then words, of 128-bit lanes:
-/// vector `v`, lane `l`, element `i` is channel `16 l + 4 v + i`.
-fn unpacked(place: usize) -> usize {
-    let (v, l, i) = (place / 16, place / 4 % 4, place % 4);
+/// Weights of outputs that share pixel slots: `[block][ky][quad][part][output][4 vectors][lane][4 slots]`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Slots {
+    /// Outputs.
+    pub outputs: usize,
+    pub weights: AlignedVec<i8>,
+    /// First part of each `[block][ky][quad]`, and the number of all: most weights need one part.
+    pub starts: Vec<u32>,
+}
+
+/// Channel in a block of four vectors that stands at `place` after unpacking bytes, then words, of 128-bit parts:
+/// vector `v`, part `l`, element `i` is channel `16 l + 4 v + i`.
+fn unpacked(place: usize, lanes: usize) -> usize {
+    let (v, l, i) = (place / lanes, place % lanes / 4, place % 4);
     16 * l + 4 * v + i
+}
+
+impl Slots {
+    /// Packs `taps`, `[tap][padded channel]`.
+    fn new(
+        packing: Packing,
+        window: &Window,
+        padded: usize,
+        taps: &[i16],
+        outputs: usize,
+        quads: usize,
+    ) -> Result<Self, ArgError> {
+        let [kh, kw] = window.kernel;
+        let width = packing.lanes * 4;
+        let mut weights = Vec::new();
+        let mut starts = vec![0];
+        let mut rest = vec![[0_i16; 4]; outputs * width];
+        for block in 0..padded / width {
+            for (ky, quad) in (0..kh).flat_map(|ky| (0..quads).map(move |quad| (ky, quad))) {
+                for (at, rest) in rest.iter_mut().enumerate() {
+                    let (output, place) = (at / width, at % width);
+                    let c = block * width + unpacked(place, packing.lanes);
+                    for (slot, rest) in rest.iter_mut().enumerate() {
+                        let kx = (quad * 4 + slot).wrapping_sub(output);
+                        *rest = if kx < kw {
+                            taps[(ky * kw + kx) * padded + c]
+                        } else {
+                            0
+                        };
+                    }
+                }
+                split(&mut rest, packing.pairs, &mut weights);
+                let parts = weights.len() / (outputs * width * 4);
+                starts.push(u32::try_from(parts).map_err(|_| ArgError::Overflow("weights"))?);
+            }
+        }
+        Ok(Self {
+            outputs,
+            weights: AlignedVec::from_slice(&weights),
+            starts,
+        })
+    }
 }
 
 impl Interleaved {
     fn new(
+        packing: Packing,
         window: &Window,
-        padded: usize,
-        taps: &AlignedVec<i16>,
+        taps: &[i16],
         Centred { init, magnitude, .. }: &Centred,
         epilogue: &Epilogue,
     ) -> Result<Self, ArgError> {
-        let [kh, kw] = window.kernel;
+        let kw = window.kernel[1];
+        let padded = init.len();
         let close = window.stride[1] == 1 && window.dilation[1] == 1;
         let (quads, outputs) = match kw {
             2 | 3 if close => (1, 2),
-            5 if close => (2, 4),
+            5 if close => (2, if packing.many_registers { 4 } else { 2 }),
             7 if close => (2, 2),
             _ => (kw.div_ceil(4), 1),
         };
-        let passes = taps.iter().map(|&w| passes(w)).max().unwrap_or(1).max(1);
-        let blocks = padded / 64;
-        let pack = |outputs: usize| -> Result<AlignedVec<i8>, ArgError> {
-            let len = [blocks, passes, kh, outputs, quads, 256]
-                .iter()
-                .try_fold(1_usize, |n, &f| n.checked_mul(f))
-                .ok_or(ArgError::Overflow("weights"))?;
-            let mut packed = AlignedVec::zeroed(len);
-            for (at, place) in packed.chunks_exact_mut(4).enumerate() {
-                let (rest, n) = (at / 64, at % 64);
-                let (rest, quad) = (rest / quads, rest % quads);
-                let (rest, output) = (rest / outputs, rest % outputs);
-                let (rest, ky) = (rest / kh, rest % kh);
-                let (block, pass) = (rest / passes, rest % passes);
-                let c = block * 64 + unpacked(n);
-                for (slot, place) in place.iter_mut().enumerate() {
-                    let kx = (quad * 4 + slot).wrapping_sub(output);
-                    if kx < kw {
-                        *place = eight_bit_part(taps[(ky * kw + kx) * padded + c], pass);
-                    }
-                }
-            }
-            Ok(packed)
-        };
+        let slots = |outputs| Slots::new(packing, window, padded, taps, outputs, quads);
+        let width = packing.lanes * 4;
+        let channel = |n: usize| n / width * width + unpacked(n % width, packing.lanes);
         let reorder = |values: &AlignedVec<f32>| {
             let mut out = AlignedVec::zeroed(padded);
-            for (n, out) in out.iter_mut().enumerate() {
-                *out = values[n / 64 * 64 + unpacked(n % 64)];
-            }
+            (0..padded).for_each(|n| out[n] = values[channel(n)]);
             out
         };
         let mut start = AlignedVec::zeroed(padded);
-        for (n, start) in start.iter_mut().enumerate() {
-            *start = init[n / 64 * 64 + unpacked(n % 64)];
-        }
+        (0..padded).for_each(|n| start[n] = init[channel(n)]);
         Ok(Self {
             quads,
-            outputs,
-            passes,
-            one: pack(1)?,
-            several: if outputs > 1 {
-                pack(outputs)?
-            } else {
-                AlignedVec::zeroed(0)
-            },
+            one: if outputs > 1 { slots(1)? } else { Slots::default() },
+            several: slots(outputs)?,
             init: start,
             scale: reorder(&epilogue.scale),
             bias: reorder(&epilogue.bias),
@@ -114,11 +132,16 @@ impl Interleaved {
 }
 
 impl DepthwiseU8 {
-    /// Arranges `weights`, codes `[channels][1][kernel_y][kernel_x]`.
+    /// Packs `weights`, codes `[channels][1][kernel_y][kernel_x]`, for `table`.
     ///
     /// # Errors
     /// [`ArgError`] for lengths that do not fit or zero points out of range.
-    pub fn new(window: Window, weights: &Weights<'_>, epilogue: Epilogue) -> Result<Self, ArgError> {
+    pub fn new(
+        table: &KernelTable,
+        window: Window,
+        weights: &Weights<'_>,
+        epilogue: Epilogue,
+    ) -> Result<Self, ArgError> {
         window.check()?;
         let channels = epilogue.channels;
         let taps = window.taps();
@@ -131,7 +154,7 @@ impl DepthwiseU8 {
                 by_tap[tap * padded + c] = centred.values[c * taps + tap];
             }
         }
-        let packed = Interleaved::new(&window, padded, &by_tap, &centred, &epilogue)?;
+        let packed = Interleaved::new(table.packing, &window, &by_tap, &centred, &epilogue)?;
         Ok(Self {
             window,
             padded,
@@ -145,6 +168,14 @@ impl DepthwiseU8 {
     /// The epilogue.
     pub fn epilogue(&self) -> &Epilogue {
         &self.epilogue
+    }
+
+    /// Multiplications that were added so that none can leave its range, in percent; 0 for nearly all networks where
+    /// sums are 32 bits wide.
+    pub fn split_percent(&self) -> usize {
+        let groups = self.packed.several.starts.len() - 1;
+        let parts = self.packed.several.starts.last().map_or(0, |&n| n as usize);
+        (parts - groups) * 100 / groups.max(1)
     }
 }
 

@@ -12,7 +12,7 @@ pub enum Isa {
     Sse42,
     /// 256-bit, FMA.
     Avx2,
-    /// 256-bit with VEX `vpdpbusd`.
+    /// 256-bit with `vpdpbusd`.
     AvxVnni,
     /// 512-bit with byte and word instructions.
     Avx512Bw,
@@ -70,13 +70,15 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512dq")
             };
+            let avx512_vnni = || avx512() && is_x86_feature_detected!("avx512vnni");
             match self {
                 Isa::Scalar => true,
-                Isa::Sse42 => is_x86_feature_detected!("sse4.2"),
+                Isa::Sse42 => is_x86_feature_detected!("sse4.2") && is_x86_feature_detected!("ssse3"),
                 Isa::Avx2 => avx2(),
-                Isa::AvxVnni => avx2() && is_x86_feature_detected!("avxvnni"),
+                // AVX-512 VNNI has the same instruction in another encoding.
+                Isa::AvxVnni => avx2() && is_x86_feature_detected!("avxvnni") || avx512_vnni(),
                 Isa::Avx512Bw => avx512(),
-                Isa::Avx512Vnni => avx512() && is_x86_feature_detected!("avx512vnni"),
+                Isa::Avx512Vnni => avx512_vnni(),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
-use super::avx512;
+use super::sets::{avx2, avx512bw, avx512vnni, avxvnni, evex256, sse42, v128, v256, v512};
+use super::weights::Packing;
 use super::{
     AffineU8Args, AvgPoolArgs, Band, ConvF32Args, ConvU8Args, CopyArgs, DepthwiseF32Args, DepthwiseU8Args,
     Isa, IsaError, LookupArgs, MaxPoolArgs, QuantizeArgs, scalar,
@@ -13,10 +14,8 @@ use super::{
 /// one may run its functions.
 #[derive(Debug)]
 pub struct KernelTable {
-    /// Instruction set of the integer kernels.
     pub(crate) isa: Isa,
-    /// Output channels in a panel of packed weights.
-    pub(crate) panel_width: usize,
+    pub(crate) packing: Packing,
     pub(crate) conv_u8: fn(&mut ConvU8Args<'_>, &Band),
     pub(crate) depthwise_u8: fn(&mut DepthwiseU8Args<'_>, Range<usize>),
     pub(crate) max_pool_u8: fn(&mut MaxPoolArgs<'_, u8>, Range<usize>),
@@ -34,7 +33,11 @@ pub struct KernelTable {
 /// Portable kernels.
 pub(crate) static SCALAR: KernelTable = KernelTable {
     isa: Isa::Scalar,
-    panel_width: 32,
+    packing: Packing {
+        lanes: 16,
+        pairs: false,
+        many_registers: true,
+    },
     conv_u8: scalar::conv_u8,
     depthwise_u8: scalar::depthwise_u8,
     max_pool_u8: scalar::max_pool,
@@ -49,20 +52,54 @@ pub(crate) static SCALAR: KernelTable = KernelTable {
     depthwise_f32: scalar::depthwise_f32,
 };
 
-/// AVX-512 with VNNI.
+/// The table of an instruction set: what is named comes from the module, the rest from another table.
 #[cfg(target_arch = "x86_64")]
-pub(crate) static AVX512_VNNI: KernelTable = KernelTable {
-    isa: Isa::Avx512Vnni,
-    conv_u8: avx512::conv_u8,
-    depthwise_u8: avx512::depthwise_u8,
-    max_pool_u8: avx512::max_pool_u8,
-    avg_pool_u8: avx512::avg_pool_u8,
-    affine_u8: avx512::affine_u8,
-    quantize: avx512::quantize,
-    conv_f32: avx512::conv_f32,
-    depthwise_f32: avx512::depthwise_f32,
-    ..SCALAR
-};
+macro_rules! table {
+    ($isa:ident, pairs $pairs:literal, $vectors:ident, $lanes:literal, $dots:ident) => {
+        KernelTable {
+            isa: Isa::$isa,
+            packing: Packing {
+                lanes: $lanes,
+                pairs: $pairs,
+                many_registers: $lanes == 16,
+            },
+            conv_u8: $dots::conv_u8,
+            depthwise_u8: $dots::depthwise_u8,
+            max_pool_u8: $vectors::max_pool_u8,
+            max_pool_f32: $vectors::max_pool_f32,
+            avg_pool_u8: $vectors::avg_pool_u8,
+            affine_u8: $vectors::affine_u8,
+            quantize: $vectors::quantize,
+            conv_f32: $vectors::conv_f32,
+            depthwise_f32: $vectors::depthwise_f32,
+            ..SCALAR
+        }
+    };
+}
+
+/// 128-bit vectors, products added in pairs.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static SSE42: KernelTable = table!(Sse42, pairs true, v128, 4, sse42);
+
+/// 256-bit vectors, products added in pairs.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static AVX2: KernelTable = table!(Avx2, pairs true, v256, 8, avx2);
+
+/// 256-bit vectors, VEX `vpdpbusd`.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static AVX_VNNI: KernelTable = table!(AvxVnni, pairs false, v256, 8, avxvnni);
+
+/// 256-bit vectors, EVEX `vpdpbusd`: stands in for [`AVX_VNNI`] on processors with AVX-512 VNNI alone.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static EVEX_256: KernelTable = table!(AvxVnni, pairs false, v256, 8, evex256);
+
+/// 512-bit vectors, products added in pairs.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static AVX512_BW: KernelTable = table!(Avx512Bw, pairs true, v512, 16, avx512bw);
+
+/// 512-bit vectors, `vpdpbusd`.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static AVX512_VNNI: KernelTable = table!(Avx512Vnni, pairs false, v512, 16, avx512vnni);
 
 impl KernelTable {
     /// The table of the best instruction set that this machine supports, that is not above `cap` and not
@@ -78,24 +115,33 @@ impl KernelTable {
         Ok(Self::of(Isa::detect(cap)))
     }
 
-    /// The best table that a machine with `isa` runs.
+    /// The table of `isa`, which the machine supports.
     fn of(isa: Isa) -> &'static KernelTable {
         match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Sse42 => &SSE42,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &AVX2,
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni if is_x86_feature_detected!("avxvnni") => &AVX_VNNI,
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => &EVEX_256,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bw => &AVX512_BW,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => &AVX512_VNNI,
             _ => &SCALAR,
         }
     }
 
-    /// Instruction set of the integer kernels in this table; lower than the machine's where no kernels are
-    /// written for that.
+    /// Its instruction set.
     pub fn isa(&self) -> Isa {
         self.isa
     }
 
-    /// Output channels in a panel of packed weights, a multiple of 16.
-    pub fn panel_width(&self) -> usize {
-        self.panel_width
+    /// Whether sums are taken from products added in pairs of 16 bits, for which weights may have to be split.
+    pub fn adds_pairs(&self) -> bool {
+        self.packing.pairs
     }
 
     /// Integer convolution of a band of rows and panels.

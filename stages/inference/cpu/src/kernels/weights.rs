@@ -142,21 +142,81 @@ impl Weights<'_> {
     }
 }
 
-/// The part of a centred weight that pass `pass` of a kernel multiplies: eight-bit parts that add up to it.
-pub(crate) fn eight_bit_part(weight: i16, pass: usize) -> i8 {
-    let mut rest = weight;
-    for _ in 0..pass {
-        rest -= rest.clamp(-128, 127);
-    }
-    rest.clamp(-128, 127) as i8
+/// How an instruction set wants weights packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Packing {
+    /// 32-bit elements of a vector.
+    pub lanes: usize,
+    /// Whether products are added in pairs of 16 bits, which must not saturate: neither the positive nor the negative
+    /// weights of a pair may add up to more than 128, the largest that 255 may be multiplied by.
+    pub pairs: bool,
+    /// Whether there are 32 registers, not 16.
+    pub many_registers: bool,
 }
 
-/// Passes that a weight needs.
-pub(crate) fn passes(weight: i16) -> usize {
-    match weight {
-        0 => 0,
-        -128..=127 => 1,
-        -256..=254 => 2,
-        _ => 3,
+/// Takes from `rest`, four neighbouring weights, what one multiplication can hold: 8 bits each, and with `pairs`
+/// nothing that could saturate.
+fn take_part(rest: &mut [i16; 4], pairs: bool) -> [i8; 4] {
+    let mut part = rest.map(|w| w.clamp(-128, 127));
+    if pairs {
+        for [a, b] in part.as_chunks_mut().0 {
+            *b = (*b).clamp(-128 - (*a).min(0), 128 - (*a).max(0));
+        }
+    }
+    for (rest, part) in rest.iter_mut().zip(part) {
+        *rest -= part;
+    }
+    part.map(|w| w as i8)
+}
+
+/// Appends groups of four weights as parts that add up to them, each part `[group][4]`: one part unless a weight
+/// leaves 8 bits or a pair could saturate. `rest` is zero afterwards.
+pub(crate) fn split(rest: &mut [[i16; 4]], pairs: bool, packed: &mut Vec<i8>) {
+    loop {
+        let mut left = 0;
+        for rest in rest.iter_mut() {
+            packed.extend(take_part(rest, pairs));
+            left |= rest.iter().fold(0, |all, &w| all | w);
+        }
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up_and_no_pair_of_them_can_saturate() {
+        let values = [
+            -255, -254, -129, -128, -127, -64, -1, 0, 1, 64, 65, 127, 128, 254, 255,
+        ];
+        for pairs in [false, true] {
+            for (a, b) in values.into_iter().flat_map(|a| values.map(|b| (a, b))) {
+                let mut packed = Vec::new();
+                split(&mut [[a, b, b, a]], pairs, &mut packed);
+                let mut sum = [0_i16; 4];
+                for part in packed.as_chunks::<4>().0 {
+                    let part = part.map(i16::from);
+                    sum.iter_mut().zip(part).for_each(|(s, w)| *s += w);
+                    for [a, b] in part.as_chunks().0 {
+                        assert!(!pairs || a.max(&0) + b.max(&0) <= 128, "{part:?}");
+                        assert!(!pairs || a.min(&0) + b.min(&0) >= -128, "{part:?}");
+                    }
+                }
+                assert_eq!(sum, [a, b, b, a]);
+                let few = packed.len() / 4;
+                assert!(few <= if pairs { 4 } else { 3 }, "{few} parts for {a}, {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_that_fit_are_one_part() {
+        let mut packed = Vec::new();
+        split(&mut [[64, 64, -128, 127], [127, 1, -127, -1]], true, &mut packed);
+        assert_eq!(packed, [64, 64, -128, 127, 127, 1, -127, -1]);
     }
 }

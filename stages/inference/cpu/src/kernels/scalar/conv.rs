@@ -28,31 +28,30 @@ pub(crate) fn conv_u8(args: &mut ConvU8Args<'_>, band: &Band) {
                 let acc = &mut acc[..panel.lanes];
                 acc.copy_from_slice(&conv.lanes.init[panel.arrays..panel.arrays + panel.lanes]);
                 let step = panel.lanes * 4;
-                let count = panel.passes * w.kernel[0] * conv.runs * conv.quads * step;
-                let mut weights = conv.weights[panel.weights..panel.weights + count].chunks_exact(step);
-                for _ in 0..panel.passes {
-                    for ky in 0..w.kernel[0] {
-                        for run in 0..conv.runs {
-                            let start = (top + (ky * w.dilation[0]) as isize) * l.row_pitch as isize
-                                + left * l.pixel_stride as isize
-                                + (run * run_step + panel.group * group_inputs) as isize;
-                            for (quad, weights) in (0..conv.quads).zip(&mut weights) {
-                                // SAFETY: `ConvU8Args::new` found the last such read inside the buffer, and
-                                // the first one inside the halo.
-                                let q = unsafe {
-                                    args.input
-                                        .origin()
-                                        .offset(start)
-                                        .add(quad * 4)
-                                        .cast::<[u8; 4]>()
-                                        .read()
-                                };
-                                for (acc, w) in acc.iter_mut().zip(weights.chunks_exact(4)) {
-                                    let dot: i32 =
-                                        q.iter().zip(w).map(|(&q, &w)| i32::from(q) * i32::from(w)).sum();
-                                    *acc = acc.wrapping_add(dot);
-                                }
-                            }
+                let mut weights = conv.weights[panel.weights..][..panel.bytes].chunks_exact(step);
+                let mut offsets = conv.offsets[panel.offsets..].iter();
+                for (segment, &count) in conv.counts[panel.counts..][..w.kernel[0] * conv.runs]
+                    .iter()
+                    .enumerate()
+                {
+                    let (ky, run) = (segment / conv.runs, segment % conv.runs);
+                    let start = (top + (ky * w.dilation[0]) as isize) * l.row_pitch as isize
+                        + left * l.pixel_stride as isize
+                        + (run * run_step + panel.group * group_inputs) as isize;
+                    for (&offset, weights) in (&mut offsets).take(count as usize).zip(&mut weights) {
+                        // SAFETY: `ConvU8Args::new` found the last such read inside the buffer, and the first one
+                        // inside the halo.
+                        let q = unsafe {
+                            args.input
+                                .origin()
+                                .offset(start)
+                                .add(offset as usize)
+                                .cast::<[u8; 4]>()
+                                .read()
+                        };
+                        for (acc, w) in acc.iter_mut().zip(weights.chunks_exact(4)) {
+                            let dot: i32 = q.iter().zip(w).map(|(&q, &w)| i32::from(q) * i32::from(w)).sum();
+                            *acc = acc.wrapping_add(dot);
                         }
                     }
                 }

@@ -304,7 +304,9 @@ fn run(case: &Case, depthwise: bool) {
     for table in tables() {
         let e = Epilogue::new(oc, &layer.spec).unwrap();
         let packed = if depthwise {
-            Packed::Depthwise(Box::new(DepthwiseU8::new(case.window, &weights, e).unwrap()))
+            Packed::Depthwise(Box::new(
+                DepthwiseU8::new(table, case.window, &weights, e).unwrap(),
+            ))
         } else {
             let channels = Channels {
                 input: ic,
@@ -533,7 +535,7 @@ fn multiplication_rounds_before_addition_in_every_epilogue() {
 
             let many = [255; 14 * OC];
             let input = View::new(&many, layout).unwrap();
-            let conv = DepthwiseU8::new(Window::POINT, &weights, e.clone()).unwrap();
+            let conv = DepthwiseU8::new(table, Window::POINT, &weights, e.clone()).unwrap();
             let mut out = [0; 14 * OC];
             let output = Output::U8(view(&mut out, layout));
             let mut args = DepthwiseU8Args::new(&conv, input, residual, output).unwrap();

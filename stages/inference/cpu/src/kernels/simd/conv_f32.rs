@@ -1,20 +1,19 @@
-//! f32 convolution with fused multiply-add: tiles of up to 14 pixels x 32 output channels; depthwise.
+//! f32 convolution: tiles of pixels x two vectors of output channels; depthwise.
 
-use core::arch::x86_64::*;
 use std::ops::Range;
 
-use super::finish::mask16;
-use super::{entry, unroll};
+use super::{Simd, unroll};
 use crate::kernels::conv_f32::PanelF32;
 use crate::kernels::{Band, ConvF32Args, DepthwiseF32Args, EpilogueF32};
 
-const TILE: usize = 14;
+/// Most pixels in a tile of any instruction set.
+const MAX_TILE: usize = 14;
 
 /// Maps up to this wide keep one weight panel in the cache for the whole map.
 const SMALL_MAP: usize = 14;
 
 /// What all tiles of a layer share; steps count elements.
-struct Walk<'a> {
+pub(in super::super) struct Walk<'a> {
     epilogue: &'a EpilogueF32,
     pixel_step: usize,
     row_step: usize,
@@ -26,7 +25,7 @@ struct Walk<'a> {
     residual_step: usize,
 }
 
-struct Tile {
+pub(in super::super) struct Tile {
     input: *const f32,
     weights: *const f32,
     panel: PanelF32,
@@ -35,29 +34,39 @@ struct Tile {
     residual: *const f32,
 }
 
+pub(in super::super) type TileFn = unsafe fn(&Walk<'_>, &Tile);
+
+/// Tile functions of an instruction set: `[vectors - 1][pixels - 1]`.
+pub(in super::super) type Tiles = [&'static [TileFn]; 2];
+
+/// `MR` pixels x `NV` vectors of output channels.
+///
 /// # Safety
-/// AVX-512F; all reads that `walk` describes and all writes of the tile are inside their buffers.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn tile<const MR: usize, const NV: usize>(walk: &Walk<'_>, tile: &Tile) {
+/// Those of [`Simd`]; all reads that `walk` describes and all writes of the tile are inside their buffers.
+#[inline(always)]
+pub(in super::super) unsafe fn tile<V: Simd, const MR: usize, const NV: usize>(walk: &Walk<'_>, tile: &Tile) {
     // SAFETY: the caller's contract; epilogue arrays are padded by a block.
     unsafe {
-        let mut acc = [[_mm512_setzero_ps(); NV]; TILE];
+        let mut acc = [[V::splat_f32(0.0); NV]; MAX_TILE];
         let mut w = tile.weights;
         let step = walk.pixel_step;
         for ky in 0..walk.rows {
             for kx in 0..walk.taps {
                 let mut p = tile.input.add(ky * walk.row_step + kx * walk.tap_step);
                 for _ in 0..walk.inputs {
-                    let wv: [__m512; NV] = core::array::from_fn(|j| _mm512_load_ps(w.add(j * 16)));
+                    let mut wv = [V::splat_f32(0.0); NV];
+                    for j in 0..NV {
+                        wv[j] = V::load_f32(w.add(j * V::LANES));
+                    }
                     unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
                         if I < MR {
-                            let x = _mm512_set1_ps(*p.add(I * step));
+                            let x = V::splat_f32(*p.add(I * step));
                             for j in 0..NV {
-                                acc[I][j] = _mm512_fmadd_ps(x, wv[j], acc[I][j]);
+                                acc[I][j] = V::mul_add(x, wv[j], acc[I][j]);
                             }
                         }
                     });
-                    w = w.add(NV * 16);
+                    w = w.add(NV * V::LANES);
                     p = p.add(1);
                 }
             }
@@ -65,10 +74,11 @@ unsafe fn tile<const MR: usize, const NV: usize>(walk: &Walk<'_>, tile: &Tile) {
         unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
             if I < MR {
                 for j in 0..NV {
-                    let c = tile.panel.first + j * 16;
-                    let mask = mask16(tile.panel.channels.saturating_sub(j * 16));
+                    let c = tile.panel.first + j * V::LANES;
+                    let used = tile.panel.channels.saturating_sub(j * V::LANES);
                     let residual = tile.residual.wrapping_add(I * walk.residual_step);
-                    finish(walk.epilogue, acc[I][j], c, mask, tile.out.add(I * walk.out_step), residual);
+                    let out = tile.out.add(I * walk.out_step);
+                    finish::<V>(walk.epilogue, acc[I][j], c, used, out, residual);
                 }
             }
         });
@@ -76,48 +86,34 @@ unsafe fn tile<const MR: usize, const NV: usize>(walk: &Walk<'_>, tile: &Tile) {
 }
 
 /// # Safety
-/// AVX-512F; channels `c ..` under the mask exist in the pixels `out` and `residual` point to.
+/// Those of [`Simd`]; `used` channels from `c` on exist in the pixels `out` and `residual` point to.
 #[inline(always)]
-unsafe fn finish(
+unsafe fn finish<V: Simd>(
     e: &EpilogueF32,
-    sums: __m512,
+    sums: V::F,
     c: usize,
-    mask: __mmask16,
+    used: usize,
     out: *mut f32,
     residual: *const f32,
 ) {
     // SAFETY: the caller's contract; epilogue arrays are padded by a block.
     unsafe {
-        let mut f = _mm512_add_ps(sums, _mm512_loadu_ps(e.bias.as_ptr().add(c)));
+        let mut f = V::add_f32(sums, V::load_f32(e.bias.as_ptr().add(c)));
         if !residual.is_null() {
-            f = _mm512_add_ps(f, _mm512_maskz_loadu_ps(mask, residual.add(c)));
+            f = V::add_f32(f, V::load_some_f32(residual.add(c), used));
         }
         // Limits come first: NaN, the second operand, stays.
-        let f = _mm512_max_ps(_mm512_loadu_ps(e.low.as_ptr().add(c)), f);
-        let f = _mm512_min_ps(_mm512_loadu_ps(e.high.as_ptr().add(c)), f);
-        _mm512_mask_storeu_ps(out.add(c), mask, f);
+        let f = V::max_f32(V::load_f32(e.low.as_ptr().add(c)), f);
+        let f = V::min_f32(V::load_f32(e.high.as_ptr().add(c)), f);
+        V::store_f32(out.add(c), used, f);
     }
 }
 
-type TileFn = unsafe fn(&Walk<'_>, &Tile);
-
-macro_rules! tiles {
-    ($nv:literal, $($mr:literal)*) => { [$(tile::<$mr, $nv> as TileFn),*] };
-}
-
-static TILES: [[TileFn; TILE]; 2] = [
-    tiles!(1, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-    tiles!(2, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-];
-
-entry!(
-    /// f32 convolution.
-    conv_f32, conv, (args: &mut ConvF32Args<'_>, band: &Band)
-);
-
+/// Runs a band with the tile functions of an instruction set.
+///
 /// # Safety
-/// AVX-512F.
-unsafe fn conv(args: &mut ConvF32Args<'_>, band: &Band) {
+/// The processor has the instruction set of `tiles`, whose vectors have `lanes` elements.
+pub(in super::super) unsafe fn run(args: &mut ConvF32Args<'_>, band: &Band, tiles: &Tiles, lanes: usize) {
     let (rows, panels) = args.limit(band);
     let conv = args.conv;
     let w = &conv.window;
@@ -142,10 +138,11 @@ unsafe fn conv(args: &mut ConvF32Args<'_>, band: &Band) {
         residual_step: residual.map_or(0, |(_, l)| l.pixel_stride),
     };
     let run = |panel: &PanelF32, y: usize| {
+        let tiles = tiles[panel.lanes / lanes - 1];
         let mut x = 0;
         while x < output.width {
             let left = output.width - x;
-            let pixels = left.div_ceil(left.div_ceil(TILE));
+            let pixels = left.div_ceil(left.div_ceil(tiles.len()));
             let iy = (y * w.stride[0]) as isize - w.pad_begin[0] as isize;
             let ix = (x * w.stride[1]) as isize - w.pad_begin[1] as isize;
             let at = iy * input.row_pitch as isize + ix * input.pixel_stride as isize;
@@ -163,7 +160,7 @@ unsafe fn conv(args: &mut ConvF32Args<'_>, band: &Band) {
                 }),
             };
             // SAFETY: the arguments' constructor found every read and write of this row inside its buffers.
-            unsafe { TILES[panel.lanes / 16 - 1][pixels - 1](&walk, &tile) };
+            unsafe { tiles[pixels - 1](&walk, &tile) };
             x += pixels;
         }
     };
@@ -178,15 +175,12 @@ unsafe fn conv(args: &mut ConvF32Args<'_>, band: &Band) {
     }
 }
 
-entry!(
-    /// f32 depthwise convolution.
-    depthwise_f32, depthwise, (args: &mut DepthwiseF32Args<'_>, rows: Range<usize>)
-);
-
+/// f32 depthwise convolution.
+///
 /// # Safety
-/// AVX-512F.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn depthwise(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) {
+/// Those of [`Simd`].
+#[inline(always)]
+pub(in super::super) unsafe fn depthwise<V: Simd>(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) {
     let conv = args.conv;
     let w = &conv.window;
     let input = *args.input.layout();
@@ -201,12 +195,12 @@ unsafe fn depthwise(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) {
                 r.origin()
                     .wrapping_add(y * r.layout().row_pitch + x * r.layout().pixel_stride)
             });
-            for c in (0..channels).step_by(16) {
-                let mask = mask16(channels - c);
+            for c in (0..channels).step_by(V::LANES) {
+                let used = channels - c;
                 // SAFETY: the arguments' constructor found all taps inside image and halo and the pixel inside
-                // the output; channels are masked, weights padded.
+                // the output; only its channels are accessed, weights are padded.
                 unsafe {
-                    let mut acc = _mm512_setzero_ps();
+                    let mut acc = V::splat_f32(0.0);
                     for ky in 0..w.kernel[0] {
                         for kx in 0..w.kernel[1] {
                             let p = start.add(
@@ -215,10 +209,10 @@ unsafe fn depthwise(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) {
                                     + c,
                             );
                             let tap = conv.taps.as_ptr().add((ky * w.kernel[1] + kx) * conv.padded + c);
-                            acc = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, p), _mm512_load_ps(tap), acc);
+                            acc = V::mul_add(V::load_some_f32(p, used), V::load_f32(tap), acc);
                         }
                     }
-                    finish(&conv.epilogue, acc, c, mask, args.output.pixel(y, x), residual);
+                    finish::<V>(&conv.epilogue, acc, c, used, args.output.pixel(y, x), residual);
                 }
             }
         }

@@ -1,0 +1,173 @@
+//! The kernels of `simd`, compiled for each instruction set.
+
+use super::simd::{self, Avx2, Avx512Bw, Avx512Vnni, AvxVnni, Evex256, Sse42, V128, V256, V512};
+
+/// A module with the kernels of `simd` over vectors `$vector`, and f32 tiles of as many pixels as are named.
+macro_rules! vector_kernels {
+    ($(#[$doc:meta])* $name:ident, $features:tt, $vector:ident, f32 tiles [$($mr:literal)*]) => {
+        $(#[$doc])*
+        pub(super) mod $name {
+            use std::ops::Range;
+
+            use super::simd::{Simd, conv_f32, pixelwise, pool};
+            use super::$vector;
+            use crate::kernels::{
+                AffineU8Args, AvgPoolArgs, Band, ConvF32Args, DepthwiseF32Args, MaxPoolArgs, QuantizeArgs,
+            };
+
+            kernels! {
+                $features;
+                max_pool_u8(args: &mut MaxPoolArgs<'_, u8>, rows: Range<usize>) =
+                    pool::max_pool_u8::<$vector>(args, rows);
+                max_pool_f32(args: &mut MaxPoolArgs<'_, f32>, rows: Range<usize>) =
+                    pool::max_pool_f32::<$vector>(args, rows);
+                avg_pool_u8(args: &mut AvgPoolArgs<'_>, rows: Range<usize>) =
+                    pool::avg_pool_u8::<$vector>(args, rows);
+                affine_u8(args: &mut AffineU8Args<'_>, rows: Range<usize>) =
+                    pixelwise::affine_u8::<$vector>(args, rows);
+                quantize(args: &mut QuantizeArgs<'_>, rows: Range<usize>) =
+                    pixelwise::quantize::<$vector>(args, rows);
+                conv_f32(args: &mut ConvF32Args<'_>, band: &Band) =
+                    conv_f32::run(args, band, &TILES, $vector::LANES);
+                depthwise_f32(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) =
+                    conv_f32::depthwise::<$vector>(args, rows);
+            }
+
+            static TILES: conv_f32::Tiles = [&[$(tile::<$mr, 1>),*], &[$(tile::<$mr, 2>),*]];
+
+            /// # Safety
+            /// As [`conv_f32::tile`].
+            #[target_feature(enable = $features)]
+            unsafe fn tile<const MR: usize, const NV: usize>(walk: &conv_f32::Walk<'_>, tile: &conv_f32::Tile) {
+                // SAFETY: the caller's contract.
+                unsafe { conv_f32::tile::<$vector, MR, NV>(walk, tile) }
+            }
+        }
+    };
+}
+
+/// A module with the integer convolutions of `simd` with dot product `$dot`: tiles of one row and of two, of as many
+/// pixels in a row as are named.
+macro_rules! dot_kernels {
+    (
+        $(#[$doc:meta])* $name:ident, $features:tt, $dot:ident, $vector:ident,
+        tiles [$($mr:literal)*], two rows [$($half:literal)*]
+    ) => {
+        $(#[$doc])*
+        pub(super) mod $name {
+            use std::ops::Range;
+
+            use super::simd::finish::Target;
+            use super::simd::{Simd, conv, depthwise};
+            use super::{$dot, $vector};
+            use crate::kernels::{Band, ConvU8Args, DepthwiseU8Args};
+
+            kernels! {
+                $features;
+                conv_u8(args: &mut ConvU8Args<'_>, band: &Band) = conv::run(args, band, &TILES, $vector::LANES);
+                depthwise_u8(args: &mut DepthwiseU8Args<'_>, rows: Range<usize>) =
+                    depthwise::depthwise::<$dot>(args, rows, finish_channels);
+            }
+
+            static TILES: conv::Tiles = conv::Tiles {
+                one_row: [&[$(tile::<1, $mr, 1>),*], &[$(tile::<1, $mr, 2>),*]],
+                two_rows: [&[$(tile::<2, $half, 1>),*], &[$(tile::<2, $half, 2>),*]],
+                finish: finish_tile,
+            };
+
+            /// # Safety
+            /// As [`conv::tile`].
+            #[target_feature(enable = $features)]
+            unsafe fn tile<const SEG: usize, const MR: usize, const NV: usize>(
+                walk: &conv::Walk<'_>,
+                tile: &conv::Tile,
+            ) {
+                // SAFETY: the caller's contract.
+                unsafe { conv::tile::<$dot, SEG, MR, NV>(walk, tile) }
+            }
+
+            /// # Safety
+            /// As [`conv::finish_tile`].
+            #[inline(never)]
+            #[target_feature(enable = $features)]
+            unsafe fn finish_tile(walk: &conv::Walk<'_>, tile: &conv::Tile, sums: *const i32, pixels: conv::Pixels) {
+                // SAFETY: the caller's contract.
+                unsafe { conv::finish_tile::<$vector>(walk, tile, sums, pixels) }
+            }
+
+            /// # Safety
+            /// As [`depthwise::finish_any`].
+            #[inline(never)]
+            #[target_feature(enable = $features)]
+            unsafe fn finish_channels(
+                sums: *const i32,
+                block: &depthwise::Block<'_>,
+                target: Target,
+                residual: *const u8,
+            ) {
+                // SAFETY: the caller's contract.
+                unsafe { depthwise::finish_any::<$vector>(sums, block, target, residual) }
+            }
+        }
+    };
+}
+
+/// The safe functions that a kernel table holds, each around a body compiled with target features.
+macro_rules! kernels {
+    ($features:tt; $($name:ident($($arg:ident: $type:ty),*) = $body:expr;)*) => {
+        $(
+            pub(in super::super) fn $name($($arg: $type),*) {
+                /// # Safety
+                /// The processor has the features.
+                #[target_feature(enable = $features)]
+                unsafe fn with_features($($arg: $type),*) {
+                    // SAFETY: the caller's contract.
+                    unsafe { $body }
+                }
+                // SAFETY: only the tables of this instruction set refer to this function, and
+                // `KernelTable::select` hands them out on machines that have it.
+                unsafe { with_features($($arg),*) }
+            }
+        )*
+    };
+}
+
+vector_kernels!(
+    /// 128-bit vectors.
+    v128, "sse4.2,ssse3", V128, f32 tiles [1 2 3 4 5]
+);
+vector_kernels!(
+    /// 256-bit vectors.
+    v256, "avx2,fma", V256, f32 tiles [1 2 3 4 5 6]
+);
+vector_kernels!(
+    /// 512-bit vectors: 28 accumulators, two weight vectors and a broadcast fill 31 of 32 registers.
+    v512, "avx512f,avx512bw,avx512vl,avx512dq", V512, f32 tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
+);
+dot_kernels!(
+    /// 8 accumulators.
+    sse42, "sse4.2,ssse3", Sse42, V128, tiles [1 2 3 4], two rows [1 2]
+);
+dot_kernels!(
+    /// 12 accumulators, two weight vectors, a broadcast and a product fill 16 registers.
+    avx2, "avx2,fma", Avx2, V256, tiles [1 2 3 4 5 6], two rows [1 2 3]
+);
+dot_kernels!(
+    /// As AVX2, without the product.
+    avxvnni, "avx2,fma,avxvnni", AvxVnni, V256, tiles [1 2 3 4 5 6], two rows [1 2 3]
+);
+dot_kernels!(
+    /// The same through AVX-512 instructions.
+    evex256, "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", Evex256, V256,
+    tiles [1 2 3 4 5 6], two rows [1 2 3]
+);
+dot_kernels!(
+    /// 24 accumulators, two weight vectors, a broadcast, ones and products.
+    avx512bw, "avx512f,avx512bw,avx512vl,avx512dq", Avx512Bw, V512,
+    tiles [1 2 3 4 5 6 7 8 9 10 11 12], two rows [1 2 3 4 5 6]
+);
+dot_kernels!(
+    /// 28 accumulators, two weight vectors and a broadcast fill 31 of 32 registers.
+    avx512vnni, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", Avx512Vnni, V512,
+    tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14], two rows [1 2 3 4 5 6 7]
+);

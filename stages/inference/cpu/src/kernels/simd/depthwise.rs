@@ -1,0 +1,352 @@
+//! Integer depthwise convolution: four vectors of channels at a time, four taps in each dot product.
+//!
+//! Four neighbouring pixels are interleaved so that every 32-bit element holds four taps of one channel. With
+//! stride 1 the same interleave serves several outputs, whose weights are shifted by a slot each.
+
+use std::ops::Range;
+
+use super::finish::{Target, finish_vector, residual_pixel};
+use super::{Dot, Simd, unroll};
+use crate::kernels::depthwise::{Interleaved, Slots};
+use crate::kernels::{DepthwiseU8Args, Epilogue};
+
+/// Outputs in a row that share an interleave, by pixel slots.
+const MAX_SLOTS: usize = 16;
+
+/// Sums of one pixel, in unpack order: 128-bit part `l` of vector `v` holds channels `16 l + 4 v ..`.
+type Sums<V> = [<V as Simd>::I; 4];
+
+/// The function for epilogues that are not plain: 64 sums or fewer in unpack order.
+pub(in super::super) type FinishFn = unsafe fn(*const i32, &Block<'_>, Target, *const u8);
+
+/// One position of a block of channels.
+struct Spot<'a> {
+    input: *const u8,
+    row_step: usize,
+    rows: usize,
+    /// Byte offset of each pixel slot.
+    slots: &'a [usize; MAX_SLOTS],
+    /// Channels to load.
+    channels: usize,
+    weights: *const i8,
+    /// Where the parts of each (row, quad) begin and end, in groups of `outputs` x 4 vectors.
+    starts: *const u32,
+    init: *const i32,
+}
+
+/// Interleaves four pixels: element `i` of 128-bit part `l` of vector `v` holds the four codes of channel
+/// `16 l + 4 v + i`.
+///
+/// # Safety
+/// Those of [`Simd`]; the channels of the four pixels readable.
+#[inline(always)]
+unsafe fn interleave<V: Simd>(p: *const u8, slots: &[usize], channels: usize) -> Sums<V> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let a = V::load_bytes(p.add(slots[0]), channels);
+        let b = V::load_bytes(p.add(slots[1]), channels);
+        let c = V::load_bytes(p.add(slots[2]), channels);
+        let d = V::load_bytes(p.add(slots[3]), channels);
+        let ((ab_lo, ab_hi), (cd_lo, cd_hi)) = (V::unpack8(a, b), V::unpack8(c, d));
+        let ((v0, v1), (v2, v3)) = (V::unpack16(ab_lo, cd_lo), V::unpack16(ab_hi, cd_hi));
+        [v0, v1, v2, v3]
+    }
+}
+
+/// Adds the products of one interleave to `J` outputs, for each part of the weights of quad `index`.
+///
+/// # Safety
+/// As [`accumulate`].
+#[inline(always)]
+unsafe fn add_products<D: Dot, const J: usize>(
+    acc: &mut [Sums<D::V>; J],
+    taps: Sums<D::V>,
+    spot: &Spot<'_>,
+    index: usize,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let bytes = D::V::LANES * 4;
+        let (from, to) = (*spot.starts.add(index), *spot.starts.add(index + 1));
+        for part in from..to {
+            let w = spot.weights.add(part as usize * J * 4 * bytes);
+            for j in 0..J {
+                for v in 0..4 {
+                    let weights = D::V::load(w.add((j * 4 + v) * bytes).cast());
+                    acc[j][v] = D::dot(acc[j][v], taps[v], weights);
+                }
+            }
+        }
+    }
+}
+
+/// Where the sums of a block start.
+///
+/// # Safety
+/// As [`accumulate`].
+#[inline(always)]
+unsafe fn start<V: Simd>(init: *const i32) -> Sums<V> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut sums = [V::zero(); 4];
+        for v in 0..4 {
+            sums[v] = V::load(init.add(v * V::LANES).cast());
+        }
+        sums
+    }
+}
+
+/// Sums of two neighbouring outputs in each of two rows, with stride and dilation 1 down: every interleave
+/// serves up to four outputs.
+///
+/// # Safety
+/// As [`accumulate`], for one kernel row more.
+#[inline(always)]
+unsafe fn accumulate_two_rows<D: Dot>(spot: &Spot<'_>) -> [[Sums<D::V>; 2]; 2] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut acc = [[start::<D::V>(spot.init); 2]; 2];
+        for row in 0..=spot.rows {
+            let p = spot.input.add(row * spot.row_step);
+            let taps = interleave::<D::V>(p, &spot.slots[..4], spot.channels);
+            for r in 0..2 {
+                if row >= r && row - r < spot.rows {
+                    add_products::<D, 2>(&mut acc[r], taps, spot, row - r);
+                }
+            }
+        }
+        acc
+    }
+}
+
+/// Sums of `J` neighbouring outputs from `4 * Q` pixel slots.
+///
+/// # Safety
+/// Those of [`Simd`]; all slots of all rows readable, weights and starts those of the block.
+#[inline(always)]
+unsafe fn accumulate<D: Dot, const J: usize, const Q: usize>(spot: &Spot<'_>) -> [Sums<D::V>; J] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut acc = [start::<D::V>(spot.init); J];
+        for row in 0..spot.rows {
+            let p = spot.input.add(row * spot.row_step);
+            for q in 0..Q {
+                let taps = interleave::<D::V>(p, &spot.slots[4 * q..4 * q + 4], spot.channels);
+                add_products::<D, J>(&mut acc, taps, spot, row * Q + q);
+            }
+        }
+        acc
+    }
+}
+
+/// A block of channels: what its epilogue needs.
+pub(in super::super) struct Block<'a> {
+    epilogue: &'a Epilogue,
+    packed: &'a Interleaved,
+    /// First channel.
+    first: usize,
+    /// Channels in use.
+    channels: usize,
+    /// Codes without inner rounding, residual or table.
+    plain: bool,
+    finish_any: FinishFn,
+}
+
+/// Writes the outputs of one pixel.
+///
+/// # Safety
+/// Those of [`Simd`]; the channels of the block lie inside `target` and `residual`.
+#[inline(always)]
+unsafe fn finish<V: Simd>(acc: Sums<V>, block: &Block<'_>, target: Target, residual: *const u8) {
+    // SAFETY: the caller's contract; the arrays are padded to blocks.
+    unsafe {
+        match target {
+            Target::U8(out) if block.plain => finish_plain::<V>(acc, block, out.add(block.first)),
+            _ => {
+                let mut sums = [0_i32; 64];
+                for v in 0..4 {
+                    V::store(sums.as_mut_ptr().add(v * V::LANES), acc[v]);
+                }
+                (block.finish_any)(sums.as_ptr(), block, target, residual);
+            }
+        }
+    }
+}
+
+/// Writes plain codes at `out`.
+///
+/// # Safety
+/// As [`finish`].
+#[inline(always)]
+unsafe fn finish_plain<V: Simd>(acc: Sums<V>, block: &Block<'_>, out: *mut u8) {
+    let (packed, c) = (block.packed, block.first);
+    // SAFETY: the caller's contract; the arrays hold a block of floats from `c` on.
+    unsafe {
+        let (scale, bias) = (packed.scale.as_ptr().add(c), packed.bias.as_ptr().add(c));
+        let low = V::load(block.epilogue.low_code.as_ptr().add(c));
+        let high = V::load(block.epilogue.high_code.as_ptr().add(c));
+        let mut q = acc;
+        for v in 0..4 {
+            let f = V::mul_f32(V::to_f32(acc[v]), V::load_f32(scale.add(v * V::LANES)));
+            let f = V::add_f32(f, V::load_f32(bias.add(v * V::LANES)));
+            q[v] = V::to_i32(f);
+        }
+        // Packing undoes the order of the unpacking, and saturates.
+        let codes = V::pack16(V::pack32(q[0], q[1]), V::pack32(q[2], q[3]));
+        let codes = V::min_u8(V::max_u8(codes, low), high);
+        V::store_bytes(out, block.channels, codes);
+    }
+}
+
+/// Writes the outputs of one pixel through any epilogue.
+///
+/// # Safety
+/// As [`finish`]; a block of sums at `sums`.
+#[inline(always)]
+pub(in super::super) unsafe fn finish_any<V: Simd>(
+    sums: *const i32,
+    block: &Block<'_>,
+    target: Target,
+    residual: *const u8,
+) {
+    // SAFETY: the caller's contract; `ordered` holds a block of sums.
+    unsafe {
+        let mut ordered = [0_i32; 64];
+        for part in 0..V::LANES / 4 {
+            for v in 0..4 {
+                let from = sums.add(v * V::LANES + part * 4).cast::<[i32; 4]>();
+                ordered
+                    .as_mut_ptr()
+                    .add(part * 16 + v * 4)
+                    .cast::<[i32; 4]>()
+                    .write(from.read());
+            }
+        }
+        for c in (0..block.channels).step_by(V::LANES) {
+            let used = block.channels - c;
+            let sums = V::loadu(ordered.as_ptr().add(c));
+            finish_vector::<V>(block.epilogue, sums, block.first + c, used, 1.0, target, residual);
+        }
+    }
+}
+
+/// # Safety
+/// Those of [`Simd`].
+#[inline(always)]
+pub(in super::super) unsafe fn depthwise<D: Dot>(
+    args: &mut DepthwiseU8Args<'_>,
+    rows: Range<usize>,
+    finish_any: FinishFn,
+) {
+    let packed = &args.conv.packed;
+    // SAFETY: the caller's contract; the packing states which outputs and quads it holds.
+    unsafe {
+        match (packed.several.outputs, packed.quads) {
+            (4, 2) => run::<D, 4, 2>(args, rows, finish_any),
+            (2, 1) => run::<D, 2, 1>(args, rows, finish_any),
+            (2, 2) => run::<D, 2, 2>(args, rows, finish_any),
+            (_, 1) => run::<D, 1, 1>(args, rows, finish_any),
+            (_, 2) => run::<D, 1, 2>(args, rows, finish_any),
+            (_, 3) => run::<D, 1, 3>(args, rows, finish_any),
+            (_, 4) => run::<D, 1, 4>(args, rows, finish_any),
+            _ => crate::kernels::scalar::depthwise_u8(args, rows),
+        }
+    }
+}
+
+/// # Safety
+/// Those of [`Simd`]; `J` and `Q` are those of the packed weights.
+#[inline(always)]
+unsafe fn run<D: Dot, const J: usize, const Q: usize>(
+    args: &mut DepthwiseU8Args<'_>,
+    rows: Range<usize>,
+    finish_any: FinishFn,
+) {
+    let conv = args.conv;
+    let (e, packed, w) = (&conv.epilogue, &conv.packed, &conv.window);
+    let input = *args.input.layout();
+    let output = *args.output.layout();
+    let tap_step = w.dilation[1] * input.pixel_stride;
+    // Slots past the last tap have zero weights and may read any pixel; they repeat the last one.
+    let slots = |taps: usize| {
+        let mut slots = [0; MAX_SLOTS];
+        for (i, slot) in slots.iter_mut().enumerate() {
+            *slot = i.min(taps - 1) * tap_step;
+        }
+        slots
+    };
+    let (one, many) = (slots(w.kernel[1]), slots(w.kernel[1] + J - 1));
+    let width = D::V::LANES * 4;
+    let pairs = D::V::MANY_REGISTERS && J == 2 && Q == 1 && w.stride[0] == 1 && w.dilation[0] == 1;
+    let mut next = rows.start;
+    while next < rows.end {
+        let y = next;
+        let two = pairs && y + 2 <= rows.end;
+        next += 1 + usize::from(two);
+        let iy = (y * w.stride[0]) as isize - w.pad_begin[0] as isize;
+        for index in 0..e.channels.div_ceil(width) {
+            let first = index * width;
+            let block = Block {
+                epilogue: e,
+                packed,
+                first,
+                channels: (e.channels - first).min(width),
+                plain: e.is_plain() && packed.round_first,
+                finish_any,
+            };
+            let starts = |slots: &Slots| slots.starts[index * w.kernel[0] * Q..].as_ptr();
+            let mut spot = Spot {
+                input: std::ptr::null(),
+                row_step: w.dilation[0] * input.row_pitch,
+                rows: w.kernel[0],
+                slots: &many,
+                channels: block.channels,
+                weights: packed.several.weights.as_ptr(),
+                starts: starts(&packed.several),
+                init: packed.init[first..].as_ptr(),
+            };
+            let mut x = 0;
+            while x < output.width {
+                let ix = (x * w.stride[1]) as isize - w.pad_begin[1] as isize;
+                let at = iy * input.row_pitch as isize + ix * input.pixel_stride as isize;
+                spot.input = args.input.origin().wrapping_offset(at).wrapping_add(first);
+                // SAFETY: the arguments' constructor found all taps of these outputs inside image and halo, and
+                // the outputs in their buffer; the weights of block `index` are packed for them.
+                unsafe {
+                    if two && x + 2 <= output.width {
+                        let acc = accumulate_two_rows::<D>(&spot);
+                        unroll!([0 1 2 3] I => {
+                            let (y, x) = (y + I / 2, x + I % 2);
+                            let target = Target::pixel(&args.output, y, x);
+                            let residual = residual_pixel(args.residual.as_ref(), y, x);
+                            finish::<D::V>(acc[I / 2][I % 2], &block, target, residual);
+                        });
+                        x += 2;
+                    } else if x + J <= output.width && !two {
+                        let acc = accumulate::<D, J, Q>(&spot);
+                        unroll!([0 1 2 3] I => {
+                            if I < J {
+                                let target = Target::pixel(&args.output, y, x + I);
+                                let residual = residual_pixel(args.residual.as_ref(), y, x + I);
+                                finish::<D::V>(acc[I], &block, target, residual);
+                            }
+                        });
+                        x += J;
+                    } else {
+                        spot.slots = &one;
+                        spot.weights = packed.one.weights.as_ptr();
+                        spot.starts = starts(&packed.one);
+                        for y in y..next {
+                            let [acc] = accumulate::<D, 1, Q>(&spot);
+                            let target = Target::pixel(&args.output, y, x);
+                            let residual = residual_pixel(args.residual.as_ref(), y, x);
+                            finish::<D::V>(acc, &block, target, residual);
+                            spot.input = spot.input.wrapping_add(input.row_pitch);
+                        }
+                        x += 1;
+                    }
+                }
+            }
+        }
+    }
+}

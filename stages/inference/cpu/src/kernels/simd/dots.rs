@@ -1,0 +1,44 @@
+//! The dot products of the instruction sets.
+
+use core::arch::x86_64::*;
+
+use super::{Dot, Simd, V128, V256, V512};
+
+/// A [`Dot`] over vectors `$vector`.
+macro_rules! dots {
+    ($($(#[$doc:meta])* $name:ident: $vector:ty = |$acc:ident, $x:ident, $w:ident| $body:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy)]
+            pub(in super::super) struct $name;
+
+            impl Dot for $name {
+                type V = $vector;
+                #[inline(always)]
+                unsafe fn dot(
+                    $acc: <$vector as Simd>::I,
+                    $x: <$vector as Simd>::I,
+                    $w: <$vector as Simd>::I,
+                ) -> <$vector as Simd>::I {
+                    // SAFETY: the contract of the trait.
+                    unsafe { $body }
+                }
+            }
+        )*
+    };
+}
+
+dots! {
+    /// SSE4.2: `pmaddubsw`, `pmaddwd`.
+    Sse42: V128 = |acc, x, w| V128::dot_pairs(acc, x, w);
+    /// AVX2: `vpmaddubsw`, `vpmaddwd`.
+    Avx2: V256 = |acc, x, w| V256::dot_pairs(acc, x, w);
+    /// `vpdpbusd` in its VEX form.
+    AvxVnni: V256 = |acc, x, w| _mm256_dpbusd_avx_epi32(acc, x, w);
+    /// The same in its EVEX form, for processors with AVX-512 VNNI that lack the other.
+    Evex256: V256 = |acc, x, w| _mm256_dpbusd_epi32(acc, x, w);
+    /// AVX-512BW: `vpmaddubsw`, `vpmaddwd`.
+    Avx512Bw: V512 = |acc, x, w| V512::dot_pairs(acc, x, w);
+    /// `vpdpbusd` on 512 bits.
+    Avx512Vnni: V512 = |acc, x, w| _mm512_dpbusd_epi32(acc, x, w);
+}

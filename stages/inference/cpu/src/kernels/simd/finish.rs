@@ -1,0 +1,106 @@
+//! The epilogue on vectors of sums.
+
+use super::Simd;
+use crate::kernels::{Epilogue, Output, View};
+
+/// Where a pixel's outputs go.
+#[derive(Clone, Copy)]
+pub(in super::super) enum Target {
+    U8(*mut u8),
+    F32(*mut f32),
+}
+
+impl Target {
+    /// The pixel `elements` further on.
+    ///
+    /// # Safety
+    /// As [`pointer::add`].
+    #[inline(always)]
+    pub(super) unsafe fn add(self, elements: usize) -> Self {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match self {
+                Target::U8(p) => Target::U8(p.add(elements)),
+                Target::F32(p) => Target::F32(p.add(elements)),
+            }
+        }
+    }
+
+    /// Output pixel `(y, x)`.
+    #[inline(always)]
+    pub(super) fn pixel(output: &Output<'_>, y: usize, x: usize) -> Self {
+        match output {
+            Output::U8(view) => Target::U8(view.pixel(y, x)),
+            Output::F32(view) => Target::F32(view.pixel(y, x)),
+        }
+    }
+}
+
+/// Residual pixel `(y, x)`, or null.
+#[inline(always)]
+pub(super) fn residual_pixel(residual: Option<&View<'_, u8>>, y: usize, x: usize) -> *const u8 {
+    residual.map_or(std::ptr::null(), |view| {
+        let l = view.layout();
+        view.origin().wrapping_add(y * l.row_pitch + x * l.pixel_stride)
+    })
+}
+
+/// Writes the outputs of `channels` sums (a vector of neighbouring channels at most) that begin at channel `c`.
+///
+/// `target` and `residual` point to channel 0 of their pixel; `count` divides the scale.
+///
+/// # Safety
+/// Those of [`Simd`]; channel `c + channels - 1` exists in the epilogue and lies inside both pixels.
+#[inline(always)]
+pub(super) unsafe fn finish_vector<V: Simd>(
+    e: &Epilogue,
+    sums: V::I,
+    c: usize,
+    channels: usize,
+    count: f32,
+    target: Target,
+    residual: *const u8,
+) {
+    // SAFETY: epilogue arrays are padded by a block; pixels are accessed up to `channels`.
+    unsafe {
+        let mut scale = V::load_f32(e.scale.as_ptr().add(c));
+        if count != 1.0 {
+            scale = V::div_f32(scale, V::splat_f32(count));
+        }
+        let mut f = V::add_f32(
+            V::mul_f32(V::to_f32(sums), scale),
+            V::load_f32(e.bias.as_ptr().add(c)),
+        );
+        if let Some(mid) = &e.mid {
+            f = V::min_f32(V::max_f32(f, V::splat_f32(mid.low)), V::splat_f32(mid.high));
+            f = V::round_f32(f);
+            f = V::add_f32(
+                V::mul_f32(f, V::load_f32(mid.scale.as_ptr().add(c))),
+                V::load_f32(mid.offset.as_ptr().add(c)),
+            );
+        }
+        if let Some(r) = &e.residual {
+            let codes = V::to_f32(V::load_codes(residual.add(c), channels));
+            let r = V::add_f32(
+                V::mul_f32(codes, V::load_f32(r.scale.as_ptr().add(c))),
+                V::load_f32(r.offset.as_ptr().add(c)),
+            );
+            f = V::add_f32(f, r);
+        }
+        let f = V::max_f32(f, V::load_f32(e.low.as_ptr().add(c)));
+        let f = V::min_f32(f, V::load_f32(e.high.as_ptr().add(c)));
+        match target {
+            Target::U8(out) => {
+                let out = out.add(c);
+                let (low, high) = (e.low_code.as_ptr().add(c), e.high_code.as_ptr().add(c));
+                V::store_codes(out, channels, V::to_i32(f), low, high);
+                if let Some(table) = &e.table {
+                    for i in 0..channels.min(V::LANES) {
+                        *out.add(i) = table[usize::from(*out.add(i))];
+                    }
+                }
+            }
+            Target::F32(out) => V::store_f32(out.add(c), channels, f),
+        }
+    }
+}
