@@ -88,24 +88,17 @@ pub(crate) fn code(x: f32, limits: Limits, steps: f32, base: f32) -> u8 {
     (round((x - low) / width * steps) + base) as i32 as u8
 }
 
-/// Puts values on levels over a nest of (codes, values, levels).
-pub(crate) fn quantize_literal(nest: &Nest<3>, to: &mut [u8], from: &[f32], levels: &[Level], base: f32) {
-    #[cfg(target_arch = "x86_64")]
-    if crate::kernels::Isa::Avx2.is_supported() {
-        // SAFETY: the processor has the features.
-        return unsafe { quantize_literal_fma(nest, to, from, levels, base) };
-    }
+/// Puts values on levels over a nest of (codes, values, levels); `FMA` as for [`Level::of`].
+#[inline(always)]
+pub(crate) fn quantize_literal<const FMA: bool>(
+    nest: &Nest<3>,
+    to: &mut [u8],
+    from: &[f32],
+    levels: &[Level],
+    base: f32,
+) {
     quantize_by(nest, to, from, levels, |x, level| {
-        (level.of(x) + base) as i32 as u8
-    });
-}
-
-/// [`quantize_literal`] with instructions for rounding, and for multiplication and addition in one.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn quantize_literal_fma(nest: &Nest<3>, to: &mut [u8], from: &[f32], levels: &[Level], base: f32) {
-    quantize_by(nest, to, from, levels, |x, level| {
-        (level.of(x) + base) as i32 as u8
+        (level.of::<FMA>(x) + base) as i32 as u8
     });
 }
 

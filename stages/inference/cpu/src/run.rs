@@ -5,7 +5,7 @@ use flow_model::{ElementType, Graph};
 use crate::bind::{Bound, Call, Source, Step, Tensor, Work, fill_halo};
 use crate::dense::{DenseCall, Workspace};
 use crate::error::RunError;
-use crate::kernels::literal::{LANES, Literal, Scratch};
+use crate::kernels::literal::{LANES, Literal, LiteralArgs, Scratch};
 use crate::kernels::versions::Simd;
 use crate::kernels::{
     AffineU8Args, AlignedVec, ArgError, AvgPoolArgs, ConvF32Args, ConvU8Args, DepthwiseF32Args,
@@ -142,8 +142,9 @@ impl Machine<'_> {
                 Ok(())
             }
             Work::QuantizeLiteral { nest, levels, base } => {
+                let table = self.table;
                 let ([from, _], to) = self.operands(step)?;
-                rows::quantize_literal(nest, to, cast(from)?, levels, *base);
+                (table.quantize_literal)(nest, to, cast(from)?, levels, *base);
                 Ok(())
             }
             Work::Values(nest, values) => {
@@ -349,7 +350,15 @@ impl Machine<'_> {
                     }
                     _ => return Err(Fault::new("no such kernel")),
                 }
-                literal.run(&whole, operand.as_ref(), &mut output, [y, rows], stride, scratch);
+                table.literal(&mut LiteralArgs {
+                    literal,
+                    input: &whole,
+                    operand: operand.as_ref(),
+                    output: &mut output,
+                    rows: [y, rows],
+                    stride,
+                    scratch,
+                });
                 y += rows;
             }
         }

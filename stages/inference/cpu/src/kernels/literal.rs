@@ -5,13 +5,19 @@
 //! an [`Epilogue`] does, marks vectors of 16 channels in which some value lies within `margin` of such a tie, and
 //! evaluates those again in f32, operation by operation, in the order that `docs/numerics.md` states.
 
+mod fused;
+mod portable;
+
+pub(crate) use fused::{EXTRA_BITS, MIDDLE, TINY, fused};
+pub(crate) use portable::Portable;
+
 use super::{AlignedVec, Epilogue, Layout, View, ViewMut, Window};
 
 /// Channels evaluated together.
 pub(crate) const LANES: usize = 16;
 
 /// Pixels evaluated side by side, to hide the latency of a chain of additions.
-const SIDE: usize = 4;
+pub(crate) const SIDE: usize = 4;
 
 /// A FakeQuantize, per channel and padded to whole vectors.
 #[derive(Debug, Clone)]
@@ -42,11 +48,11 @@ pub(crate) struct Level {
 }
 
 impl Level {
-    /// The level of `x`; NaN falls on level 0.
+    /// The level of `x`; NaN falls on level 0. `FMA` as for [`fused`].
     #[inline(always)]
-    pub(crate) fn of(&self, x: f32) -> f32 {
+    pub(crate) fn of<const FMA: bool>(&self, x: f32) -> f32 {
         let scaled = if self.fused {
-            x.mul_add(self.scale, self.shift)
+            fused::<FMA>(x, self.scale, self.shift)
         } else {
             x * self.scale + self.shift
         };
@@ -73,14 +79,14 @@ impl Levels {
 
     /// The level of `x` in channel `c`.
     #[inline(always)]
-    fn level(&self, x: f32, c: usize) -> f32 {
-        self.channel(c).of(x)
+    fn level<const FMA: bool>(&self, x: f32, c: usize) -> f32 {
+        self.channel(c).of::<FMA>(x)
     }
 
     /// The value of a level in channel `c`.
     #[inline(always)]
-    fn value(&self, level: f32, c: usize) -> f32 {
-        level.mul_add(self.output_scale[c], self.output_low[c])
+    fn value<const FMA: bool>(&self, level: f32, c: usize) -> f32 {
+        fused::<FMA>(level, self.output_scale[c], self.output_low[c])
     }
 }
 
@@ -150,177 +156,44 @@ pub(crate) struct Literal {
     pub last_margin: AlignedVec<f32>,
 }
 
-/// Codes of `rows` of the output from `sums`, f32 of `stride` per pixel, as [`Epilogue`] finishes them; notes
-/// vectors in doubt in `doubts` as (first channel, row, column).
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "one loop of `Literal::run`")]
-fn finish(
-    literal: &Literal,
-    sums: &[f32],
-    stride: usize,
-    first_row: usize,
-    rows: usize,
-    residual: Option<&View<'_, u8>>,
-    output: &mut ViewMut<'_, u8>,
-    doubts: &mut Vec<Doubt>,
-) {
-    let e = &literal.epilogue;
-    let (width, channels) = (output.layout().width, output.layout().channels);
-    for y in 0..rows {
-        for x in 0..width {
-            let pixel = &sums[(y * width + x) * stride..][..stride];
-            for (block, sums) in pixel.chunks_exact(LANES).enumerate() {
-                let c = block * LANES;
-                let used = LANES.min(channels - c);
-                let array = |a: &AlignedVec<f32>| -> [f32; LANES] {
-                    let mut v = [0.0; LANES];
-                    v.copy_from_slice(&a[c..c + LANES]);
-                    v
-                };
-                let mut f = [0.0; LANES];
-                f.copy_from_slice(sums);
-                let mut doubt = [false; LANES];
-                if let Some(mid) = &e.mid {
-                    let (scale, offset, margin) =
-                        (array(&mid.scale), array(&mid.offset), array(&literal.margin));
-                    for i in 0..LANES {
-                        let rounded = f[i].round_ties_even();
-                        doubt[i] |= (f[i] - rounded).abs() > 0.5 - margin[i]
-                            && f[i] > mid.low - 1.0
-                            && f[i] < mid.high + 1.0;
-                        f[i] = super::epilogue::clamp(f[i], mid.low, mid.high).round_ties_even() * scale[i]
-                            + offset[i];
-                    }
-                }
-                if let (Some(r), Some(view)) = (&e.residual, residual) {
-                    let (scale, offset) = (array(&r.scale), array(&r.offset));
-                    let mut codes = [0_u8; LANES];
-                    for (i, code) in codes[..used].iter_mut().enumerate() {
-                        *code = view.at((first_row + y) as isize, x as isize, c + i);
-                    }
-                    for i in 0..LANES {
-                        f[i] += f32::from(codes[i]) * scale[i] + offset[i];
-                    }
-                }
-                let (low, high, margin) = (array(&e.low), array(&e.high), array(&literal.last_margin));
-                let mut codes = [0_u8; LANES];
-                for i in 0..LANES {
-                    let rounded = f[i].round_ties_even();
-                    doubt[i] |= (f[i] - rounded).abs() > 0.5 - margin[i]
-                        && f[i] > low[i] - margin[i]
-                        && f[i] < high[i] + margin[i];
-                    codes[i] = super::epilogue::clamp(f[i], low[i], high[i]).round_ties_even() as i32 as u8;
-                }
-                if let Some(table) = &e.table {
-                    codes.iter_mut().for_each(|q| *q = table[usize::from(*q)]);
-                }
-                // SAFETY: pixel and channels lie in the output, whose view was checked.
-                unsafe {
-                    let to = output.pixel(first_row + y, x).add(c);
-                    std::ptr::copy_nonoverlapping(codes.as_ptr(), to, used);
-                }
-                if doubt[..used].iter().any(|&d| d) {
-                    doubts.push(Doubt {
-                        channel: c as u32,
-                        row: (first_row + y) as u32,
-                        column: x as u32,
-                    });
-                }
-            }
-        }
-    }
+/// The f32 arithmetic of an instruction set. All give the same bits.
+///
+/// # Safety
+/// Of all functions: the processor has the instruction set.
+pub(crate) trait Arithmetic {
+    /// Whether code is compiled for processors that multiply and add in one instruction.
+    const FMA: bool;
+
+    /// Codes of some rows of the output, as [`Epilogue`] finishes them; notes vectors in doubt in `scratch`.
+    unsafe fn finish(args: &mut LiteralArgs<'_, '_>);
+
+    /// Adds to [`SIDE`] vectors the products of `weights`, `[term][LANES]`, and `columns`, `[term][SIDE]`, one after
+    /// the other and each rounded once.
+    unsafe fn chain(weights: &[f32], columns: &[f32]) -> [[f32; LANES]; SIDE];
 }
 
-/// [`finish`] and [`finish_avx512`].
-type Finish =
-    fn(&Literal, &[f32], usize, usize, usize, Option<&View<'_, u8>>, &mut ViewMut<'_, u8>, &mut Vec<Doubt>);
-
-/// [`finish`] with 512-bit instructions.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-#[allow(clippy::too_many_arguments, reason = "as `finish`")]
-fn finish_avx512(
-    literal: &Literal,
-    sums: &[f32],
-    stride: usize,
-    first_row: usize,
-    rows: usize,
-    residual: Option<&View<'_, u8>>,
-    output: &mut ViewMut<'_, u8>,
-    doubts: &mut Vec<Doubt>,
-) {
-    use core::arch::x86_64::*;
-    let e = &literal.epilogue;
-    let (width, channels) = (output.layout().width, output.layout().channels);
-    let half = _mm512_set1_ps(0.5);
-    for y in 0..rows {
-        for x in 0..width {
-            let pixel = &sums[(y * width + x) * stride..][..stride];
-            let row = first_row + y;
-            let codes_at = residual.map_or(std::ptr::null(), |view| {
-                let l = view.layout();
-                view.origin().wrapping_add(row * l.row_pitch + x * l.pixel_stride)
-            });
-            let to = output.pixel(row, x);
-            for (block, sums) in pixel.chunks_exact(LANES).enumerate() {
-                let c = block * LANES;
-                let used = LANES.min(channels - c);
-                let mask: __mmask16 = if used == LANES { u16::MAX } else { (1 << used) - 1 };
-                // SAFETY: 16 sums; per-channel arrays are padded by a block; pixels lie in views that were
-                // checked and are accessed under the mask.
-                unsafe {
-                    let array = |a: &AlignedVec<f32>| _mm512_loadu_ps(a.as_ptr().add(c));
-                    let mut f = _mm512_loadu_ps(sums.as_ptr());
-                    let mut doubt: __mmask16 = 0;
-                    if let Some(mid) = &e.mid {
-                        let (low, high) = (_mm512_set1_ps(mid.low), _mm512_set1_ps(mid.high));
-                        let one = _mm512_set1_ps(1.0);
-                        let off = _mm512_abs_ps(_mm512_sub_ps(f, _mm512_roundscale_ps::<8>(f)));
-                        let near = _mm512_sub_ps(half, array(&literal.margin));
-                        doubt |= _mm512_cmp_ps_mask::<_CMP_GT_OQ>(off, near)
-                            & _mm512_cmp_ps_mask::<_CMP_GT_OQ>(f, _mm512_sub_ps(low, one))
-                            & _mm512_cmp_ps_mask::<_CMP_LT_OQ>(f, _mm512_add_ps(high, one));
-                        f = _mm512_roundscale_ps::<8>(_mm512_min_ps(_mm512_max_ps(f, low), high));
-                        f = _mm512_add_ps(_mm512_mul_ps(f, array(&mid.scale)), array(&mid.offset));
-                    }
-                    if let Some(r) = &e.residual {
-                        let codes = _mm_maskz_loadu_epi8(mask, codes_at.add(c).cast());
-                        let codes = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes));
-                        let r = _mm512_add_ps(_mm512_mul_ps(codes, array(&r.scale)), array(&r.offset));
-                        f = _mm512_add_ps(f, r);
-                    }
-                    let (low, high, margin) = (array(&e.low), array(&e.high), array(&literal.last_margin));
-                    let off = _mm512_abs_ps(_mm512_sub_ps(f, _mm512_roundscale_ps::<8>(f)));
-                    doubt |= _mm512_cmp_ps_mask::<_CMP_GT_OQ>(off, _mm512_sub_ps(half, margin))
-                        & _mm512_cmp_ps_mask::<_CMP_GT_OQ>(f, _mm512_sub_ps(low, margin))
-                        & _mm512_cmp_ps_mask::<_CMP_LT_OQ>(f, _mm512_add_ps(high, margin));
-                    let f = _mm512_min_ps(_mm512_max_ps(f, low), high);
-                    let codes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(f));
-                    _mm_mask_storeu_epi8(to.add(c).cast(), mask, codes);
-                    if let Some(table) = &e.table {
-                        for i in c..c + used {
-                            *to.add(i) = table[usize::from(*to.add(i))];
-                        }
-                    }
-                    if doubt & mask != 0 {
-                        doubts.push(Doubt {
-                            channel: c as u32,
-                            row: row as u32,
-                            column: x as u32,
-                        });
-                    }
-                }
-            }
-        }
-    }
+/// Arguments of [`Literal::run`].
+#[derive(Debug)]
+pub(crate) struct LiteralArgs<'a, 'b> {
+    pub literal: &'a Literal,
+    /// The data, for what is evaluated again.
+    pub input: &'a View<'a, u8>,
+    /// The residual.
+    pub operand: Option<&'a View<'a, u8>>,
+    pub output: &'a mut ViewMut<'b, u8>,
+    /// First row of the output, and their number. The arguments of a layer come in order of rows.
+    pub rows: [usize; 2],
+    /// Elements of `scratch.sums` per pixel, a multiple of [`LANES`]. The sums are scaled and shifted into codes.
+    pub stride: usize,
+    pub scratch: &'a mut Scratch,
 }
 
 /// A vector to evaluate again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Doubt {
-    channel: u32,
-    row: u32,
-    column: u32,
+    pub channel: u32,
+    pub row: u32,
+    pub column: u32,
 }
 
 /// Memory that [`Literal`] works in.
@@ -359,8 +232,16 @@ fn taps(
 
 impl Literal {
     /// The f32 results of the root for up to [`SIDE`] vectors of the same channels.
+    ///
+    /// # Safety
+    /// Those of [`Arithmetic`].
     #[inline(always)]
-    fn roots(&self, input: &View<'_, u8>, doubts: &[Doubt], columns: &mut Vec<f32>) -> [[f32; LANES]; SIDE] {
+    unsafe fn roots<A: Arithmetic>(
+        &self,
+        input: &View<'_, u8>,
+        doubts: &[Doubt],
+        columns: &mut Vec<f32>,
+    ) -> [[f32; LANES]; SIDE] {
         let mut sums = [[0.0_f32; LANES]; SIDE];
         let channel = doubts[0].channel as usize;
         let used = LANES.min(self.epilogue.channels - channel);
@@ -388,14 +269,8 @@ impl Literal {
                 }
                 let blocks = weights.chunks(block.saturating_mul(LANES));
                 for (weights, columns) in blocks.zip(columns.chunks(block.saturating_mul(SIDE))) {
-                    let mut part = [[0.0_f32; LANES]; SIDE];
-                    for (w, x) in weights.chunks_exact(LANES).zip(columns.chunks_exact(SIDE)) {
-                        for side in 0..SIDE {
-                            for i in 0..LANES {
-                                part[side][i] = x[side].mul_add(w[i], part[side][i]);
-                            }
-                        }
-                    }
+                    // SAFETY: the caller's contract.
+                    let part = unsafe { A::chain(weights, columns) };
                     for side in 0..SIDE {
                         for i in 0..LANES {
                             sums[side][i] += part[side][i];
@@ -414,7 +289,7 @@ impl Literal {
                         |tap, y, x| {
                             for i in 0..used {
                                 let value = self.values.of(input.at(y, x, channel + i), channel + i);
-                                sums[i] = value.mul_add(weights[tap * LANES + i], sums[i]);
+                                sums[i] = fused_by::<A>(value, weights[tap * LANES + i], sums[i]);
                             }
                         },
                     );
@@ -462,7 +337,7 @@ impl Literal {
 
     /// The codes of one vector, from the root's result.
     #[inline(always)]
-    fn codes(&self, mut f: [f32; LANES], c: usize, operand: &[u8; LANES]) -> [u8; LANES] {
+    fn codes<const FMA: bool>(&self, mut f: [f32; LANES], c: usize, operand: &[u8; LANES]) -> [u8; LANES] {
         let each = |f: &mut [f32; LANES], g: &dyn Fn(f32, usize) -> f32| {
             f.iter_mut().enumerate().for_each(|(i, v)| *v = g(*v, i));
         };
@@ -474,7 +349,9 @@ impl Literal {
                 Operation::Divide(a) => each(&mut f, &|v, i| v / a[c + i]),
                 Operation::Relu => each(&mut f, &|v, _| if v < 0.0 { 0.0 } else { v }),
                 Operation::Clamp(low, high) => each(&mut f, &|v, _| super::epilogue::clamp(v, *low, *high)),
-                Operation::Round(levels) => each(&mut f, &|v, i| levels.value(levels.level(v, c + i), c + i)),
+                Operation::Round(levels) => each(&mut f, &|v, i| {
+                    levels.value::<FMA>(levels.level::<FMA>(v, c + i), c + i)
+                }),
                 Operation::AddOperand(table) => each(&mut f, &|v, i| {
                     v + table.of(operand[i], (c + i).min(self.epilogue.channels - 1))
                 }),
@@ -484,7 +361,7 @@ impl Literal {
             }
         }
         std::array::from_fn(|i| {
-            let code = self.levels.level(f[i], c + i) as i32 as u8;
+            let code = self.levels.level::<FMA>(f[i], c + i) as i32 as u8;
             match &self.epilogue.table {
                 Some(table) => table[usize::from(code)],
                 None => code,
@@ -492,28 +369,39 @@ impl Literal {
         })
     }
 
+    /// Evaluates again what is in doubt.
+    ///
+    /// # Safety
+    /// Those of [`Arithmetic`].
     #[inline(always)]
-    fn settle(
-        &self,
-        input: &View<'_, u8>,
-        operand: Option<&View<'_, u8>>,
-        output: &mut ViewMut<'_, u8>,
-        scratch: &mut Scratch,
-    ) {
+    unsafe fn settle<A: Arithmetic>(args: &mut LiteralArgs<'_, '_>) {
+        let LiteralArgs {
+            literal,
+            input,
+            operand,
+            output,
+            scratch,
+            ..
+        } = args;
         scratch.doubts.sort_unstable();
         for same in scratch.doubts.chunk_by(|a, b| a.channel == b.channel) {
             for doubts in same.chunks(SIDE) {
-                let sums = self.roots(input, doubts, &mut scratch.columns);
+                // SAFETY: the caller's contract.
+                let sums = unsafe { literal.roots::<A>(input, doubts, &mut scratch.columns) };
                 for (sums, doubt) in sums.into_iter().zip(doubts) {
                     let c = doubt.channel as usize;
-                    let used = LANES.min(self.epilogue.channels - c);
+                    let used = LANES.min(literal.epilogue.channels - c);
                     let mut codes = [0; LANES];
                     if let Some(view) = operand {
                         for (i, code) in codes[..used].iter_mut().enumerate() {
                             *code = view.at(doubt.row as isize, doubt.column as isize, c + i);
                         }
                     }
-                    let codes = self.codes(sums, c, &codes);
+                    let codes = if A::FMA {
+                        literal.codes::<true>(sums, c, &codes)
+                    } else {
+                        literal.codes::<false>(sums, c, &codes)
+                    };
                     // SAFETY: the doubt was noted for a pixel and channels of this output.
                     unsafe {
                         let to = output.pixel(doubt.row as usize, doubt.column as usize).add(c);
@@ -525,71 +413,33 @@ impl Literal {
         scratch.doubts.clear();
     }
 
-    /// Finishes `rows` rows of `output` from row `first_row` on: `scratch.sums` holds their sums, scaled and
-    /// shifted into codes, `stride` (a multiple of 16) per pixel. Vectors in doubt are evaluated again after the
-    /// last row, many side by side.
-    pub(crate) fn run(
-        &self,
-        input: &View<'_, u8>,
-        operand: Option<&View<'_, u8>>,
-        output: &mut ViewMut<'_, u8>,
-        [first_row, rows]: [usize; 2],
-        stride: usize,
-        scratch: &mut Scratch,
-    ) {
-        #[cfg(target_arch = "x86_64")]
-        if super::Isa::Avx512Bw.is_supported() {
-            // SAFETY: the processor has the features.
-            return unsafe { self.run_avx512(input, operand, output, [first_row, rows], stride, scratch) };
-        }
-        self.run_here(input, operand, output, [first_row, rows], stride, scratch, finish);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")]
-    fn run_avx512(
-        &self,
-        input: &View<'_, u8>,
-        operand: Option<&View<'_, u8>>,
-        output: &mut ViewMut<'_, u8>,
-        rows: [usize; 2],
-        stride: usize,
-        scratch: &mut Scratch,
-    ) {
-        let finish: Finish = |literal, sums, stride, first_row, rows, residual, output, doubts| {
-            finish_avx512(literal, sums, stride, first_row, rows, residual, output, doubts);
-        };
-        self.run_here(input, operand, output, rows, stride, scratch, finish);
-    }
-
+    /// Finishes rows of the output from their sums. Vectors in doubt are evaluated again after the last row of the
+    /// output, many side by side.
+    ///
+    /// # Safety
+    /// Those of [`Arithmetic`].
     #[inline(always)]
-    #[allow(clippy::too_many_arguments, reason = "`run` and a function")]
-    fn run_here(
-        &self,
-        input: &View<'_, u8>,
-        operand: Option<&View<'_, u8>>,
-        output: &mut ViewMut<'_, u8>,
-        [first_row, rows]: [usize; 2],
-        stride: usize,
-        scratch: &mut Scratch,
-        finish: Finish,
-    ) {
-        let mut doubts = std::mem::take(&mut scratch.doubts);
-        finish(
-            self,
-            &scratch.sums,
-            stride,
-            first_row,
-            rows,
-            operand,
-            output,
-            &mut doubts,
-        );
-        scratch.counts[0] += (rows * output.layout().width * stride / LANES) as u64;
-        scratch.doubts = doubts;
-        if first_row + rows == output.layout().height {
-            scratch.counts[1] += scratch.doubts.len() as u64;
-            self.settle(input, operand, output, scratch);
+    pub(crate) unsafe fn run<A: Arithmetic>(args: &mut LiteralArgs<'_, '_>) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            A::finish(args);
+            let [first, rows] = args.rows;
+            let layout = *args.output.layout();
+            args.scratch.counts[0] += (rows * layout.width * args.stride / LANES) as u64;
+            if first + rows == layout.height {
+                args.scratch.counts[1] += args.scratch.doubts.len() as u64;
+                Self::settle::<A>(args);
+            }
         }
+    }
+}
+
+/// [`fused`] as `A` has it.
+#[inline(always)]
+fn fused_by<A: Arithmetic>(a: f32, b: f32, c: f32) -> f32 {
+    if A::FMA {
+        fused::<true>(a, b, c)
+    } else {
+        fused::<false>(a, b, c)
     }
 }

@@ -9,11 +9,14 @@ macro_rules! vector_kernels {
         pub(super) mod $name {
             use std::ops::Range;
 
-            use super::simd::{Simd, conv_f32, pixelwise, pool};
             use super::$vector;
+            use super::simd::{Vector, conv_f32, pixelwise, pool};
+            use crate::kernels::literal::{Level, Literal, LiteralArgs};
             use crate::kernels::{
                 AffineU8Args, AvgPoolArgs, Band, ConvF32Args, DepthwiseF32Args, MaxPoolArgs, QuantizeArgs,
             };
+            use crate::nest::Nest;
+            use crate::rows;
 
             kernels! {
                 $features;
@@ -31,6 +34,9 @@ macro_rules! vector_kernels {
                     conv_f32::run(args, band, &TILES, $vector::LANES);
                 depthwise_f32(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) =
                     conv_f32::depthwise::<$vector>(args, rows);
+                literal(args: &mut LiteralArgs<'_, '_>) = Literal::run::<$vector>(args);
+                quantize_literal(nest: &Nest<3>, to: &mut [u8], from: &[f32], levels: &[Level], base: f32) =
+                    rows::quantize_literal::<{ $vector::FUSED }>(nest, to, from, levels, base);
             }
 
             static TILES: conv_f32::Tiles = [&[$(tile::<$mr, 1>),*], &[$(tile::<$mr, 2>),*]];
@@ -58,7 +64,7 @@ macro_rules! dot_kernels {
             use std::ops::Range;
 
             use super::simd::finish::Target;
-            use super::simd::{Simd, conv, depthwise};
+            use super::simd::{Vector, conv, depthwise};
             use super::{$dot, $vector};
             use crate::kernels::{Band, ConvU8Args, DepthwiseU8Args};
 
@@ -120,6 +126,7 @@ macro_rules! kernels {
                 /// # Safety
                 /// The processor has the features.
                 #[target_feature(enable = $features)]
+                #[allow(unused_unsafe, reason = "some bodies are safe")]
                 unsafe fn with_features($($arg: $type),*) {
                     // SAFETY: the caller's contract.
                     unsafe { $body }

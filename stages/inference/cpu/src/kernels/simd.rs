@@ -14,6 +14,7 @@ pub(super) mod conv_f32;
 pub(super) mod depthwise;
 mod dots;
 pub(super) mod finish;
+mod literal;
 pub(super) mod pixelwise;
 pub(super) mod pool;
 mod v128;
@@ -33,7 +34,7 @@ pub(super) use v512::V512;
 ///
 /// # Safety
 /// Of all functions: the processor has the instruction set; the elements named lie in readable or writable memory.
-pub(super) trait Simd: Copy + 'static {
+pub(super) trait Vector: Copy + 'static {
     /// Integers.
     type I: Copy;
     /// f32.
@@ -106,6 +107,11 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn abs_f32(v: Self::F) -> Self::F;
     /// To the nearest whole number, ties to even.
     unsafe fn round_f32(v: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once. Where there is no instruction for that, sets bits of `in_doubt` if an element may
+    /// have been rounded twice; such a result is to be dropped.
+    unsafe fn fused(a: Self::F, b: Self::F, c: Self::F, in_doubt: &mut Self::I) -> Self::F;
+    /// Whether any bit is set.
+    unsafe fn any(v: Self::I) -> bool;
     /// `a * b + c`, rounded once or twice; see [`FUSED`](Self::FUSED).
     unsafe fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// Bit `i`: whether `a > b` in element `i`.
@@ -115,22 +121,23 @@ pub(super) trait Simd: Copy + 'static {
 /// The dot product of an instruction set, and the tile of convolution that fills its registers.
 ///
 /// # Safety
-/// As [`Simd`].
+/// As [`Vector`].
 pub(super) trait Dot: Copy + 'static {
-    type V: Simd;
+    type V: Vector;
     /// `acc` plus the products of unsigned bytes `x` and signed bytes `w`, four to an element.
     unsafe fn dot(
-        acc: <Self::V as Simd>::I,
-        x: <Self::V as Simd>::I,
-        w: <Self::V as Simd>::I,
-    ) -> <Self::V as Simd>::I;
+        acc: <Self::V as Vector>::I,
+        x: <Self::V as Vector>::I,
+        w: <Self::V as Vector>::I,
+    ) -> <Self::V as Vector>::I;
 }
 
-/// Defines functions of [`Simd`].
+/// Defines functions of [`Vector`].
 macro_rules! operations {
     ($($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? = $body:expr;)*) => {
         $(
             #[inline(always)]
+            #[allow(unused_unsafe, reason = "some bodies are safe")]
             unsafe fn $name($($arg: $type),*) $(-> $result)? {
                 // SAFETY: the contract of the trait.
                 unsafe { $body }

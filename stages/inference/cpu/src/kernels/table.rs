@@ -4,11 +4,14 @@ use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
 use super::sets::{avx2, avx512bw, avx512vnni, avxvnni, evex256, sse42, v128, v256, v512};
+use super::literal::{Level, Literal, LiteralArgs, Portable};
 use super::weights::Packing;
 use super::{
     AffineU8Args, AvgPoolArgs, Band, ConvF32Args, ConvU8Args, CopyArgs, DepthwiseF32Args, DepthwiseU8Args,
     Isa, IsaError, LookupArgs, MaxPoolArgs, QuantizeArgs, scalar,
 };
+use crate::nest::Nest;
+use crate::rows;
 
 /// The kernels of one instruction set. Only [`KernelTable::select`] hands tables out, so that whoever holds
 /// one may run its functions.
@@ -28,6 +31,10 @@ pub struct KernelTable {
     pub(crate) quantize: fn(&mut QuantizeArgs<'_>, Range<usize>),
     pub(crate) conv_f32: fn(&mut ConvF32Args<'_>, &Band),
     pub(crate) depthwise_f32: fn(&mut DepthwiseF32Args<'_>, Range<usize>),
+    /// [`Literal::run`].
+    pub(crate) literal: fn(&mut LiteralArgs<'_, '_>),
+    /// [`rows::quantize_literal`].
+    pub(crate) quantize_literal: fn(&Nest<3>, &mut [u8], &[f32], &[Level], f32),
 }
 
 /// Portable kernels.
@@ -50,6 +57,9 @@ pub(crate) static SCALAR: KernelTable = KernelTable {
     quantize: scalar::quantize,
     conv_f32: scalar::conv_f32,
     depthwise_f32: scalar::depthwise_f32,
+    // SAFETY: portable arithmetic runs on every processor.
+    literal: |args| unsafe { Literal::run::<Portable>(args) },
+    quantize_literal: rows::quantize_literal::<false>,
 };
 
 /// The table of an instruction set: what is named comes from the module, the rest from another table.
@@ -72,6 +82,8 @@ macro_rules! table {
             quantize: $vectors::quantize,
             conv_f32: $vectors::conv_f32,
             depthwise_f32: $vectors::depthwise_f32,
+            literal: $vectors::literal,
+            quantize_literal: $vectors::quantize_literal,
             ..SCALAR
         }
     };
@@ -197,6 +209,11 @@ impl KernelTable {
     /// f32 convolution of a band of rows and panels.
     pub fn conv_f32(&self, args: &mut ConvF32Args<'_>, band: &Band) {
         (self.conv_f32)(args, band);
+    }
+
+    /// Rounds scaled sums of a layer to codes as the model does.
+    pub(crate) fn literal(&self, args: &mut LiteralArgs<'_, '_>) {
+        (self.literal)(args);
     }
 
     /// f32 depthwise convolution of output rows `rows`.

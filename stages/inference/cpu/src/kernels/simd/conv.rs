@@ -1,7 +1,7 @@
 //! Integer convolution: tiles of pixels x two vectors of output channels.
 
 use super::finish::{Target, finish_vector, residual_pixel};
-use super::{Dot, Simd, unroll};
+use super::{Dot, Vector, unroll};
 use crate::kernels::conv::{Lanes, Panel, RowTaps};
 use crate::kernels::{Band, ConvU8, ConvU8Args, Epilogue};
 
@@ -73,7 +73,7 @@ pub(in super::super) struct Tiles {
 /// As [`accumulate`].
 #[inline(always)]
 unsafe fn quad<D: Dot, const SEG: usize, const MR: usize, const NV: usize>(
-    acc: &mut [[<D::V as Simd>::I; NV]; MAX_TILE],
+    acc: &mut [[<D::V as Vector>::I; NV]; MAX_TILE],
     walk: &Walk<'_>,
     p: *const u8,
     w: *const i8,
@@ -106,12 +106,12 @@ unsafe fn quad<D: Dot, const SEG: usize, const MR: usize, const NV: usize>(
 /// Sums of `SEG` rows of `MR` pixels x `NV` vectors of output channels.
 ///
 /// # Safety
-/// Those of [`Simd`]; all reads that `walk` describes are inside their buffers; `SEG * MR <= MAX_TILE`.
+/// Those of [`Vector`]; all reads that `walk` describes are inside their buffers; `SEG * MR <= MAX_TILE`.
 #[inline(always)]
 unsafe fn accumulate<D: Dot, const SEG: usize, const MR: usize, const NV: usize>(
     walk: &Walk<'_>,
     tile: &Tile,
-) -> [[<D::V as Simd>::I; NV]; MAX_TILE] {
+) -> [[<D::V as Vector>::I; NV]; MAX_TILE] {
     // SAFETY: the caller's contract; counts and offsets are those the weights were packed by.
     unsafe {
         let panel = &tile.panel;
@@ -214,9 +214,9 @@ fn start_of_sums() -> std::mem::MaybeUninit<[i32; 16]> {
 /// Saturates rounded sums to codes between the limits, and writes the first `channels` of them in order.
 ///
 /// # Safety
-/// Those of [`Simd`]; limits of whole vectors at `low` and `high`; `channels` bytes at `out` writable.
+/// Those of [`Vector`]; limits of whole vectors at `low` and `high`; `channels` bytes at `out` writable.
 #[inline(always)]
-unsafe fn store_codes<V: Simd, const NV: usize>(
+unsafe fn store_codes<V: Vector, const NV: usize>(
     q: [V::I; NV],
     low: *const u8,
     high: *const u8,
@@ -238,7 +238,7 @@ unsafe fn store_codes<V: Simd, const NV: usize>(
 /// # Safety
 /// As [`tile`]; the sums of the tile are readable.
 #[inline(always)]
-pub(in super::super) unsafe fn finish_tile<V: Simd>(
+pub(in super::super) unsafe fn finish_tile<V: Vector>(
     walk: &Walk<'_>,
     tile: &Tile,
     sums: *const i32,
@@ -291,7 +291,7 @@ pub(in super::super) unsafe fn finish_tile<V: Simd>(
 /// # Safety
 /// As [`finish_tile`]; the epilogue has an inner rounding if `MID` and a residual if `RES`.
 #[inline(always)]
-unsafe fn finish_codes<V: Simd, const MID: bool, const RES: bool, const NV: usize>(
+unsafe fn finish_codes<V: Vector, const MID: bool, const RES: bool, const NV: usize>(
     walk: &Walk<'_>,
     tile: &Tile,
     mut sum: *const i32,
@@ -352,9 +352,9 @@ unsafe fn finish_codes<V: Simd, const MID: bool, const RES: bool, const NV: usiz
 /// `NV` vectors from index `at` of `values`, or zeros.
 ///
 /// # Safety
-/// Those of [`Simd`]; the vectors lie inside `values` if `used`.
+/// Those of [`Vector`]; the vectors lie inside `values` if `used`.
 #[inline(always)]
-unsafe fn load_lanes<V: Simd, const NV: usize>(values: &[f32], at: usize, used: bool) -> [V::F; NV] {
+unsafe fn load_lanes<V: Vector, const NV: usize>(values: &[f32], at: usize, used: bool) -> [V::F; NV] {
     // SAFETY: the caller's contract.
     unsafe {
         let mut out = [V::splat_f32(0.0); NV];

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Simd, unroll};
+use super::{Vector, unroll};
 use crate::kernels::conv_f32::PanelF32;
 use crate::kernels::{Band, ConvF32Args, DepthwiseF32Args, EpilogueF32};
 
@@ -42,9 +42,9 @@ pub(in super::super) type Tiles = [&'static [TileFn]; 2];
 /// `MR` pixels x `NV` vectors of output channels.
 ///
 /// # Safety
-/// Those of [`Simd`]; all reads that `walk` describes and all writes of the tile are inside their buffers.
+/// Those of [`Vector`]; all reads that `walk` describes and all writes of the tile are inside their buffers.
 #[inline(always)]
-pub(in super::super) unsafe fn tile<V: Simd, const MR: usize, const NV: usize>(walk: &Walk<'_>, tile: &Tile) {
+pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(walk: &Walk<'_>, tile: &Tile) {
     // SAFETY: the caller's contract; epilogue arrays are padded by a block.
     unsafe {
         let mut acc = [[V::splat_f32(0.0); NV]; MAX_TILE];
@@ -86,9 +86,9 @@ pub(in super::super) unsafe fn tile<V: Simd, const MR: usize, const NV: usize>(w
 }
 
 /// # Safety
-/// Those of [`Simd`]; `used` channels from `c` on exist in the pixels `out` and `residual` point to.
+/// Those of [`Vector`]; `used` channels from `c` on exist in the pixels `out` and `residual` point to.
 #[inline(always)]
-unsafe fn finish<V: Simd>(
+unsafe fn finish<V: Vector>(
     e: &EpilogueF32,
     sums: V::F,
     c: usize,
@@ -178,9 +178,9 @@ pub(in super::super) unsafe fn run(args: &mut ConvF32Args<'_>, band: &Band, tile
 /// f32 depthwise convolution.
 ///
 /// # Safety
-/// Those of [`Simd`].
+/// Those of [`Vector`].
 #[inline(always)]
-pub(in super::super) unsafe fn depthwise<V: Simd>(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) {
+pub(in super::super) unsafe fn depthwise<V: Vector>(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) {
     let conv = args.conv;
     let w = &conv.window;
     let input = *args.input.layout();

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::finish::{Target, finish_vector, residual_pixel};
-use super::{Dot, Simd, unroll};
+use super::{Dot, Vector, unroll};
 use crate::kernels::depthwise::{Interleaved, Slots};
 use crate::kernels::{DepthwiseU8Args, Epilogue};
 
@@ -14,7 +14,7 @@ use crate::kernels::{DepthwiseU8Args, Epilogue};
 const MAX_SLOTS: usize = 16;
 
 /// Sums of one pixel, in unpack order: 128-bit part `l` of vector `v` holds channels `16 l + 4 v ..`.
-type Sums<V> = [<V as Simd>::I; 4];
+type Sums<V> = [<V as Vector>::I; 4];
 
 /// The function for epilogues that are not plain: 64 sums or fewer in unpack order.
 pub(in super::super) type FinishFn = unsafe fn(*const i32, &Block<'_>, Target, *const u8);
@@ -38,9 +38,9 @@ struct Spot<'a> {
 /// `16 l + 4 v + i`.
 ///
 /// # Safety
-/// Those of [`Simd`]; the channels of the four pixels readable.
+/// Those of [`Vector`]; the channels of the four pixels readable.
 #[inline(always)]
-unsafe fn interleave<V: Simd>(p: *const u8, slots: &[usize], channels: usize) -> Sums<V> {
+unsafe fn interleave<V: Vector>(p: *const u8, slots: &[usize], channels: usize) -> Sums<V> {
     // SAFETY: the caller's contract.
     unsafe {
         let a = V::load_bytes(p.add(slots[0]), channels);
@@ -85,7 +85,7 @@ unsafe fn add_products<D: Dot, const J: usize>(
 /// # Safety
 /// As [`accumulate`].
 #[inline(always)]
-unsafe fn start<V: Simd>(init: *const i32) -> Sums<V> {
+unsafe fn start<V: Vector>(init: *const i32) -> Sums<V> {
     // SAFETY: the caller's contract.
     unsafe {
         let mut sums = [V::zero(); 4];
@@ -122,7 +122,7 @@ unsafe fn accumulate_two_rows<D: Dot>(spot: &Spot<'_>) -> [[Sums<D::V>; 2]; 2] {
 /// Sums of `J` neighbouring outputs from `4 * Q` pixel slots.
 ///
 /// # Safety
-/// Those of [`Simd`]; all slots of all rows readable, weights and starts those of the block.
+/// Those of [`Vector`]; all slots of all rows readable, weights and starts those of the block.
 #[inline(always)]
 unsafe fn accumulate<D: Dot, const J: usize, const Q: usize>(spot: &Spot<'_>) -> [Sums<D::V>; J] {
     // SAFETY: the caller's contract.
@@ -155,9 +155,9 @@ pub(in super::super) struct Block<'a> {
 /// Writes the outputs of one pixel.
 ///
 /// # Safety
-/// Those of [`Simd`]; the channels of the block lie inside `target` and `residual`.
+/// Those of [`Vector`]; the channels of the block lie inside `target` and `residual`.
 #[inline(always)]
-unsafe fn finish<V: Simd>(acc: Sums<V>, block: &Block<'_>, target: Target, residual: *const u8) {
+unsafe fn finish<V: Vector>(acc: Sums<V>, block: &Block<'_>, target: Target, residual: *const u8) {
     // SAFETY: the caller's contract; the arrays are padded to blocks.
     unsafe {
         match target {
@@ -178,7 +178,7 @@ unsafe fn finish<V: Simd>(acc: Sums<V>, block: &Block<'_>, target: Target, resid
 /// # Safety
 /// As [`finish`].
 #[inline(always)]
-unsafe fn finish_plain<V: Simd>(acc: Sums<V>, block: &Block<'_>, out: *mut u8) {
+unsafe fn finish_plain<V: Vector>(acc: Sums<V>, block: &Block<'_>, out: *mut u8) {
     let (packed, c) = (block.packed, block.first);
     // SAFETY: the caller's contract; the arrays hold a block of floats from `c` on.
     unsafe {
@@ -203,7 +203,7 @@ unsafe fn finish_plain<V: Simd>(acc: Sums<V>, block: &Block<'_>, out: *mut u8) {
 /// # Safety
 /// As [`finish`]; a block of sums at `sums`.
 #[inline(always)]
-pub(in super::super) unsafe fn finish_any<V: Simd>(
+pub(in super::super) unsafe fn finish_any<V: Vector>(
     sums: *const i32,
     block: &Block<'_>,
     target: Target,
@@ -231,7 +231,7 @@ pub(in super::super) unsafe fn finish_any<V: Simd>(
 }
 
 /// # Safety
-/// Those of [`Simd`].
+/// Those of [`Vector`].
 #[inline(always)]
 pub(in super::super) unsafe fn depthwise<D: Dot>(
     args: &mut DepthwiseU8Args<'_>,
@@ -255,7 +255,7 @@ pub(in super::super) unsafe fn depthwise<D: Dot>(
 }
 
 /// # Safety
-/// Those of [`Simd`]; `J` and `Q` are those of the packed weights.
+/// Those of [`Vector`]; `J` and `Q` are those of the packed weights.
 #[inline(always)]
 unsafe fn run<D: Dot, const J: usize, const Q: usize>(
     args: &mut DepthwiseU8Args<'_>,

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Dot, Simd, V128, V256, V512};
+use super::{Dot, Vector, V128, V256, V512};
 
 /// A [`Dot`] over vectors `$vector`.
 macro_rules! dots {
@@ -16,10 +16,10 @@ macro_rules! dots {
                 type V = $vector;
                 #[inline(always)]
                 unsafe fn dot(
-                    $acc: <$vector as Simd>::I,
-                    $x: <$vector as Simd>::I,
-                    $w: <$vector as Simd>::I,
-                ) -> <$vector as Simd>::I {
+                    $acc: <$vector as Vector>::I,
+                    $x: <$vector as Vector>::I,
+                    $w: <$vector as Vector>::I,
+                ) -> <$vector as Vector>::I {
                     // SAFETY: the contract of the trait.
                     unsafe { $body }
                 }

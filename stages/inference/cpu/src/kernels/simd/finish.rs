@@ -1,6 +1,6 @@
 //! The epilogue on vectors of sums.
 
-use super::Simd;
+use super::Vector;
 use crate::kernels::{Epilogue, Output, View};
 
 /// Where a pixel's outputs go.
@@ -50,9 +50,9 @@ pub(super) fn residual_pixel(residual: Option<&View<'_, u8>>, y: usize, x: usize
 /// `target` and `residual` point to channel 0 of their pixel; `count` divides the scale.
 ///
 /// # Safety
-/// Those of [`Simd`]; channel `c + channels - 1` exists in the epilogue and lies inside both pixels.
+/// Those of [`Vector`]; channel `c + channels - 1` exists in the epilogue and lies inside both pixels.
 #[inline(always)]
-pub(super) unsafe fn finish_vector<V: Simd>(
+pub(super) unsafe fn finish_vector<V: Vector>(
     e: &Epilogue,
     sums: V::I,
     c: usize,

@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-use super::Simd;
+use super::Vector;
 use super::finish::{Target, finish_vector, residual_pixel};
 use crate::kernels::{AffineU8Args, QuantizeArgs};
 
 /// Requantization, dequantization, addition.
 ///
 /// # Safety
-/// Those of [`Simd`].
+/// Those of [`Vector`].
 #[inline(always)]
-pub(in super::super) unsafe fn affine_u8<V: Simd>(args: &mut AffineU8Args<'_>, rows: Range<usize>) {
+pub(in super::super) unsafe fn affine_u8<V: Vector>(args: &mut AffineU8Args<'_>, rows: Range<usize>) {
     let l = *args.input.layout();
     for y in rows {
         for x in 0..l.width {
@@ -36,9 +36,9 @@ pub(in super::super) unsafe fn affine_u8<V: Simd>(args: &mut AffineU8Args<'_>, r
 /// f32 to codes.
 ///
 /// # Safety
-/// Those of [`Simd`].
+/// Those of [`Vector`].
 #[inline(always)]
-pub(in super::super) unsafe fn quantize<V: Simd>(args: &mut QuantizeArgs<'_>, rows: Range<usize>) {
+pub(in super::super) unsafe fn quantize<V: Vector>(args: &mut QuantizeArgs<'_>, rows: Range<usize>) {
     let l = *args.input.layout();
     let z = args.quantizer;
     let (none, all) = ([0_u8; 16], [u8::MAX; 16]);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Simd;
+use super::Vector;
 use super::finish::{Target, finish_vector};
 use crate::kernels::{AverageOver, AvgPoolArgs, MaxPoolArgs, Window};
 
@@ -56,9 +56,9 @@ fn max_pool<T, W: Copy>(
 /// Maximum of codes.
 ///
 /// # Safety
-/// Those of [`Simd`].
+/// Those of [`Vector`].
 #[inline(always)]
-pub(in super::super) unsafe fn max_pool_u8<V: Simd>(args: &mut MaxPoolArgs<'_, u8>, rows: Range<usize>) {
+pub(in super::super) unsafe fn max_pool_u8<V: Vector>(args: &mut MaxPoolArgs<'_, u8>, rows: Range<usize>) {
     // SAFETY: windows are clipped to the image, and only its channels are accessed.
     unsafe {
         max_pool(
@@ -75,9 +75,9 @@ pub(in super::super) unsafe fn max_pool_u8<V: Simd>(args: &mut MaxPoolArgs<'_, u
 /// Maximum of f32.
 ///
 /// # Safety
-/// Those of [`Simd`].
+/// Those of [`Vector`].
 #[inline(always)]
-pub(in super::super) unsafe fn max_pool_f32<V: Simd>(args: &mut MaxPoolArgs<'_, f32>, rows: Range<usize>) {
+pub(in super::super) unsafe fn max_pool_f32<V: Vector>(args: &mut MaxPoolArgs<'_, f32>, rows: Range<usize>) {
     // SAFETY: as in `max_pool_u8`.
     unsafe {
         max_pool(
@@ -94,9 +94,9 @@ pub(in super::super) unsafe fn max_pool_f32<V: Simd>(args: &mut MaxPoolArgs<'_, 
 /// Mean of codes.
 ///
 /// # Safety
-/// Those of [`Simd`].
+/// Those of [`Vector`].
 #[inline(always)]
-pub(in super::super) unsafe fn avg_pool_u8<V: Simd>(args: &mut AvgPoolArgs<'_>, rows: Range<usize>) {
+pub(in super::super) unsafe fn avg_pool_u8<V: Vector>(args: &mut AvgPoolArgs<'_>, rows: Range<usize>) {
     let l = *args.input.layout();
     let taps = args.window.taps();
     let row_step = args.window.dilation[0] * l.row_pitch;

@@ -2,7 +2,8 @@
 
 use core::arch::x86_64::*;
 
-use super::{Simd, copy_few, operations};
+use super::{Vector, copy_few, operations};
+use crate::kernels::literal::{EXTRA_BITS, MIDDLE, TINY};
 
 /// Vectors of 128 bits.
 #[derive(Clone, Copy)]
@@ -62,7 +63,25 @@ unsafe fn eight(p: *const u8, n: usize) -> __m128i {
     }
 }
 
-impl Simd for V128 {
+/// `a * b + c` of the two lower elements, in f64, and bits that are set where rounding to f64 may matter (see
+/// [`fused`](crate::kernels::literal::fused)).
+///
+/// # Safety
+/// SSE4.1.
+#[inline(always)]
+unsafe fn fused_pair(a: __m128, b: __m128, c: __m128) -> (__m128, __m128i) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let sum = _mm_add_pd(_mm_mul_pd(_mm_cvtps_pd(a), _mm_cvtps_pd(b)), _mm_cvtps_pd(c));
+        let extra = _mm_and_si128(_mm_castpd_si128(sum), _mm_set1_epi64x(EXTRA_BITS as i64));
+        let middle = _mm_cmpeq_epi64(extra, _mm_set1_epi64x(MIDDLE as i64));
+        let tiny = _mm_cmplt_pd(_mm_andnot_pd(_mm_set1_pd(-0.0), sum), _mm_set1_pd(TINY));
+        let tiny = _mm_and_pd(tiny, _mm_cmpneq_pd(sum, _mm_setzero_pd()));
+        (_mm_cvtpd_ps(sum), _mm_or_si128(middle, _mm_castpd_si128(tiny)))
+    }
+}
+
+impl Vector for V128 {
     type I = __m128i;
     type F = __m128;
     const LANES: usize = 4;
@@ -130,6 +149,14 @@ impl Simd for V128 {
         min_f32(a: __m128, b: __m128) -> __m128 = _mm_min_ps(a, b);
         abs_f32(v: __m128) -> __m128 = _mm_andnot_ps(_mm_set1_ps(-0.0), v);
         round_f32(v: __m128) -> __m128 = _mm_round_ps::<8>(v);
+        fused(a: __m128, b: __m128, c: __m128, in_doubt: &mut __m128i) -> __m128 = {
+            let (low, doubt_low) = fused_pair(a, b, c);
+            let upper = |v| _mm_movehl_ps(v, v);
+            let (high, doubt_high) = fused_pair(upper(a), upper(b), upper(c));
+            *in_doubt = _mm_or_si128(*in_doubt, _mm_or_si128(doubt_low, doubt_high));
+            _mm_movelh_ps(low, high)
+        };
+        any(v: __m128i) -> bool = _mm_testz_si128(v, v) == 0;
         mul_add(a: __m128, b: __m128, c: __m128) -> __m128 = _mm_add_ps(_mm_mul_ps(a, b), c);
         greater(a: __m128, b: __m128) -> u32 = _mm_movemask_ps(_mm_cmpgt_ps(a, b)) as u32;
     }

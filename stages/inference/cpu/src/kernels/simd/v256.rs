@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Simd, copy_few, operations};
+use super::{Vector, copy_few, operations};
 
 /// Vectors of 256 bits.
 #[derive(Clone, Copy)]
@@ -67,7 +67,7 @@ unsafe fn clamp_and_store(p: *mut u8, n: usize, codes: __m128i, low: *const u8, 
     }
 }
 
-impl Simd for V256 {
+impl Vector for V256 {
     type I = __m256i;
     type F = __m256;
     const LANES: usize = 8;
@@ -137,6 +137,8 @@ impl Simd for V256 {
         min_f32(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
         abs_f32(v: __m256) -> __m256 = _mm256_andnot_ps(_mm256_set1_ps(-0.0), v);
         round_f32(v: __m256) -> __m256 = _mm256_round_ps::<8>(v);
+        fused(a: __m256, b: __m256, c: __m256, _in_doubt: &mut __m256i) -> __m256 = _mm256_fmadd_ps(a, b, c);
+        any(v: __m256i) -> bool = _mm256_testz_si256(v, v) == 0;
         mul_add(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
         greater(a: __m256, b: __m256) -> u32 = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) as u32;
     }

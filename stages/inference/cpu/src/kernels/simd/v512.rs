@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Simd, operations};
+use super::{Vector, operations};
 
 /// Vectors of 512 bits.
 #[derive(Clone, Copy)]
@@ -26,7 +26,7 @@ fn mask64(n: usize) -> __mmask64 {
     if n >= 64 { u64::MAX } else { (1 << n) - 1 }
 }
 
-impl Simd for V512 {
+impl Vector for V512 {
     type I = __m512i;
     type F = __m512;
     const LANES: usize = 16;
@@ -110,6 +110,8 @@ impl Simd for V512 {
         min_f32(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
         abs_f32(v: __m512) -> __m512 = _mm512_abs_ps(v);
         round_f32(v: __m512) -> __m512 = _mm512_roundscale_ps::<8>(v);
+        fused(a: __m512, b: __m512, c: __m512, _in_doubt: &mut __m512i) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        any(v: __m512i) -> bool = _mm512_test_epi32_mask(v, v) != 0;
         mul_add(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
         greater(a: __m512, b: __m512) -> u32 = u32::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b));
     }
