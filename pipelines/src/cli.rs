@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use flow_cpu::kernels::Isa;
 
 const AFTER: &str = "\
 Exit codes: 0 ok, 2 configuration or usage, 3 completed with more loss than allowed, 4 failed,
@@ -185,6 +186,17 @@ pub struct ModelArgs {
     /// Leave out low precision transformations: run the quantized model in f32.
     #[arg(long)]
     pub no_lpt: bool,
+    /// Use no instructions beyond this set: scalar, sse42, avx2, avxvnni, avx512bw or avx512vnni. `FLOW_MAX_ISA` caps
+    /// further.
+    #[arg(long, value_name = "SET", value_parser = instruction_set)]
+    pub isa: Option<Isa>,
+}
+
+fn instruction_set(name: &str) -> Result<Isa, String> {
+    Isa::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = Isa::ALL.iter().map(|isa| isa.name()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
 }
 
 /// A numeric mode.

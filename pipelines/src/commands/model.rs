@@ -35,6 +35,7 @@ fn load(args: &ModelArgs) -> Result<Engine, Failure> {
             NumericsName::Openvino => flow_inference::Numerics::OpenVino,
         },
         lpt: !args.no_lpt,
+        isa: args.isa,
         ..Options::default()
     };
     Engine::load(&args.model, &options).map_err(Failure::engine)

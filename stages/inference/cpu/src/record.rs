@@ -15,7 +15,7 @@ pub struct StepRecord {
     pub name: Arc<str>,
     /// Further operations it covers, by name, in order.
     pub fused: Vec<Arc<str>>,
-    /// Kernel, such as `conv_u8s8_3x3_avx512vnni`.
+    /// Kernel, such as `conv_u8s8_3x3_avx512vnni` or `conv_u8s8_1x1_avx2_maddubs_split7`: `docs/kernels.md`.
     pub kernel: String,
     /// Element type it reads.
     pub precision: ElementType,
@@ -32,8 +32,14 @@ pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTa
     let node = graph.node(draft.node);
     let isa = table.isa().name();
     let kernel = match &draft.action {
-        Action::ConvU8(conv) => format!("conv_u8s8_{}_{isa}", size(&conv.window)),
-        Action::DepthwiseU8(conv) => format!("depthwise_u8s8_{}_{isa}", size(&conv.window)),
+        Action::ConvU8(conv) => {
+            let path = path(table, conv.split_percent());
+            format!("conv_u8s8_{}_{isa}{path}", size(&conv.window))
+        }
+        Action::DepthwiseU8(conv) => {
+            let path = path(table, conv.split_percent());
+            format!("depthwise_u8s8_{}_{isa}{path}", size(&conv.window))
+        }
         Action::AffineU8(_) if draft.inputs.len() > 1 => format!("add_u8_{isa}"),
         Action::AffineU8(_) => format!("requantize_u8_{isa}"),
         Action::AvgPoolU8 { .. } => format!("avg_pool_u8_{isa}"),
@@ -69,6 +75,16 @@ pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTa
             .map(|&t| bound.tensors[t].placement.shape())
             .unwrap_or_default(),
         reference: matches!(draft.action, Action::Evaluate(_)),
+    }
+}
+
+/// How products are summed: `_maddubs` where they are added in pairs of 16 bits, and how many percent of
+/// multiplications were added because weights had to be split.
+fn path(table: &KernelTable, split_percent: usize) -> String {
+    let pairs = if table.adds_pairs() { "_maddubs" } else { "" };
+    match split_percent {
+        0 => pairs.into(),
+        n => format!("{pairs}_split{n}"),
     }
 }
 

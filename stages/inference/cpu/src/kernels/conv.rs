@@ -325,15 +325,14 @@ impl ConvU8 {
         self.weights.len()
     }
 
-    /// Multiplications that were added so that none can leave its range, in percent; 0 for nearly all networks where
-    /// sums are 32 bits wide.
+    /// Multiplications that were added so that none can leave its range, in percent, rounded up.
     pub fn split_percent(&self) -> usize {
         let quads: usize = self.counts[..self.window.kernel[0] * self.runs]
             .iter()
             .map(|&n| n as usize * 4)
             .sum();
         let dense: usize = self.panels.iter().map(|p| quads * p.lanes).sum();
-        (self.weights.len() - dense) * 100 / dense.max(1)
+        ((self.weights.len() - dense) * 100).div_ceil(dense.max(1))
     }
 
     /// The epilogue.

@@ -170,12 +170,11 @@ impl DepthwiseU8 {
         &self.epilogue
     }
 
-    /// Multiplications that were added so that none can leave its range, in percent; 0 for nearly all networks where
-    /// sums are 32 bits wide.
+    /// Multiplications that were added so that none can leave its range, in percent, rounded up.
     pub fn split_percent(&self) -> usize {
         let groups = self.packed.several.starts.len() - 1;
         let parts = self.packed.several.starts.last().map_or(0, |&n| n as usize);
-        (parts - groups) * 100 / groups.max(1)
+        ((parts - groups) * 100).div_ceil(groups.max(1))
     }
 }
 

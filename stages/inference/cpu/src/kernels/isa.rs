@@ -58,6 +58,11 @@ impl Isa {
         }
     }
 
+    /// The set of that name.
+    pub fn from_name(name: &str) -> Option<Isa> {
+        Isa::ALL.into_iter().find(|i| i.name() == name)
+    }
+
     /// Whether this processor and operating system run it.
     pub fn is_supported(self) -> bool {
         #[cfg(target_arch = "x86_64")]
@@ -121,13 +126,10 @@ impl std::fmt::Display for Isa {
 impl FromStr for Isa {
     type Err = IsaError;
     fn from_str(s: &str) -> Result<Self, IsaError> {
-        Isa::ALL
-            .into_iter()
-            .find(|i| i.name() == s)
-            .ok_or_else(|| IsaError {
-                place: MAX_ISA_ENV,
-                found: s.to_owned(),
-            })
+        Isa::from_name(s).ok_or_else(|| IsaError {
+            place: MAX_ISA_ENV,
+            found: s.to_owned(),
+        })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::literal::{Level, Literal, LiteralArgs, Portable};
 #[cfg(target_arch = "x86_64")]
 use super::sets::{avx2, avx512bw, avx512vnni, avxvnni, evex256, sse42, v128, v256, v512};
-use super::literal::{Level, Literal, LiteralArgs, Portable};
 use super::weights::Packing;
 use super::{
     AffineU8Args, AvgPoolArgs, Band, ConvF32Args, ConvU8Args, CopyArgs, DepthwiseF32Args, DepthwiseU8Args,
@@ -128,7 +128,7 @@ impl KernelTable {
     }
 
     /// The table of `isa`, which the machine supports.
-    fn of(isa: Isa) -> &'static KernelTable {
+    pub(super) fn of(isa: Isa) -> &'static KernelTable {
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Sse42 => &SSE42,

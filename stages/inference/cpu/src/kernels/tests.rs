@@ -34,6 +34,62 @@ fn tables() -> Vec<&'static KernelTable> {
         .collect()
 }
 
+/// Instruction sets by what the system says about the processor, not by our own detection.
+fn sets_of_the_processor() -> Vec<Isa> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags")).unwrap();
+    let has = |wanted: &[&str]| {
+        wanted
+            .iter()
+            .all(|w| flags.split_whitespace().any(|flag| flag == *w))
+    };
+    let avx512 = ["avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"];
+    [
+        (Isa::Scalar, true),
+        (Isa::Sse42, has(&["sse4_2", "ssse3"])),
+        (Isa::Avx2, has(&["avx2", "fma"])),
+        (
+            Isa::AvxVnni,
+            has(&["avx2", "fma", "avx_vnni"]) || has(&avx512) && has(&["avx512_vnni"]),
+        ),
+        (Isa::Avx512Bw, has(&avx512)),
+        (Isa::Avx512Vnni, has(&avx512) && has(&["avx512_vnni"])),
+    ]
+    .into_iter()
+    .filter_map(|(isa, there)| there.then_some(isa))
+    .collect()
+}
+
+/// The tests of this module run what `tables` lists.
+#[test]
+fn no_instruction_set_of_this_machine_is_skipped() {
+    let mut tested: Vec<Isa> = tables().iter().map(|t| t.isa()).collect();
+    tested.dedup();
+    assert_eq!(tested, sets_of_the_processor());
+    for isa in Isa::ALL {
+        assert!(
+            all_tables().iter().any(|(t, _)| t.isa() == isa),
+            "no kernels for {isa}"
+        );
+        if isa.is_supported() {
+            let selected = KernelTable::of(isa);
+            assert!(
+                tables().iter().any(|t| std::ptr::eq(*t, selected)),
+                "{isa} is not tested"
+            );
+        }
+    }
+}
+
+/// A machine that is meant to test an instruction set must have it.
+#[test]
+fn the_required_instruction_set_is_there() {
+    if let Ok(required) = std::env::var("FLOW_REQUIRE_ISA") {
+        let required: Isa = required.parse().unwrap();
+        assert!(required.is_supported(), "this machine lacks {required}");
+    }
+}
+
 #[test]
 fn the_table_never_passes_its_cap() {
     for cap in Isa::ALL {

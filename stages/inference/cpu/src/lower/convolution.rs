@@ -53,7 +53,9 @@ impl Lowering<'_> {
             None => epilogue(oc, &chain).ok()?,
         };
         let action = if depthwise {
-            Action::DepthwiseU8(Box::new(DepthwiseU8::new(self.table, window, &packed, epilogue).ok()?))
+            Action::DepthwiseU8(Box::new(
+                DepthwiseU8::new(self.table, window, &packed, epilogue).ok()?,
+            ))
         } else {
             let channels = Channels {
                 input: ic,

@@ -44,7 +44,10 @@ pub(in super::super) type Tiles = [&'static [TileFn]; 2];
 /// # Safety
 /// Those of [`Vector`]; all reads that `walk` describes and all writes of the tile are inside their buffers.
 #[inline(always)]
-pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(walk: &Walk<'_>, tile: &Tile) {
+pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(
+    walk: &Walk<'_>,
+    tile: &Tile,
+) {
     // SAFETY: the caller's contract; epilogue arrays are padded by a block.
     unsafe {
         let mut acc = [[V::splat_f32(0.0); NV]; MAX_TILE];

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Dot, Vector, V128, V256, V512};
+use super::{Dot, V128, V256, V512, Vector};
 
 /// A [`Dot`] over vectors `$vector`.
 macro_rules! dots {

@@ -66,7 +66,11 @@ impl<V: Vector> Arithmetic for V {
                                     *to.add(i) = table[usize::from(*to.add(i))];
                                 }
                             }
-                            doubt |= if used < V::LANES { in_doubt & ((1 << used) - 1) } else { in_doubt };
+                            doubt |= if used < V::LANES {
+                                in_doubt & ((1 << used) - 1)
+                            } else {
+                                in_doubt
+                            };
                         }
                     }
                     if doubt != 0 {

@@ -407,6 +407,38 @@ fn extreme_sums_do_not_saturate() {
 }
 
 #[test]
+fn weights_are_split_where_a_pair_of_products_could_saturate_and_nowhere_else() {
+    let percent = |table: &KernelTable, codes: &[i8]| {
+        let weights = Weights {
+            codes: WeightCodes::I8(codes),
+            zero_point: &[0],
+            data_zero_point: &[0],
+        };
+        let e = || Epilogue::new(16, &EpilogueSpec::dequantize(vec![1.0], vec![0.0])).unwrap();
+        let channels = Channels::dense(codes.len() / 16, 16);
+        let conv = ConvU8::new(table, Window::POINT, channels, &weights, e(), codes.len() / 16).unwrap();
+        let window = Window {
+            kernel: [1, codes.len() / 16],
+            ..Window::POINT
+        };
+        let depthwise = DepthwiseU8::new(table, window, &weights, e()).unwrap();
+        (conv.split_percent(), depthwise.split_percent() > 0)
+    };
+    for table in tables() {
+        let pairs = table.adds_pairs();
+        assert_eq!(percent(table, &[64; 16 * 4]), (0, false));
+        assert_eq!(percent(table, &[-128, 0, 127, 1].repeat(16)), (0, false));
+        let split = if pairs { 100 } else { 0 };
+        assert_eq!(percent(table, &[127; 16 * 4]).0, split);
+        assert_eq!(percent(table, &[-65, -64, 0, 0].repeat(16)).0, split);
+        // One quad of four in every channel.
+        let mut codes = [0; 16 * 16];
+        codes.chunks_exact_mut(16).for_each(|c| c[4..6].fill(100));
+        assert_eq!(percent(table, &codes), (split / 4, pairs));
+    }
+}
+
+#[test]
 fn a_missing_halo_or_slack_is_an_error_that_says_so() {
     let table = KernelTable::select(None).unwrap();
     let codes = [1_i8; 27];
