@@ -79,12 +79,9 @@ mod tests {
 
     #[test]
     fn two_roundings_would_end_elsewhere() {
-        // c + half a unit + 2^-60: f64 drops the last, and ties to even drops the half.
-        let (a, b, c) = (
-            1.0 + 2_f32.powi(-23),
-            2_f32.powi(-24) * (1.0 - 2_f32.powi(-24)),
-            1.0,
-        );
+        // c plus half a unit less 2^-54: f64 drops the last, and ties to even makes a whole unit of the half.
+        let (a, b) = (1.0 + 2_f32.powi(-15), 2_f32.powi(-24) * (1.0 - 2_f32.powi(-15)));
+        let c = 1.0 + 2_f32.powi(-23);
         let twice = (f64::from(a) * f64::from(b) + f64::from(c)) as f32;
         assert_eq!(fused::<false>(a, b, c), a.mul_add(b, c));
         assert_ne!(twice, a.mul_add(b, c));
