@@ -30,8 +30,8 @@ fn may_round_twice(sum: f64) -> bool {
     sum.to_bits() & EXTRA_BITS == MIDDLE || (sum.abs() < TINY && sum != 0.0)
 }
 
-/// The exact sum of `a` and `b`, of which `sum` is the nearest f64, rounded to that neighbour in f64 whose last bit is
-/// 1. Such a number is never the middle between two f32, and lies on the side of each where the exact sum lies
+/// The exact sum of `a` and `b`, of which `sum` is the nearest f64, rounded to that neighbour in f64 whose last bit
+/// is set. Such a number is never the middle between two f32, and lies on the side of each where the exact sum lies
 /// (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
 #[cold]
 fn round_to_odd(a: f64, b: f64, sum: f64) -> f64 {
