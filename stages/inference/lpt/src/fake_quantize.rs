@@ -1,7 +1,7 @@
 //! FakeQuantize: its limits, and its decomposition into Quantize and Dequantize.
 
-use flow_model::graph::{Graph, Node, OutputInfo, Value};
-use flow_model::op::{Op, Quantize};
+use flow_model::graph::{Graph, Node, NodeId, OutputInfo, Value};
+use flow_model::op::{Dequantize, Op, Quantize};
 use flow_model::tensor::{ElementType, Tensor};
 
 use crate::constants;
@@ -44,29 +44,40 @@ pub(crate) fn decompose(graph: &Graph, options: &Options, notes: &mut Notes) -> 
                 rewriter.keep(id);
             }
             Ok((quantize, dequantize)) => {
-                let codes = rewriter.push(Node {
-                    name: node.name.clone(),
-                    line: node.line,
-                    inputs: vec![rewriter.value(node.inputs[0])],
-                    outputs: vec![OutputInfo {
-                        element_type: quantize.element_type,
-                        shape: node.outputs[0].shape.clone(),
-                        names: Vec::new(),
-                    }],
-                    op: Op::Quantize(quantize),
-                });
-                let value = rewriter.push(Node {
-                    name: format!("{}/dequantize", node.name).into(),
-                    line: 0,
-                    op: Op::Dequantize(dequantize),
-                    inputs: vec![Value::of(codes)],
-                    outputs: node.outputs.clone(),
-                });
-                rewriter.replace(Value::of(id), Value::of(value));
+                push_pair(&mut rewriter, id, node, quantize, dequantize);
             }
         }
     }
     rewriter.finish()
+}
+
+/// Adds a Quantize and a Dequantize for a FakeQuantize.
+pub(crate) fn push_pair(
+    rewriter: &mut Rewriter<'_>,
+    id: NodeId,
+    node: &Node,
+    quantize: Quantize,
+    dequantize: Dequantize,
+) {
+    let codes = rewriter.push(Node {
+        name: node.name.clone(),
+        line: node.line,
+        inputs: vec![rewriter.value(node.inputs[0])],
+        outputs: vec![OutputInfo {
+            element_type: quantize.element_type,
+            shape: node.outputs[0].shape.clone(),
+            names: Vec::new(),
+        }],
+        op: Op::Quantize(quantize),
+    });
+    let value = rewriter.push(Node {
+        name: format!("{}/dequantize", node.name).into(),
+        line: 0,
+        op: Op::Dequantize(dequantize),
+        inputs: vec![Value::of(codes)],
+        outputs: node.outputs.clone(),
+    });
+    rewriter.replace(Value::of(id), Value::of(value));
 }
 
 /// The reason of a layer that the options name.
@@ -82,7 +93,7 @@ fn decomposition(
     node: &Node,
     levels: u32,
     numerics: Numerics,
-) -> Result<(Quantize, flow_model::op::Dequantize), Reason> {
+) -> Result<(Quantize, Dequantize), Reason> {
     if !(2..=MAX_LEVELS).contains(&levels) {
         return Err(Reason::new(
             ReasonCode::TooManyLevels,

@@ -30,6 +30,7 @@ mod constants;
 mod dequantization;
 mod error;
 mod fake_quantize;
+mod intervals;
 mod limits;
 mod move_fake_quantize;
 mod options;
@@ -72,7 +73,7 @@ impl Pass {
 }
 
 /// The passes in the order in which they run.
-pub const PASSES: [Pass; 8] = [
+pub const PASSES: [Pass; 9] = [
     Pass {
         name: "fold constants",
         run: constants::fold,
@@ -92,6 +93,10 @@ pub const PASSES: [Pass; 8] = [
     Pass {
         name: "drop inner rounding",
         run: residual::drop_inner_rounding,
+    },
+    Pass {
+        name: "align intervals",
+        run: intervals::align,
     },
     Pass {
         name: "decompose FakeQuantize",

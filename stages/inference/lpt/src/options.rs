@@ -20,8 +20,8 @@ pub enum Numerics {
     #[default]
     Literal,
     /// As OpenVINO's CPU plugin: the FakeQuantize between a convolution and the addition of a residual only
-    /// clips, and zero points between two codes are rounded to the nearest. Intervals that meet in a Concat
-    /// keep their own scales (OpenVINO widens them to a common one, which loses levels).
+    /// clips, zero points between two codes are rounded to the nearest, and branches that meet in a Concat in
+    /// front of a convolution are brought to one scale, which loses levels.
     OpenVino,
 }
 

@@ -69,6 +69,8 @@ pub(crate) fn has_integer_form(op: &Op) -> bool {
         )
 }
 
+pub(crate) use layout::moves_values;
+
 struct Sweep<'a> {
     old: &'a Graph,
     options: &'a Options,

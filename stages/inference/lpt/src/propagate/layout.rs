@@ -16,7 +16,7 @@ use crate::dequantization::{at, integer_zero_point, len};
 use crate::report::{Reason, ReasonCode};
 
 /// Whether each element of the outputs is an element of the first input (Pad brings in one value more).
-pub(super) fn moves_values(op: &Op) -> bool {
+pub(crate) fn moves_values(op: &Op) -> bool {
     match op {
         Op::Reshape { .. }
         | Op::Transpose
