@@ -8,6 +8,7 @@ use flow_model::tensor::{ElementType, Tensor};
 
 use super::Sweep;
 use super::coded::{self, Coded, Meaning};
+use crate::options::Numerics;
 use crate::report::{Fate, Reason};
 
 /// Whether a type holds 8-bit codes.
@@ -63,7 +64,12 @@ impl Sweep<'_> {
         let (Some(table), None) = (coded.table(), quantize.axis) else {
             return Ok(false);
         };
-        let codes = coded::quantized(&table, quantize, 0);
+        let codes = match (&coded.meaning, self.options.numerics) {
+            (Meaning::Affine(d), Numerics::OpenVino) if d.scale[0] > 0.0 => {
+                absorbed(d, quantize, coded.element_type)
+            }
+            _ => coded::quantized(&table, quantize, 0),
+        };
         let mut names = match &coded.meaning {
             Meaning::Function { absorbed, .. } => absorbed.clone(),
             Meaning::Affine(_) => Vec::new(),
@@ -144,6 +150,20 @@ impl Sweep<'_> {
         self.plain.insert(Value::of(id), lookup);
         Ok(true)
     }
+}
+
+/// The code, as a byte, that a quantization gives to the value of each code, computed on the codes themselves: as in
+/// OpenVINO, where scale and zero point move into the input limits.
+fn absorbed(d: &Dequantize, quantize: &Quantize, element_type: ElementType) -> [u8; 256] {
+    let (scale, zero_point) = (d.scale[0], d.zero_point[0]);
+    let moved = |limits: &[f32]| vec![limits[0] / scale + zero_point];
+    let on_codes = Quantize {
+        input_low: moved(&quantize.input_low),
+        input_high: moved(&quantize.input_high),
+        ..quantize.clone()
+    };
+    let numbers = std::array::from_fn(|byte| Coded::number(element_type, byte as u8) as f32);
+    coded::quantized(&numbers, &on_codes, 0)
 }
 
 /// The byte that each value converts to.

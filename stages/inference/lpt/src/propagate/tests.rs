@@ -248,3 +248,30 @@ fn sums_that_leave_32_bits_stay_float() {
     let reason = lowered.report.layer("matmul").unwrap().reason.clone().unwrap();
     assert_eq!(reason.code, ReasonCode::Accumulator);
 }
+
+#[test]
+fn codes_between_two_levels_go_where_each_numerics_says() {
+    // Every other code of 0..1 lies in the middle between two levels of 0..2.
+    let mut b = Builder::default();
+    let x = b.parameter(ElementType::F32, &[1, 1, 1, 256]);
+    let x = b.fake_quantize("first", x, 0.0, 1.0);
+    let x = b.fake_quantize("last", x, 0.0, 2.0);
+    let w = b.weights(&[1, 1, 1, 1], &[1], &[1.0]);
+    let x = b.node("conv", Op::Convolution(conv(0)), &[x, w]);
+    b.result(x);
+    let table = |numerics| {
+        let options = crate::Options {
+            numerics,
+            ..crate::Options::default()
+        };
+        let lowered = crate::transform(&b.graph, &options).unwrap();
+        let found = lowered.graph.nodes.iter().find_map(|n| match &n.op {
+            Op::Lookup(l) => Some(l.table.clone()),
+            _ => None,
+        });
+        found.unwrap()
+    };
+    // As OpenVINO 2026.4 gives them with and without its transformations.
+    assert_eq!(table(crate::Numerics::OpenVino)[..8], [0, 1, 1, 2, 2, 3, 3, 4]);
+    assert_eq!(table(crate::Numerics::Literal)[..8], [0, 0, 1, 2, 2, 2, 3, 4]);
+}
