@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use flow_cpu::{CompileOptions, Input, InputQuantize, Program, Request};
 use flow_lpt::{Numerics, Report};
-use flow_model::{ElementType, Graph, Op, Tensor, Value};
+use flow_model::{ElementType, Graph, Op, OutputInfo, PartialShape, Tensor, Value};
 
 use crate::device::Device;
 use crate::error::EngineError;
 use crate::inspect::{LayerRow, rows};
 use crate::profile::Profile;
 use crate::reshape::with_batch;
+use crate::shapes::{InputShape, Sessions, Shaped, is_open, with_stated};
 
 /// How to load a network.
 #[derive(Debug, Clone)]
@@ -23,7 +24,9 @@ pub struct Options {
     pub numerics: Numerics,
     /// Apply low precision transformations; without them a quantized network runs in f32.
     pub lpt: bool,
-    /// Value for axes of inputs that the model leaves open; the batch, as a rule.
+    /// Shapes of inputs that take the place of those in the model file.
+    pub shapes: Vec<InputShape>,
+    /// Length of the first axis of inputs where that is open.
     pub batch: Option<usize>,
     /// Batch that the network is reshaped to, whatever the model says.
     pub reshape_batch: Option<usize>,
@@ -37,6 +40,7 @@ impl Default for Options {
             device: Device::Cpu,
             numerics: Numerics::Literal,
             lpt: true,
+            shapes: Vec::new(),
             batch: None,
             reshape_batch: None,
             isa: None,
@@ -53,8 +57,10 @@ pub struct Port {
     pub aliases: Vec<Arc<str>>,
     /// Element type.
     pub element_type: ElementType,
-    /// Axis lengths.
+    /// Axis lengths; 0 where an axis is open.
     pub shape: Vec<usize>,
+    /// Axis lengths, `None` where an axis is open: what a run gives or makes, see [`Session::output_shape`].
+    pub partial_shape: PartialShape,
     /// For an f32 input that the network quantizes first, per tensor to `u8`: how. It may be given as codes.
     pub quantization: Option<InputQuantize>,
 }
@@ -65,7 +71,16 @@ impl Port {
         &*self.name == name || self.aliases.iter().any(|a| &**a == name)
     }
 
-    /// Bytes of a dense value.
+    /// Type and shape.
+    pub(crate) fn info(&self) -> OutputInfo {
+        OutputInfo {
+            element_type: self.element_type,
+            shape: self.partial_shape.clone(),
+            names: Vec::new(),
+        }
+    }
+
+    /// Bytes of a dense value; 0 where an axis is open.
     pub fn bytes(&self) -> usize {
         let count: usize = self.shape.iter().product();
         self.element_type.byte_len(count).unwrap_or(usize::MAX)
@@ -87,6 +102,8 @@ pub struct Timing {
 enum Backend {
     Cpu(Program),
     Reference(Graph),
+    /// Input shapes are open: compiled per set of them.
+    Shaped(Shaped),
 }
 
 #[derive(Debug)]
@@ -133,7 +150,8 @@ impl Engine {
             Some(batch) => with_batch(&graph, batch, path)?,
             None => graph,
         };
-        let mut original = fixed_shapes(graph, path, options.batch)?;
+        let mut original = with_stated(graph, path, options)?;
+        let shaped = is_open(&original).then(|| Shaped::new(path, original.clone(), options));
         if options.device == Device::Cpu {
             // Bodies that run a known number of times are operations like any other.
             original = flow_model::unroll::inline_bodies(&original)?;
@@ -171,8 +189,9 @@ impl Engine {
             })
             .collect();
         let start = Instant::now();
-        let backend = match options.device {
-            Device::Cpu => {
+        let backend = match (shaped, options.device) {
+            (Some(shaped), _) => Backend::Shaped(shaped),
+            (None, Device::Cpu) => {
                 let options = CompileOptions {
                     isa: options.isa,
                     rounding_of: (options.lpt && options.numerics == Numerics::Literal).then_some(&original),
@@ -186,7 +205,7 @@ impl Engine {
                 }
                 Backend::Cpu(program)
             }
-            Device::Reference => Backend::Reference(graph),
+            (None, Device::Reference) => Backend::Reference(graph),
         };
         timing.compile = start.elapsed();
         Ok(Self {
@@ -233,11 +252,11 @@ impl Engine {
         self.inner.report.as_ref()
     }
 
-    /// The compiled network, on the CPU.
+    /// The compiled network, on the CPU; none where input shapes are open, which have a network each.
     pub fn program(&self) -> Option<&Program> {
         match &self.inner.backend {
             Backend::Cpu(program) => Some(program),
-            Backend::Reference(_) => None,
+            Backend::Reference(_) | Backend::Shaped(_) => None,
         }
     }
 
@@ -253,6 +272,7 @@ impl Engine {
             request: self.program().map(Program::request),
             outputs: Vec::new(),
             profile: None,
+            sessions: Sessions::default(),
         }
     }
 
@@ -276,26 +296,28 @@ impl Engine {
     pub fn infer(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
         for (index, port) in self.inputs().iter().enumerate() {
             let given = inputs.get(index);
-            let fits =
-                given.is_some_and(|t| t.element_type() == port.element_type && t.shape() == port.shape);
-            if !fits {
+            if given.is_none_or(|t| t.element_type() != port.element_type) {
+                let text = flow_model::text::describe;
                 return Err(EngineError::Input {
                     index,
                     name: port.name.to_string(),
-                    expected: format!("{} {:?}", port.element_type, port.shape),
+                    expected: text(&port.info()),
                     found: given.map_or("nothing".into(), |t| {
-                        format!("{} {:?}", t.element_type(), t.shape())
+                        text(&OutputInfo::fixed(t.element_type(), t.shape()))
                     }),
                 });
             }
         }
         let mut session = self.session();
-        let slices: Vec<Input<'_>> = inputs.iter().map(|t| Input::Values(t.bytes())).collect();
-        session.run(&slices)?;
+        let slices: Vec<(Input<'_>, &[usize])> = inputs
+            .iter()
+            .map(|t| (Input::Values(t.bytes()), t.shape()))
+            .collect();
+        session.run_shaped(&slices)?;
         self.outputs()
             .iter()
             .enumerate()
-            .map(|(i, port)| tensor(port, session.output(i)))
+            .map(|(i, port)| tensor(port, session.output_shape(i), session.output(i)))
             .collect()
     }
 }
@@ -307,6 +329,8 @@ pub struct Session {
     request: Option<Request>,
     outputs: Vec<Tensor>,
     profile: Option<Profile>,
+    /// Where input shapes are open.
+    sessions: Sessions,
 }
 
 impl Session {
@@ -317,7 +341,44 @@ impl Session {
 
     /// The CPU request, on the CPU.
     pub fn request(&mut self) -> Option<&mut Request> {
-        self.request.as_mut()
+        match &self.engine.inner.backend {
+            Backend::Shaped(_) => self.sessions.last_mut()?.request(),
+            _ => self.request.as_mut(),
+        }
+    }
+
+    /// Runs the network on inputs of the given shapes; outputs stay readable until the next run. Where the model
+    /// leaves axes open, the network is compiled when a set of shapes comes for the first time, and the last few
+    /// are kept.
+    ///
+    /// # Errors
+    /// [`EngineError`] where the shapes or the inputs do not fit, the network cannot be compiled for them, or the
+    /// run fails.
+    pub fn run_shaped(&mut self, inputs: &[(Input<'_>, &[usize])]) -> Result<(), EngineError> {
+        let engine = self.engine.clone();
+        if let Backend::Shaped(shaped) = &engine.inner.backend {
+            return self.sessions.run(shaped, inputs, self.profile.is_some());
+        }
+        for (index, port) in engine.inputs().iter().enumerate() {
+            let shape = inputs.get(index).map(|(_, shape)| *shape);
+            if shape != Some(&port.shape) {
+                return Err(EngineError::Input {
+                    index,
+                    name: port.name.to_string(),
+                    expected: format!("{} {:?}", port.element_type, port.shape),
+                    found: shape.map_or("nothing".into(), |s| format!("{} {s:?}", port.element_type)),
+                });
+            }
+        }
+        // More inputs than this are legal but rare: they cost an allocation.
+        let mut few = [Input::Values(&[]); 8];
+        match few.get_mut(..inputs.len()) {
+            Some(few) => {
+                few.iter_mut().zip(inputs).for_each(|(to, (from, _))| *to = *from);
+                self.run(few)
+            }
+            None => self.run(&inputs.iter().map(|(input, _)| *input).collect::<Vec<_>>()),
+        }
     }
 
     /// Runs the network; outputs stay readable until the next run.
@@ -332,13 +393,34 @@ impl Session {
             }
             return Ok(());
         }
-        let Backend::Reference(graph) = &self.engine.inner.backend else {
-            return Ok(());
+        let graph = match &self.engine.inner.backend {
+            Backend::Reference(graph) => graph,
+            Backend::Shaped(_) => {
+                return Err(EngineError::OpenShape {
+                    path: self.engine.path().to_path_buf(),
+                    name: self
+                        .engine
+                        .inputs()
+                        .iter()
+                        .map(|p| &*p.name)
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                    shape: self
+                        .engine
+                        .inputs()
+                        .iter()
+                        .map(|p| p.info())
+                        .map(|i| flow_model::text::describe(&i))
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                });
+            }
+            Backend::Cpu(_) => return Ok(()),
         };
         let mut tensors = Vec::with_capacity(inputs.len());
         for (input, port) in inputs.iter().zip(self.engine.inputs()) {
             let (Input::Values(bytes) | Input::Codes(bytes)) = input;
-            tensors.push(tensor(port, bytes)?);
+            tensors.push(tensor(port, &port.shape, bytes)?);
         }
         self.outputs = flow_model::evaluate(graph, &tensors)?;
         Ok(())
@@ -346,20 +428,33 @@ impl Session {
 
     /// Times of the steps so far, where the session takes them.
     pub fn profile(&self) -> Option<&Profile> {
-        self.profile.as_ref()
+        match self.sessions.last() {
+            Some(session) => session.profile(),
+            None => self.profile.as_ref(),
+        }
     }
 
     /// Output `index` of the last run, dense and row-major; empty if there is no such output.
     pub fn output(&self, index: usize) -> &[u8] {
-        match &self.request {
-            Some(request) => request.output(index),
-            None => self.outputs.get(index).map_or(&[], Tensor::bytes),
+        match (&self.request, self.sessions.last()) {
+            (Some(request), _) => request.output(index),
+            (None, Some(session)) => session.output(index),
+            (None, None) => self.outputs.get(index).map_or(&[], Tensor::bytes),
+        }
+    }
+
+    /// Shape of output `index` of the last run; empty if there is no such output.
+    pub fn output_shape(&self, index: usize) -> &[usize] {
+        match (&self.request, self.sessions.last()) {
+            (Some(request), _) => request.output_shape(index),
+            (None, Some(session)) => session.output_shape(index),
+            (None, None) => self.outputs.get(index).map_or(&[], Tensor::shape),
         }
     }
 }
 
-fn tensor(port: &Port, bytes: &[u8]) -> Result<Tensor, EngineError> {
-    Tensor::new(port.element_type, port.shape.clone(), bytes).map_err(|e| EngineError::Input {
+fn tensor(port: &Port, shape: &[usize], bytes: &[u8]) -> Result<Tensor, EngineError> {
+    Tensor::new(port.element_type, shape.to_vec(), bytes).map_err(|e| EngineError::Input {
         index: 0,
         name: port.name.to_string(),
         expected: format!("{} {:?}", port.element_type, port.shape),
@@ -375,43 +470,10 @@ fn port(graph: &Graph, value: Value) -> Port {
         name: names.next().unwrap_or_else(|| layer.clone()),
         aliases: names.collect(),
         element_type: info.element_type,
-        shape: info.static_shape().unwrap_or_default(),
+        shape: info.shape.iter().map(|d| d.unwrap_or(0)).collect(),
+        partial_shape: info.shape.clone(),
         quantization: None,
     }
-}
-
-/// The graph with open axes of its inputs set to `batch`, if there are any.
-fn fixed_shapes(graph: Graph, path: &Path, batch: Option<usize>) -> Result<Graph, EngineError> {
-    let open = graph
-        .parameters
-        .iter()
-        .any(|&id| graph.node(id).outputs[0].static_shape().is_none());
-    if !open {
-        return Ok(graph);
-    }
-    let mut shapes: Vec<flow_model::PartialShape> = Vec::new();
-    for &id in &graph.parameters {
-        let info = &graph.node(id).outputs[0];
-        let open_axes = info.shape.iter().filter(|d| d.is_none()).count();
-        match batch {
-            Some(batch) if open_axes <= 1 => {
-                shapes.push(info.shape.iter().map(|d| Some(d.unwrap_or(batch))).collect());
-            }
-            _ => {
-                let dims: Vec<String> = info
-                    .shape
-                    .iter()
-                    .map(|d| d.map_or("?".into(), |d| d.to_string()))
-                    .collect();
-                return Err(EngineError::OpenShape {
-                    path: path.to_path_buf(),
-                    name: graph.node(id).name.to_string(),
-                    shape: format!("[{}]", dims.join(",")),
-                });
-            }
-        }
-    }
-    Ok(graph.with_input_shapes(&shapes)?)
 }
 
 /// Whether the operation does something at run time.

@@ -55,7 +55,7 @@ pub enum EngineError {
         found: String,
     },
     /// An input whose shape is open and was not fixed.
-    #[error("{}: input \"{name}\" has an open shape {shape}; state a batch or a shape for it", path.display())]
+    #[error("{}: input \"{name}\" has an open shape {shape}; state a shape for it", path.display())]
     OpenShape {
         /// The model file.
         path: PathBuf,
@@ -79,6 +79,22 @@ pub enum EngineError {
         shape: String,
         /// The batch that was asked for.
         batch: usize,
+    },
+    /// The text of a shape that cannot be read.
+    #[error(
+        "shape \"{0}\": expected axes in brackets such as [1,3,224,224], [?,3,32..640,32..640] or data[1,3], with the \
+         name of the input in front where there are several"
+    )]
+    ShapeSyntax(String),
+    /// A shape for an input that the model does not have.
+    #[error("{}: a shape is stated for input \"{name}\", the model has {names}", path.display())]
+    NoSuchInput {
+        /// The model file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+        /// The names that there are.
+        names: String,
     },
     /// The checksum of a model file is not the one stated.
     #[error(
@@ -115,7 +131,10 @@ impl EngineError {
             Self::Evaluation(e) => e.code(),
             Self::Device(_) | Self::DeviceSyntax { .. } => "E0641",
             Self::Input { .. } => "E0642",
-            Self::OpenShape { .. } | Self::NoBatch { .. } => "E0643",
+            Self::OpenShape { .. }
+            | Self::NoBatch { .. }
+            | Self::ShapeSyntax(_)
+            | Self::NoSuchInput { .. } => "E0643",
             Self::Checksum { .. } => "E0644",
             Self::Io { .. } => "E0645",
         })

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::device::DeviceRequest;
 use crate::engine::{Engine, Options, Port, Session};
 use crate::error::EngineError;
+use crate::shapes::InputShape;
 
 /// Runs a network on each tensor. Replicas share one compiled network.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -33,6 +34,10 @@ pub struct InferConfig {
     /// Apply low precision transformations; `false` runs a quantized network in f32.
     #[serde(default = "yes")]
     pub lpt: bool,
+    /// Shape of the input, where the model leaves axes open: `[1, 3, 320, 320]`. Without it the batch is 1, and
+    /// the network is compiled anew whenever a tensor of a new size comes; the last few sizes are kept.
+    #[serde(default)]
+    pub shape: Option<Vec<usize>>,
 }
 
 fn cpu() -> String {
@@ -121,6 +126,11 @@ fn prepare(config: &InferConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn
         device: request.device,
         numerics: config.numerics.into(),
         lpt: config.lpt,
+        shapes: config
+            .shape
+            .iter()
+            .map(|shape| InputShape::fixed(shape))
+            .collect(),
         batch: Some(1),
         ..Options::default()
     };
@@ -226,7 +236,7 @@ fn spec(port: &Port) -> Option<TensorSpec> {
     };
     Some(TensorSpec {
         dtype: dtype(port.element_type)?,
-        shape: port.shape.iter().map(|&d| Some(d)).collect(),
+        shape: port.partial_shape.clone(),
         layout,
         color: None,
         quantization: port.quantization.map(|q| InputQuantization {
@@ -260,7 +270,7 @@ impl Stage for Infer {
                 .shape
                 .iter()
                 .zip(&self.spec.shape)
-                .all(|(a, b)| Some(*a) == *b);
+                .all(|(a, b)| b.is_none_or(|b| *a == b));
         if !same_shape || (tensor.dtype != self.spec.dtype && !codes) {
             return Err(StageError::packet(
                 Code("E0649"),
@@ -280,21 +290,16 @@ impl Stage for Infer {
             Input::Values(data)
         };
         self.session
-            .run(&[input])
+            .run_shaped(&[(input, &tensor.shape)])
             .map_err(|e| StageError::packet(e.code(), e.to_string()))?;
         let mut items = Vec::with_capacity(self.outputs.len());
-        for (i, ((name, dtype), port)) in self
-            .outputs
-            .iter()
-            .zip(self.session.engine().outputs())
-            .enumerate()
-        {
+        for (i, (name, dtype)) in self.outputs.iter().enumerate() {
             let value = self.session.output(i);
             let mut data = self.pools[i].take(value.len());
             data.copy_from_slice(value);
             let tensor = Tensor {
                 dtype: *dtype,
-                shape: port.shape.clone(),
+                shape: self.session.output_shape(i).to_vec(),
                 layout: Layout::Other,
                 data,
             };

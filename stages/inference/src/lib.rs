@@ -27,6 +27,7 @@ mod infer;
 mod inspect;
 mod profile;
 mod reshape;
+mod shapes;
 
 pub use benchmark::{BenchmarkOptions, Latency, Measurement, Mode, benchmark};
 pub use device::{Device, DeviceRequest};
@@ -38,3 +39,4 @@ pub use infer::{InferConfig, NumericsConfig, register};
 pub use inspect::LayerRow;
 pub use profile::Profile;
 pub use reshape::with_batch;
+pub use shapes::InputShape;

@@ -35,6 +35,7 @@ mod program;
 mod record;
 mod rows;
 mod run;
+mod tail;
 
 pub use error::{CompileError, RunError};
 pub use profile::StepTime;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flow_model::op::Quantize;
-use flow_model::{ElementType, Graph, NodeId};
+use flow_model::{ElementType, Graph, NodeId, Tensor};
 
 use crate::bind::{Bound, bind};
 use crate::copy::CopyPlan;
@@ -18,6 +18,7 @@ use crate::placement::Placement;
 use crate::profile::{Clock, StepTime};
 use crate::record::{StepRecord, record};
 use crate::run::{Machine, copy};
+use crate::tail::{self, Origin, Tail};
 
 /// How to compile.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +38,7 @@ pub struct Port {
     pub name: Arc<str>,
     /// Element type.
     pub element_type: ElementType,
-    /// Axis lengths.
+    /// Axis lengths; 0 where a run decides: [`Request::output_shape`] tells.
     pub shape: Vec<usize>,
     /// For an input that the network quantizes first, per tensor to `u8` codes from 0: how. Such an input may
     /// be given as codes.
@@ -84,11 +85,15 @@ struct Inner {
     bound: Bound,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
-    /// Tensor of each output.
+    /// Outputs of the steps, which are those of the network unless it has a tail.
+    head_outputs: Vec<Port>,
+    /// Tensor of each output of the steps.
     output_tensors: Vec<usize>,
     /// For each input that may be given as codes: the step that quantizes it, and how codes get to its output.
     code_inputs: Vec<Option<(usize, CopyPlan)>>,
     records: Vec<StepRecord>,
+    /// What runs after the steps, where shapes depend on values.
+    tail: Option<Tail>,
 }
 
 /// Compiles a graph, preferably one that low precision transformations have rewritten.
@@ -113,6 +118,9 @@ pub fn compile(graph: &Graph, options: &CompileOptions<'_>) -> Result<Program, C
             });
         }
     }
+    let network = graph;
+    let cut = tail::cut(network);
+    let graph = cut.as_ref().map_or(network, |cut| &cut.head);
     let mut draft = lower(graph, options.rounding_of, table)?;
     let input_steps = draft.input_quantize.clone();
     let output_tensors = draft.outputs.clone();
@@ -131,12 +139,15 @@ pub fn compile(graph: &Graph, options: &CompileOptions<'_>) -> Result<Program, C
             (at, plan)
         }));
     }
-    let records = bound
+    let mut records: Vec<StepRecord> = bound
         .steps
         .iter()
         .map(|step| record(graph, &bound, step, table))
         .collect();
-    let outputs = graph.results.iter().map(|&id| port(graph, id)).collect();
+    let head_outputs = graph.results.iter().map(|&id| port(graph, id)).collect();
+    let outputs = network.results.iter().map(|&id| port(network, id)).collect();
+    let tail = cut.map(|cut| cut.tail);
+    records.extend(tail.iter().flat_map(Tail::records));
     Ok(Program {
         inner: Arc::new(Inner {
             table,
@@ -144,9 +155,11 @@ pub fn compile(graph: &Graph, options: &CompileOptions<'_>) -> Result<Program, C
             bound,
             inputs,
             outputs,
+            head_outputs,
             output_tensors,
             code_inputs,
             records,
+            tail,
         }),
     })
 }
@@ -160,7 +173,7 @@ fn port(graph: &Graph, id: NodeId) -> Port {
     Port {
         name: node.name.clone(),
         element_type: info.element_type,
-        shape: info.static_shape().unwrap_or_default(),
+        shape: tail::closed(&info),
         quantization: None,
     }
 }
@@ -226,6 +239,7 @@ impl Program {
             workspace: Workspace::default(),
             aligned: vec![None; self.inner.inputs.len()],
             times: Vec::new(),
+            tail_outputs: Vec::new(),
         }
     }
 }
@@ -240,6 +254,7 @@ pub struct Request {
     /// Copies of inputs whose memory is not aligned for their type.
     aligned: Vec<Option<AlignedVec<u8>>>,
     times: Vec<StepTime>,
+    tail_outputs: Vec<Tensor>,
 }
 
 impl Request {
@@ -325,6 +340,14 @@ impl Request {
             done.map_err(|fault| fault.at(&inner.records[at].name))?;
             after(at);
         }
+        if let Some(tail) = &inner.tail {
+            // All of the tail counts as its first operation.
+            self.tail_outputs = tail.run(|index| {
+                let port = &inner.head_outputs[index];
+                (port.element_type, port.shape.as_slice(), self.head_output(index))
+            })?;
+            (inner.bound.steps.len()..inner.records.len()).for_each(after);
+        }
         Ok(())
     }
 
@@ -336,8 +359,36 @@ impl Request {
 
     /// Output `index` of the last run, dense and row-major; empty if there is no such output.
     pub fn output(&self, index: usize) -> &[u8] {
+        match self.origin(index) {
+            Origin::Head(index) => self.head_output(index),
+            Origin::Tail(index) => self.tail_outputs.get(index).map_or(&[], Tensor::bytes),
+        }
+    }
+
+    /// Shape of output `index` of the last run; empty if there is no such output.
+    pub fn output_shape(&self, index: usize) -> &[usize] {
         let inner = &*self.program.inner;
-        let (Some(port), Some(&t)) = (inner.outputs.get(index), inner.output_tensors.get(index)) else {
+        match self.origin(index) {
+            Origin::Head(index) => inner.head_outputs.get(index).map_or(&[], |port| &port.shape),
+            Origin::Tail(index) => self.tail_outputs.get(index).map_or(&[], Tensor::shape),
+        }
+    }
+
+    fn origin(&self, index: usize) -> Origin {
+        match &self.program.inner.tail {
+            // The head has more outputs than the network, so that an index too large must not go on to it.
+            Some(tail) => tail
+                .origins
+                .get(index)
+                .copied()
+                .unwrap_or(Origin::Tail(usize::MAX)),
+            None => Origin::Head(index),
+        }
+    }
+
+    fn head_output(&self, index: usize) -> &[u8] {
+        let inner = &*self.program.inner;
+        let (Some(port), Some(&t)) = (inner.head_outputs.get(index), inner.output_tensors.get(index)) else {
             return &[];
         };
         match &inner.bound.tensors[t].source {

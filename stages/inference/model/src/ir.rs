@@ -9,6 +9,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use read::axis;
 pub use write::{to_bytes, write};
 
 use crate::error::ModelError;

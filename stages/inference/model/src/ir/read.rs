@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use roxmltree::{Document, Node as Xml, ParsingOptions};
 
+pub use parameter::axis;
 use source::{REEXPORT, Source};
 
 use super::Weights;

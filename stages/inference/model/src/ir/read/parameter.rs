@@ -4,8 +4,8 @@ use super::{Layer, REEXPORT, Reader};
 use crate::error::ModelError;
 use crate::graph::{Bounds, Dim};
 
-/// An axis as the attribute `shape` spells it: `3`, `-1`, `?`, `1..8`, `32..`, `..640`.
-fn axis(text: &str) -> Option<(Dim, Bounds)> {
+/// An axis of a Parameter as model files spell it: `3`, `-1`, `?`, `1..8`, `32..`, `..640`.
+pub fn axis(text: &str) -> Option<(Dim, Bounds)> {
     let text = text.trim();
     if matches!(text, "-1" | "?") {
         return Some((None, Bounds::default()));
