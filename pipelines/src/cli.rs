@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flow_cpu::kernels::Isa;
+use flow_inference::InputShape;
 
 const AFTER: &str = "\
 Exit codes: 0 ok, 2 configuration or usage, 3 completed with more loss than allowed, 4 failed,
@@ -186,10 +187,19 @@ pub struct ModelArgs {
     /// Leave out low precision transformations: run the quantized model in f32.
     #[arg(long)]
     pub no_lpt: bool,
+    /// Shape of an input that takes the place of the model's: `[1,3,224,224]`, or `NAME[1,3,224,224]` where there are
+    /// several. An axis may stay open: `?`, `1..8`.
+    #[arg(long, value_name = "SHAPE", value_parser = input_shape)]
+    pub shape: Vec<InputShape>,
     /// Use no instructions beyond this set: scalar, sse42, avx2, avxvnni, avx512bw or avx512vnni. `FLOW_MAX_ISA` caps
     /// further.
     #[arg(long, value_name = "SET", value_parser = instruction_set)]
     pub isa: Option<Isa>,
+}
+
+fn input_shape(text: &str) -> Result<InputShape, String> {
+    text.parse()
+        .map_err(|error: flow_inference::EngineError| error.to_string())
 }
 
 fn instruction_set(name: &str) -> Result<Isa, String> {

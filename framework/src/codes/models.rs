@@ -27,8 +27,9 @@ model again.",
     Explanation {
         code: "E0605",
         title: "an operation is not supported",
-        text: "The network uses an operation that the engine does not know; the message names layer, operation and line. It is refused
-rather than run wrongly.",
+        text: "The network uses operations that the engine does not know. The message names each kind with its first layer and line,
+bodies of loops included, and says whether it is misspelt, of another operation set, of an extension, or a standard
+operation that is missing. The network is refused rather than run wrongly.",
     },
     Explanation {
         code: "E0606",
@@ -77,8 +78,9 @@ right tensor.",
     Explanation {
         code: "E0643",
         title: "the shape of an input is open, or has no batch",
-        text: "The network takes inputs of any size along some axis: state a batch or a shape for it. Or a batch was asked for, and
-the first axis of an input is not 1: give the whole shape instead.",
+        text: "The network takes inputs of any size along some axis: state a shape for it, as in `--shape [1,3,224,224]`, or
+`--shape NAME[1,3,224,224]` where it has several inputs. An axis may stay open, with or without bounds: `?`, `32..640`.
+Or a batch was asked for, and the first axis of an input is not 1: give the whole shape instead.",
     },
     Explanation {
         code: "E0644",

@@ -36,6 +36,7 @@ fn load(args: &ModelArgs) -> Result<Engine, Failure> {
         },
         lpt: !args.no_lpt,
         isa: args.isa,
+        shapes: args.shape.clone(),
         ..Options::default()
     };
     Engine::load(&args.model, &options).map_err(Failure::engine)
