@@ -1,9 +1,11 @@
 //! Random small quantized graphs: the transformed graph gives what the FakeQuantize graph gives.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use flow_lpt::{Options, transform};
+use flow_lpt::{Numerics, Options, transform};
 use flow_model::graph::{Graph, Node, OutputInfo, Value};
-use flow_model::op::{AutoPad, BinaryKind, ConvAttrs, Op, PoolAttrs, UnaryKind};
+use flow_model::op::{
+    AutoPad, BinaryKind, ConvAttrs, DeconvAttrs, Op, PadMode, PoolAttrs, ReduceKind, UnaryKind,
+};
 use flow_model::tensor::{ElementType, Tensor};
 use flow_model::{evaluate, ops};
 use proptest::prelude::*;
@@ -25,6 +27,20 @@ enum Middle {
     ConcatWithFirst,
     AddConstant(f32),
     MultiplyConstant(f32),
+    Deconvolution {
+        asymmetric: bool,
+    },
+    MultiplyWithItself {
+        transpose: bool,
+    },
+    PadAndSlice,
+    ReverseChannels,
+    SplitAndSwap,
+    Clamp(f32, f32),
+    PRelu(f32),
+    ScalePerChannel,
+    QuantizePerChannel(Interval),
+    ReduceMaxAndBroadcast,
 }
 
 /// A FakeQuantize: its interval and levels.
@@ -65,7 +81,17 @@ fn middle() -> impl Strategy<Value = Middle> {
         Just(Middle::AddItself),
         Just(Middle::ConcatWithFirst),
         (-1.0f32..1.0).prop_map(Middle::AddConstant),
-        (0.2f32..2.0).prop_map(Middle::MultiplyConstant),
+        prop_oneof![0.2f32..2.0, -2.0f32..-0.2].prop_map(Middle::MultiplyConstant),
+        any::<bool>().prop_map(|asymmetric| Middle::Deconvolution { asymmetric }),
+        any::<bool>().prop_map(|transpose| Middle::MultiplyWithItself { transpose }),
+        Just(Middle::PadAndSlice),
+        Just(Middle::ReverseChannels),
+        Just(Middle::SplitAndSwap),
+        (-1.0f32..0.5, 0.5f32..2.0).prop_map(|(low, high)| Middle::Clamp(low, high)),
+        (-0.5f32..2.0).prop_map(Middle::PRelu),
+        Just(Middle::ScalePerChannel),
+        interval().prop_map(Middle::QuantizePerChannel),
+        Just(Middle::ReduceMaxAndBroadcast),
     ]
 }
 
@@ -94,6 +120,10 @@ impl Builder {
     fn constant(&mut self, tensor: Tensor) -> Value {
         let info = OutputInfo::fixed(tensor.element_type(), tensor.shape());
         self.push(Op::Constant(tensor), vec![], vec![info])
+    }
+
+    fn i64s(&mut self, values: &[i64]) -> Value {
+        self.constant(Tensor::from_slice(&[values.len()], values).unwrap())
     }
 
     fn f32s(&mut self, shape: &[usize], values: &[f32]) -> Value {
@@ -212,6 +242,83 @@ impl Builder {
                 let c = self.f32s(&[], &[c]);
                 self.node(Op::Binary(BinaryKind::Multiply), &[x, c])
             }
+            Middle::Deconvolution { asymmetric } => {
+                // Weights with a scale per input channel would not do: transposed, it is per output channel.
+                let w = self.weights(&[2, shape[1], 3, 3], asymmetric);
+                let order = self.constant(Tensor::from_slice(&[4], &[1i64, 0, 2, 3]).unwrap());
+                let w = self.node(Op::Transpose, &[w, order]);
+                let attrs = DeconvAttrs {
+                    conv: ConvAttrs {
+                        strides: vec![1, 1],
+                        dilations: vec![1, 1],
+                        pads_begin: vec![1, 1],
+                        pads_end: vec![1, 1],
+                        auto_pad: AutoPad::Explicit,
+                    },
+                    output_padding: vec![0, 0],
+                };
+                self.node(Op::ConvolutionBackpropData(attrs), &[x, w])
+            }
+            Middle::MultiplyWithItself { transpose } => {
+                let op = Op::MatMul {
+                    transpose_a: false,
+                    transpose_b: transpose,
+                };
+                self.node(op, &[x, x])
+            }
+            Middle::PadAndSlice => {
+                let pads = self.i64s(&[0, 0, 1, 1]);
+                let x = self.node(Op::Pad(PadMode::Constant), &[x, pads, pads]);
+                let [start, stop, step, axes] = [[1, 0], [6, 5], [1, 1], [2, 3]].map(|v| self.i64s(&v));
+                self.node(Op::Slice, &[x, start, stop, step, axes])
+            }
+            Middle::ReverseChannels => {
+                let order: Vec<i64> = (0..shape[1] as i64).rev().collect();
+                let (order, axis) = (self.i64s(&order), self.i64s(&[1]));
+                self.node(Op::Gather { batch_dims: 0 }, &[x, order, axis])
+            }
+            Middle::SplitAndSwap => {
+                let (axis, lengths) = (self.i64s(&[1]), self.i64s(&[1, shape[1] as i64 - 1]));
+                let parts = self.node(Op::VariadicSplit, &[x, axis, lengths]);
+                self.node(Op::Concat { axis: -3 }, &[Value { port: 1, ..parts }, parts])
+            }
+            Middle::Clamp(min, max) => self.node(Op::Clamp { min, max }, &[x]),
+            Middle::PRelu(slope) => {
+                let slope = self.f32s(&[1], &[slope]);
+                self.node(Op::PRelu, &[x, slope])
+            }
+            Middle::ScalePerChannel => {
+                let factors: Vec<f32> = (0..shape[1]).map(|c| 0.5 + 0.25 * c as f32).collect();
+                let factors = self.f32s(&[1, shape[1], 1, 1], &factors);
+                self.node(Op::Binary(BinaryKind::Multiply), &[x, factors])
+            }
+            Middle::QuantizePerChannel(ref i) => {
+                let along = [1, shape[1], 1, 1];
+                let scaled = |v: f32| {
+                    (0..shape[1])
+                        .map(|c| v * (1.0 + 0.5 * c as f32))
+                        .collect::<Vec<_>>()
+                };
+                let (low, high) = (
+                    self.f32s(&along, &scaled(i.low)),
+                    self.f32s(&along, &scaled(i.high)),
+                );
+                self.node(Op::FakeQuantize { levels: i.levels }, &[x, low, high, low, high])
+            }
+            Middle::ReduceMaxAndBroadcast => {
+                let axes = self.i64s(&[-1]);
+                let kind = ReduceKind::Max;
+                let y = self.node(
+                    Op::Reduce {
+                        kind,
+                        keep_dims: true,
+                    },
+                    &[x, axes],
+                );
+                let target: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+                let target = self.i64s(&target);
+                self.node(Op::Broadcast, &[y, target])
+            }
         }
     }
 }
@@ -252,6 +359,22 @@ fn agree(graph: &Graph, step: f32, seed: u32) -> Result<(), TestCaseError> {
     let input = [Tensor::from_slice(&[1, 3, 5, 5], &values).unwrap()];
     let expected = evaluate(graph, &input).unwrap().remove(0);
     let ours = evaluate(&lowered.graph, &input).unwrap().remove(0);
+    // OpenVINO's numerics are coarser; they must at least run.
+    let options = Options {
+        numerics: Numerics::OpenVino,
+        ..Options::default()
+    };
+    let other = transform(graph, &options).unwrap();
+    let other = evaluate(&other.graph, &input).unwrap().remove(0);
+    prop_assert_eq!(other.shape(), expected.shape());
+    for layer in lowered.report.float_layers() {
+        let reason = layer.reason.as_ref().unwrap();
+        prop_assert!(
+            !reason.message.is_empty() && !reason.remedy.is_empty(),
+            "{}",
+            reason
+        );
+    }
     prop_assert_eq!(ours.shape(), expected.shape());
     let (a, b) = (ours.to_f32(), expected.to_f32());
     for (x, y) in a.iter().zip(&b) {
