@@ -5,6 +5,7 @@
 //! sums get the product of the scales; a function of codes that is quantized again becomes a table. Where an
 //! operation needs the value itself, a Dequantize is made, once per value.
 
+mod border;
 mod branches;
 mod coded;
 mod concat;

@@ -54,11 +54,8 @@ impl Sweep<'_> {
             .map(|&(_, z)| sums::split_zero_point(z, &coded))
             .collect();
         let pads = conv.pads_begin.iter().chain(&conv.pads_end);
-        if pads.into_iter().any(|&p| p != 0)
-            && let Some(i) = zero_points.iter().position(|z| z.1 != 0.0)
-        {
-            return Err(padded_between_codes(node, per_group[i].1));
-        }
+        let padded = pads.into_iter().any(|&p| p != 0);
+        let between = zero_points.iter().position(|z| padded && z.1 != 0.0);
         let inner: usize = shape[1..].iter().product();
         let channels = sums::channels(&codes, 1, out_channels, inner);
         sums::check_range(&node.name, &channels, &coded, |oc| {
@@ -73,6 +70,16 @@ impl Sweep<'_> {
             scale.push(sums::product(&node.name, data_scale, at(&codes.scale, oc))?);
             rest.push((at(&zero_points, group).1 * channel.sum as f64) as f32);
         }
+        let border = match between {
+            None => None,
+            Some(i) => {
+                let border = (groups == 1)
+                    .then(|| self.border(node, &conv, &codes, &scale, zero_points[i].1))
+                    .flatten();
+                rest.fill(0.0);
+                Some(border.ok_or_else(|| padded_between_codes(node, per_group[i].1))?)
+            }
+        };
         let sums = self.push_sums(
             node,
             coded.codes,
@@ -85,6 +92,9 @@ impl Sweep<'_> {
             }),
         );
         self.dequantize_sums(id, node, sums, scale, rest, 1);
+        if let Some(border) = border {
+            self.add_border(id, node, border);
+        }
         Ok(true)
     }
 

@@ -76,6 +76,30 @@ fn a_zero_point_between_codes_is_exact_without_padding_and_refused_with_it() {
 }
 
 #[test]
+fn longer_sums_of_padded_data_between_codes_are_corrected_at_the_border() {
+    let mut b = Builder::default();
+    let shape = [2, 4, 5, 4];
+    let x = b.parameter(ElementType::F32, &shape);
+    let x = b.fake_quantize("first", x, -1.0, 1.0);
+    let w = b.weights(&[3, 4, 3, 3], &codes(108), &[0.01, 0.002, 0.005]);
+    let x = b.node("conv", Op::Convolution(conv(1)), &[x, w]);
+    b.result(x);
+    let lowered = check(&b.graph, &noise(&shape, 2), 2e-5);
+    assert_eq!(
+        kinds(&lowered.graph),
+        [
+            "Parameter",
+            "Quantize",
+            "QuantizedConvolution",
+            "Dequantize",
+            "Add",
+            "Result"
+        ]
+    );
+    assert!(lowered.report.layer("conv").unwrap().is_integer());
+}
+
+#[test]
 fn depthwise_convolutions_take_a_scale_per_channel_and_others_do_not() {
     let graph = |depthwise: bool| {
         let mut b = Builder::default();
