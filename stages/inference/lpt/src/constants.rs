@@ -12,7 +12,7 @@ use crate::rewrite::Rewriter;
 use crate::weights;
 
 /// Elements up to which a constant may be larger than what it is computed from.
-const MAX_GROWTH: usize = 1 << 20;
+pub(crate) const MAX_GROWTH: usize = 1 << 20;
 
 /// The constant at `value`.
 pub(crate) fn tensor(graph: &Graph, value: Value) -> Option<Tensor> {

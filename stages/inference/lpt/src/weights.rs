@@ -2,8 +2,8 @@
 //! channel.
 //!
 //! Two forms are read: `FakeQuantize(constant)`, and an integer constant with
-//! `Convert -> [Subtract zero point] -> Multiply scale`. Reshape, Squeeze, Unsqueeze and Transpose may stand
-//! anywhere in the chain. Every code remembers which pair of scale and zero point it belongs to, so that the
+//! `Convert -> [Subtract zero point] -> Multiply scale`. Operations that move values may stand anywhere in the
+//! chain. Every code remembers which pair of scale and zero point it belongs to, so that the
 //! shape operations need not know about axes: at the end each output channel must have met one pair only.
 
 pub(crate) mod fold;
@@ -16,6 +16,7 @@ use flow_model::tensor::{ElementType, Tensor};
 
 use crate::constants;
 use crate::dequantization::{integer_zero_point, is_usable_scale, of_interval, uniform};
+use crate::propagate::moves_values;
 use crate::report::{Reason, ReasonCode};
 use grouped::Grouped;
 
@@ -153,6 +154,14 @@ fn data_port(graph: &Graph, value: Value) -> Option<usize> {
         | Op::Transpose
         | Op::Squeeze
         | Op::Unsqueeze => Some(0),
+        // What Pad brings in is no weight.
+        Op::Pad(_) => None,
+        op if moves_values(op) => Some(0),
+        Op::Binary(BinaryKind::Divide) => Some(0),
+        Op::Binary(BinaryKind::Add) if node.inputs.len() == 2 => {
+            let constant = |v: Value| matches!(graph.node(v.node).op, Op::Constant(_));
+            Some(usize::from(constant(node.inputs[0]) && !constant(node.inputs[1])))
+        }
         Op::Binary(BinaryKind::Multiply) if node.inputs.len() == 2 => {
             // The scale is the smaller factor; of two equal ones, the plain constant.
             let weight = |v: Value| {
@@ -241,6 +250,16 @@ fn apply(graph: &Graph, value: Value, port: usize, chain: Chain) -> Result<Chain
             combine(chain, &operand, |v, c| v - c, |(s, z), c| (s, z + c / s))
                 .ok_or_else(|| not_quantized("whose operand does not broadcast to them"))
         }
+        Op::Binary(BinaryKind::Add) => {
+            let operand = constant(1 - port)?;
+            combine(chain, &operand, |v, c| v + c, |(s, z), c| (s, z - c / s))
+                .ok_or_else(|| not_quantized("whose operand does not broadcast to them"))
+        }
+        Op::Binary(BinaryKind::Divide) => {
+            let operand = constant(1)?;
+            combine(chain, &operand, |v, c| v / c, |(s, z), c| (s / c, z))
+                .ok_or_else(|| not_quantized("whose operand does not broadcast to them"))
+        }
         Op::Binary(BinaryKind::Multiply) => {
             let operand = constant(1 - port)?;
             combine(chain, &operand, |v, c| v * c, |(s, z), c| (s * c, z))
@@ -261,6 +280,43 @@ fn apply(graph: &Graph, value: Value, port: usize, chain: Chain) -> Result<Chain
             quantize(shape, &values, &limits, *levels)
                 .map(Chain::Codes)
                 .ok_or_else(|| not_quantized("whose limits do not broadcast to them or are not finite"))
+        }
+        op if moves_values(op) => {
+            let shape = match &chain {
+                Chain::Float { shape, .. } => shape,
+                Chain::Codes(grouped) => grouped.shape(),
+            };
+            let count: usize = shape.iter().product();
+            let output = graph.info(value).static_shape().unwrap_or_default();
+            let moved = output.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            if moved.is_none_or(|n| n > count.saturating_mul(2).max(constants::MAX_GROWTH)) {
+                return Err(not_quantized("which makes them much larger"));
+            }
+            let places: Vec<i32> = (0..i32::try_from(count).unwrap_or(0)).collect();
+            let mut inputs =
+                vec![Tensor::from_slice(shape, &places).map_err(|e| not_quantized(&e.to_string()))?];
+            for port in 1..node.inputs.len() {
+                inputs.push(constant(port)?);
+            }
+            let moved = flow_model::ops::evaluate(op, &inputs)
+                .ok()
+                .and_then(|outputs| outputs.into_iter().nth(value.port as usize))
+                .ok_or_else(|| not_quantized("which cannot be followed"))?;
+            let source: Vec<usize> = moved
+                .to_i64()
+                .into_iter()
+                .filter_map(|i| usize::try_from(i).ok().filter(|&i| i < count))
+                .collect();
+            if source.len() != moved.len() {
+                return Err(not_quantized("which cannot be followed"));
+            }
+            Ok(match chain {
+                Chain::Codes(grouped) => Chain::Codes(grouped.gathered(moved.shape(), &source)),
+                Chain::Float { values, .. } => Chain::Float {
+                    shape: moved.shape().to_vec(),
+                    values: source.into_iter().map(|i| values[i]).collect(),
+                },
+            })
         }
         Op::Dequantize(dequantize) => {
             let Chain::Codes(mut grouped) = chain else {

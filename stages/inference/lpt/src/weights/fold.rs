@@ -277,6 +277,33 @@ mod tests {
     }
 
     #[test]
+    fn weights_that_are_sliced_and_tiled_stay_codes() {
+        let mut b = Builder::default();
+        let x = b.parameter(ElementType::F32, &DATA);
+        let codes: Vec<u8> = (0..24).map(|i| i * 9).collect();
+        let w = b.constant(Tensor::from_slice(&[4, 6, 1], &codes).unwrap());
+        let w = b.node("convert", Op::Convert(ElementType::F32), &[w]);
+        let shift = b.f32s(&[], &[-100.0]);
+        let w = b.node("shift", Op::Binary(BinaryKind::Add), &[shift, w]);
+        let divisor = b.f32s(&[4, 1, 1], &[64.0, 32.0, 16.0, 8.0]);
+        let w = b.node("divide", Op::Binary(BinaryKind::Divide), &[w, divisor]);
+        let [start, stop, step, axes] = [[1, 0], [3, 6], [1, 2], [0, 1]].map(|v| b.i64s(&v));
+        let w = b.node("slice", Op::Slice, &[w, start, stop, step, axes]);
+        let shape = b.i64s(&[2, 3, 1, 1]);
+        let w = b.node("reshape", Op::Reshape { special_zero: false }, &[w, shape]);
+        let shape = b.i64s(&[2, 3, 2, 2]);
+        let w = b.node("broadcast", Op::Broadcast, &[w, shape]);
+        let x = b.node("conv", Op::Convolution(conv(0)), &[x, w]);
+        b.result(x);
+        let (folded, _) = check(&b);
+        assert_eq!(
+            kinds(&folded),
+            ["Parameter", "Dequantize", "Convolution", "Result"]
+        );
+        assert_eq!(dequantize(&folded).scale, [1.0 / 32.0, 1.0 / 16.0]);
+    }
+
+    #[test]
     fn asymmetric_weights_keep_an_integer_zero_point() {
         let mut b = Builder::default();
         let x = b.parameter(ElementType::F32, &DATA);

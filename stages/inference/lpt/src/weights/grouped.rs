@@ -55,18 +55,23 @@ impl Grouped {
         }
     }
 
-    /// Permutes the axes; `None` if `order` is no permutation of them.
-    pub(super) fn transpose(self, order: &[usize]) -> Option<Self> {
-        let (shape, source) = permutation(&self.shape, order)?;
-        Some(Self {
-            shape,
+    /// Elements taken from the given places, in another shape of as many.
+    pub(super) fn gathered(self, shape: &[usize], source: &[usize]) -> Self {
+        Self {
+            shape: shape.to_vec(),
             codes: source.iter().map(|&i| self.codes[i]).collect(),
             group: match self.group.is_empty() {
                 true => self.group,
                 false => source.iter().map(|&i| self.group[i]).collect(),
             },
             pairs: self.pairs,
-        })
+        }
+    }
+
+    /// Permutes the axes; `None` if `order` is no permutation of them.
+    pub(super) fn transpose(self, order: &[usize]) -> Option<Self> {
+        let (shape, source) = permutation(&self.shape, order)?;
+        Some(self.gathered(&shape, &source))
     }
 
     /// Applies an operand that broadcasts to the elements to their pairs; false if it does not broadcast.
