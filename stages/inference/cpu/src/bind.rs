@@ -219,6 +219,7 @@ fn work(step: &mut StepDraft, tensors: &[Tensor], graph: &Graph) -> Result<Work,
     match &mut step.action {
         Action::ConvU8(_)
         | Action::DepthwiseU8(_)
+        | Action::Phases(_)
         | Action::AffineU8(_)
         | Action::AvgPoolU8 { .. }
         | Action::MaxPool(_)

@@ -181,6 +181,7 @@ mod tests {
 
     fn image(channels: usize, height: usize, width: usize, pixel_stride: usize, pad: usize) -> Placement {
         Placement::Image(Image {
+            rank: 4,
             batch: 1,
             channels,
             height,

@@ -1,6 +1,8 @@
 //! Operations on whole tensors with kernels of their own: no chain behind them, no layout of images.
 
 mod gemm;
+mod geometry;
+mod product;
 mod reduce;
 mod softmax;
 
@@ -9,6 +11,8 @@ use crate::placement::Placement;
 use crate::run::{Fault, cast, cast_mut};
 
 pub(crate) use gemm::MatMul;
+pub(crate) use geometry::Geometry;
+pub(crate) use product::ProductU8;
 pub(crate) use reduce::Reduce;
 pub(crate) use softmax::Softmax;
 
@@ -59,6 +63,8 @@ impl<'a> DenseCall<'a> {
 pub(crate) struct Workspace {
     floats: Vec<f32>,
     doubles: Vec<f64>,
+    words: Vec<i16>,
+    sums: Vec<i32>,
 }
 
 impl Workspace {
@@ -68,6 +74,23 @@ impl Workspace {
             self.floats.resize(count, 0.0);
         }
         &mut self.floats[..count]
+    }
+
+    /// Words of both factors of a product of codes, and sums, with any content.
+    pub fn product(
+        &mut self,
+        left: usize,
+        right: usize,
+        sums: usize,
+    ) -> (&mut [i16], &mut [i16], &mut [i32]) {
+        if self.words.len() < left + right {
+            self.words.resize(left + right, 0);
+        }
+        if self.sums.len() < sums {
+            self.sums.resize(sums, 0);
+        }
+        let (first, second) = self.words[..left + right].split_at_mut(left);
+        (first, second, &mut self.sums[..sums])
     }
 
     /// `count` doubles with any content.

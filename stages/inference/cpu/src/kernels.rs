@@ -23,6 +23,7 @@ mod epilogue;
 mod error;
 pub(crate) mod functions;
 pub(crate) mod gemm;
+pub(crate) mod gemm_u8;
 mod isa;
 pub(crate) mod literal;
 pub(crate) mod math;

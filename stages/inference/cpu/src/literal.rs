@@ -16,6 +16,9 @@ use crate::lower::Site;
 /// Input channels that a convolution of one tap sums before it adds them to the rest (`docs/numerics.md`).
 pub(crate) const POINTWISE_BLOCK: usize = 1280;
 
+/// Terms that a matrix product sums before it adds them to the rest.
+pub(crate) const PRODUCT_BLOCK: usize = 1024;
+
 /// The operations between a root and a FakeQuantize, and the FakeQuantize.
 pub(crate) struct Path {
     pub operations: Vec<Operation>,
@@ -48,6 +51,22 @@ impl<'a> Model<'a> {
     /// Input `port` of an operation.
     pub fn input(&self, id: NodeId, port: usize) -> Option<Value> {
         self.graph.node(id).inputs.get(port).copied()
+    }
+
+    /// Weights of a convolution or matrix product, `[output channel][the rest]`.
+    pub fn weights(&self, id: NodeId) -> Option<Vec<f32>> {
+        let tensor = self.constant(self.input(id, 1)?)?;
+        let values = tensor.to_f32();
+        let Op::MatMul {
+            transpose_b: false, ..
+        } = self.graph.node(id).op
+        else {
+            return Some(values);
+        };
+        let &[.., k, n] = tensor.shape() else {
+            return None;
+        };
+        (values.len() == n * k).then(|| (0..n * k).map(|i| values[i % k * n + i / k]).collect())
     }
 
     /// Name of what the FakeQuantize at `id` quantizes, before what is moved into its limits.

@@ -8,6 +8,7 @@
 mod affine;
 mod chain;
 mod convolution;
+mod deconvolution;
 mod dense;
 mod exact;
 mod heavy;
@@ -34,6 +35,7 @@ use crate::literal::Model;
 use crate::placement::{Image, Placement};
 pub(crate) use chain::Site;
 use chain::is_code;
+pub(crate) use deconvolution::{Phase, PhaseKernel};
 pub(crate) use movement::IndexMap;
 
 /// Index of a tensor of a [`Draft`].
@@ -104,6 +106,8 @@ pub(crate) enum Action {
         epilogue: Box<Epilogue>,
     },
     MaxPool(Window),
+    /// A transposed convolution, phase by phase.
+    Phases(Vec<Phase>),
     ConvF32(Box<ConvF32>),
     DepthwiseF32(Box<DepthwiseF32>),
     /// f32 to stored codes; with the model's own levels where they are known.
@@ -304,8 +308,9 @@ impl Lowering<'_> {
     fn add_tensor(&mut self, value: Value, form: Form, home: Home) -> TensorId {
         let shape = self.shape(value);
         let element_type = self.element_type(value);
-        let placement = match (form, shape.as_slice()) {
-            (Form::Image, &[batch, channels, height, width]) => Placement::Image(Image {
+        let placement = match window::image_dims(&shape).filter(|_| form == Form::Image) {
+            Some([batch, channels, height, width]) => Placement::Image(Image {
+                rank: shape.len(),
                 batch,
                 channels,
                 height,
@@ -313,7 +318,7 @@ impl Lowering<'_> {
                 pixel_stride: pixel_stride(element_type, channels),
                 halo: Halo::default(),
             }),
-            _ => Placement::plain(&shape),
+            None => Placement::plain(&shape),
         };
         self.draft.tensors.push(TensorDraft {
             element_type,
@@ -349,7 +354,7 @@ impl Lowering<'_> {
 
     /// The form in which an element-wise operation should leave `output`.
     fn form_of(&self, output: Value, operands: &[TensorId]) -> Form {
-        let image = self.graph.info(output).shape.len() == 4
+        let image = matches!(self.graph.info(output).shape.len(), 3 | 4)
             && (self.wants_image[output.node.index()] || operands.iter().any(|&t| self.is_image(t)));
         if image { Form::Image } else { Form::Plain }
     }
@@ -366,7 +371,7 @@ impl Lowering<'_> {
 
     /// A tensor that holds `value` in that form; computes or copies what is missing.
     fn materialize(&mut self, value: Value, form: Form) -> Result<TensorId, CompileError> {
-        let form = if self.shape(value).len() == 4 || form == Form::Any {
+        let form = if matches!(self.shape(value).len(), 3 | 4) || form == Form::Any {
             form
         } else {
             Form::Plain
@@ -479,14 +484,15 @@ fn image_wishes(graph: &Graph) -> Vec<bool> {
         let Some(&data) = node.inputs.first() else {
             continue;
         };
-        let four = |v: Value| graph.info(v).shape.len() == 4;
+        let image = |v: Value| matches!(graph.info(v).shape.len(), 3 | 4);
         match &node.op {
             Op::Convolution(_)
             | Op::GroupConvolution(_)
             | Op::QuantizedConvolution(_)
+            | Op::QuantizedDeconvolution(_)
             | Op::MaxPool(_)
-            | Op::AvgPool { .. }
-            | Op::Reduce { .. } => wants[data.node.index()] |= four(data),
+            | Op::AvgPool { .. } => wants[data.node.index()] |= image(data),
+            Op::Reduce { .. } => wants[data.node.index()] |= graph.info(data).shape.len() == 4,
             Op::Unary(_)
             | Op::Clamp { .. }
             | Op::Binary(_)
@@ -497,7 +503,7 @@ fn image_wishes(graph: &Graph) -> Vec<bool> {
                 if wants[i] =>
             {
                 for &input in &node.inputs {
-                    wants[input.node.index()] |= four(input);
+                    wants[input.node.index()] |= image(input);
                 }
             }
             _ => {}

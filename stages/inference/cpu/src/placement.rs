@@ -3,9 +3,12 @@
 use crate::kernels::{Halo, Layout};
 use crate::nest::row_major;
 
-/// A 4-D value `[N, C, H, W]` stored as NHWC with padded channels and a halo. All lengths in elements.
+/// A value `[N, C, H, W]`, or `[N, C, W]` with one row, stored as NHWC with padded channels and a halo. All lengths
+/// in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Image {
+    /// Axes of the value: 3 or 4.
+    pub rank: usize,
     /// Pictures.
     pub batch: usize,
     /// Channels with a meaning.
@@ -82,10 +85,11 @@ impl Placement {
         }
     }
 
-    /// The logical shape; `[N, C, H, W]` for an image.
+    /// The logical shape; `[N, C, H, W]` or `[N, C, W]` for an image.
     pub fn shape(&self) -> Vec<usize> {
         match self {
             Self::Plain { shape } => shape.clone(),
+            Self::Image(i) if i.rank == 3 => vec![i.batch, i.channels, i.width],
             Self::Image(i) => vec![i.batch, i.channels, i.height, i.width],
         }
     }
@@ -94,6 +98,7 @@ impl Placement {
     pub fn strides(&self) -> Vec<usize> {
         match self {
             Self::Plain { shape } => row_major(shape),
+            Self::Image(i) if i.rank == 3 => vec![i.image_pitch(), 1, i.pixel_stride],
             Self::Image(i) => vec![i.image_pitch(), 1, i.row_pitch(), i.pixel_stride],
         }
     }
@@ -135,6 +140,7 @@ mod tests {
     #[test]
     fn an_image_puts_channels_innermost_and_the_halo_around() {
         let image = Placement::Image(Image {
+            rank: 4,
             batch: 2,
             channels: 3,
             height: 4,

@@ -40,6 +40,7 @@ pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTa
             let path = path(table, conv.split_percent());
             format!("depthwise_u8s8_{}_{isa}{path}", size(&conv.window))
         }
+        Action::Phases(phases) => format!("deconv_u8s8_{}_phases_{isa}", phases.len()),
         Action::AffineU8(_) if draft.inputs.len() > 1 => format!("add_u8_{isa}"),
         Action::AffineU8(_) => format!("requantize_u8_{isa}"),
         Action::AvgPoolU8 { .. } => format!("avg_pool_u8_{isa}"),

@@ -11,7 +11,7 @@ use crate::kernels::{
     AffineU8Args, AlignedVec, ArgError, AvgPoolArgs, ConvF32Args, ConvU8Args, DepthwiseF32Args,
     DepthwiseU8Args, Halo, KernelTable, Layout, MaxPoolArgs, Output, View, ViewMut,
 };
-use crate::lower::{Action, TensorId};
+use crate::lower::{Action, PhaseKernel, TensorId};
 use crate::memory::{Arena, Place};
 use crate::placement::Placement;
 use crate::rows;
@@ -231,18 +231,40 @@ impl Machine<'_> {
             };
             match &step.draft.action {
                 Action::ConvU8(conv) => {
-                    let output = output(to, call, element_type)?;
+                    let output = output(to, call.output, element_type)?;
                     let mut args = ConvU8Args::new(conv, view()?, residual.transpose()?, output)?;
                     let all = args.whole();
                     table.conv_u8(&mut args, &all);
                 }
                 Action::DepthwiseU8(conv) => {
-                    let output = output(to, call, element_type)?;
+                    let output = output(to, call.output, element_type)?;
                     let mut args = DepthwiseU8Args::new(conv, view()?, residual.transpose()?, output)?;
                     table.depthwise_u8(&mut args, 0..call.output.height);
                 }
+                Action::Phases(phases) => {
+                    for phase in phases {
+                        let input = View::new(first, phase.input(&call.inputs[0]))?;
+                        let residual = match has_second {
+                            true => Some(View::new(second, phase.output(&call.inputs[1]))?),
+                            false => None,
+                        };
+                        let output = output(to, phase.output(&call.output), element_type)?;
+                        match &phase.kernel {
+                            PhaseKernel::Dense(conv) => {
+                                let mut args = ConvU8Args::new(conv, input, residual, output)?;
+                                let all = args.whole();
+                                table.conv_u8(&mut args, &all);
+                            }
+                            PhaseKernel::Depthwise(conv) => {
+                                let rows = 0..output.layout().height;
+                                let mut args = DepthwiseU8Args::new(conv, input, residual, output)?;
+                                table.depthwise_u8(&mut args, rows);
+                            }
+                        }
+                    }
+                }
                 Action::AffineU8(epilogue) => {
-                    let output = output(to, call, element_type)?;
+                    let output = output(to, call.output, element_type)?;
                     let mut args = AffineU8Args::new(epilogue, view()?, residual.transpose()?, output)?;
                     table.affine_u8(&mut args, 0..call.output.height);
                 }
@@ -251,7 +273,7 @@ impl Machine<'_> {
                     over,
                     epilogue,
                 } => {
-                    let output = output(to, call, element_type)?;
+                    let output = output(to, call.output, element_type)?;
                     let mut args = AvgPoolArgs::new(*window, *over, epilogue, view()?, output)?;
                     table.avg_pool_u8(&mut args, 0..call.output.height);
                 }
@@ -446,10 +468,10 @@ fn cut<'a>(data: &'a [u8], layout: &Layout, first: usize, rows: usize) -> Result
     View::new(data, layout)
 }
 
-fn output<'a>(to: &'a mut [u8], call: &Call, element_type: ElementType) -> Result<Output<'a>, Fault> {
+fn output<'a>(to: &'a mut [u8], layout: Layout, element_type: ElementType) -> Result<Output<'a>, Fault> {
     Ok(match element_type {
-        ElementType::F32 => Output::F32(ViewMut::new(cast_mut(to)?, call.output)?),
-        _ => Output::U8(ViewMut::new(to, call.output)?),
+        ElementType::F32 => Output::F32(ViewMut::new(cast_mut(to)?, layout)?),
+        _ => Output::U8(ViewMut::new(to, layout)?),
     })
 }
 

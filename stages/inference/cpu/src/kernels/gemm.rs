@@ -58,7 +58,12 @@ pub(crate) fn pack(
     Ok(())
 }
 
-fn check(what: &'static str, len: usize, counts: [usize; 2], strides: [usize; 2]) -> Result<(), ArgError> {
+pub(crate) fn check(
+    what: &'static str,
+    len: usize,
+    counts: [usize; 2],
+    strides: [usize; 2],
+) -> Result<(), ArgError> {
     let last = (counts[0] - 1)
         .checked_mul(strides[0])
         .zip((counts[1] - 1).checked_mul(strides[1]))

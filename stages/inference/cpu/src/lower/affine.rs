@@ -5,7 +5,7 @@ use flow_model::{NodeId, Value};
 
 use super::chain::{self, Abilities, Affine, Chain, PerChannel, Site, bias_of, is_code};
 use super::heavy::{Heavy, epilogue, scaled};
-use super::{Action, Lowering};
+use super::{Action, Form, Lowering};
 
 impl Lowering<'_> {
     /// A sum of two dequantized values.
@@ -52,22 +52,25 @@ impl Lowering<'_> {
             None => epilogue(site.channels, &chain).ok()?,
         });
         let heavy = Heavy {
-            action: Action::AffineU8(epilogue),
-            data,
-            halo: None,
-            macs: 0,
+            form: if site.axis == 1 && site.rank > 2 {
+                Form::Image
+            } else {
+                Form::Plain
+            },
             literal,
+            ..Heavy::new(Action::AffineU8(epilogue), data)
         };
         Some((heavy, chain))
     }
 
-    /// Channels of an element-wise operation: axis 1 of images, else the last axis.
+    /// Channels of an element-wise operation: axis 1 of images, else the last axis. Values of rank 3 are images where
+    /// a convolution wants them.
     fn pixel_site(&self, output: Value) -> Option<Site> {
         let shape = self.shape(output);
-        let axis = if shape.len() == 4 {
-            1
-        } else {
-            shape.len().checked_sub(1)?
+        let axis = match shape.len() {
+            4 => 1,
+            3 if self.wants_image[output.node.index()] => 1,
+            rank => rank.checked_sub(1)?,
         };
         (!shape.contains(&0)).then(|| Site {
             rank: shape.len(),

@@ -294,7 +294,10 @@ fn is_end(graph: &Graph, chain: &Chain) -> bool {
 fn is_sum(graph: &Graph, value: Value) -> bool {
     matches!(
         graph.node(value.node).op,
-        Op::QuantizedConvolution(_) | Op::QuantizedMatMul(_)
+        Op::QuantizedConvolution(_)
+            | Op::QuantizedDeconvolution(_)
+            | Op::QuantizedMatMul(_)
+            | Op::QuantizedBatchMatMul(_)
     )
 }
 

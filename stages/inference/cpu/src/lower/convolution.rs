@@ -5,8 +5,8 @@ use flow_model::{ElementType, NodeId, Tensor, Value};
 
 use super::chain::{Abilities, Chain, Site, bias_of};
 use super::heavy::{Heavy, epilogue, macs, scaled};
-use super::window::window_of_conv;
-use super::{Action, Lowering};
+use super::window::{image_dims, kernel_dims, window_of_conv};
+use super::{Action, Form, Lowering};
 use crate::kernels::literal::Root;
 use crate::kernels::{
     Channels, ConvF32, ConvU8, DepthwiseF32, DepthwiseU8, EpilogueF32, Halo, WeightCodes, Weights,
@@ -20,16 +20,11 @@ impl Lowering<'_> {
         };
         let (data, weights) = (node.inputs[0], self.constant(node.inputs[1])?);
         let (input, output) = (self.shape(data), self.shape(Value::of(id)));
-        let ([_, ic, h, w], &[_, oc, oh, ow]) = (input.as_slice(), output.as_slice()) else {
-            return None;
-        };
-        let (&ic, &h, &w) = (ic, h, w);
-        let &[_, group_ic, kh, kw] = weights.shape() else {
-            return None;
-        };
+        let ([_, ic, h, w], [_, oc, oh, ow]) = (image_dims(&input)?, image_dims(&output)?);
+        let [_, group_ic, kh, kw] = kernel_dims(weights.shape())?;
         let window = window_of_conv(&q.conv, [kh, kw])?;
         let site = Site {
-            rank: 4,
+            rank: output.len(),
             axis: 1,
             channels: oc,
         };
@@ -74,11 +69,11 @@ impl Lowering<'_> {
             return None;
         }
         let heavy = Heavy {
-            action,
-            data,
+            form: Form::Image,
             halo: Some((halo, fill)),
             macs: macs(&output, group_ic * kh * kw),
             literal,
+            ..Heavy::new(action, data)
         };
         Some((heavy, chain))
     }
@@ -87,20 +82,19 @@ impl Lowering<'_> {
         let node = self.graph.node(id);
         let (data, weights) = (node.inputs[0], self.constant(node.inputs[1])?);
         let (input, output) = (self.shape(data), self.shape(Value::of(id)));
-        let (&[_, ic, h, w], &[_, oc, oh, ow]) = (input.as_slice(), output.as_slice()) else {
-            return None;
-        };
-        let (groups, group_ic, kh, kw) = match (&node.op, weights.shape()) {
-            (Op::Convolution(_), &[_, c, kh, kw]) => (1, c, kh, kw),
-            (Op::GroupConvolution(_), &[groups, _, c, kh, kw]) => (groups, c, kh, kw),
+        let ([_, ic, h, w], [_, oc, oh, ow]) = (image_dims(&input)?, image_dims(&output)?);
+        let (groups, kernel) = match (&node.op, weights.shape()) {
+            (Op::Convolution(_), kernel) => (1, kernel),
+            (Op::GroupConvolution(_), [groups, kernel @ ..]) => (*groups, kernel),
             _ => return None,
         };
+        let [_, group_ic, kh, kw] = kernel_dims(kernel)?;
         if weights.element_type() != ElementType::F32 || self.element_type(data) != ElementType::F32 {
             return None;
         }
         let window = window_of_conv(attrs, [kh, kw])?;
         let site = Site {
-            rank: 4,
+            rank: output.len(),
             axis: 1,
             channels: oc,
         };
@@ -133,17 +127,16 @@ impl Lowering<'_> {
             Action::ConvF32(Box::new(conv))
         };
         let heavy = Heavy {
-            action,
-            data,
+            form: Form::Image,
             halo: Some((window.halo(h, w, oh, ow).ok()?, 0)),
             macs: macs(&output, taps),
-            literal: None,
+            ..Heavy::new(action, data)
         };
         Some((heavy, chain))
     }
 }
 
-fn weight_codes(weights: &Tensor) -> Option<WeightCodes<'_>> {
+pub(super) fn weight_codes(weights: &Tensor) -> Option<WeightCodes<'_>> {
     match weights.element_type() {
         ElementType::I8 => Some(WeightCodes::I8(bytemuck::cast_slice(weights.bytes()))),
         ElementType::U8 => Some(WeightCodes::U8(weights.bytes())),

@@ -4,7 +4,7 @@ use flow_model::op::Op;
 use flow_model::{ElementType, NodeId, Value};
 
 use super::{Action, Form, Lowering};
-use crate::dense::{Dense, MatMul, Reduce, Softmax};
+use crate::dense::{Dense, Geometry, MatMul, Reduce, Softmax};
 use crate::error::CompileError;
 
 /// The plan of an operation, what it reads, and how inputs and output shall lie.
@@ -77,7 +77,8 @@ impl Lowering<'_> {
                 transpose_a,
                 transpose_b,
             } if f32s(inputs) => {
-                let mut product = MatMul::new(&shape, &self.shape(inputs[1]), [*transpose_a, *transpose_b])?;
+                let transpose = [*transpose_a, *transpose_b];
+                let mut product = MatMul::new(Geometry::new(&shape, &self.shape(inputs[1]), transpose)?);
                 let mut read = vec![inputs[0]];
                 match self.constant(inputs[1]) {
                     Some(weights) => product.pack(&weights.to_f32()).ok()?,

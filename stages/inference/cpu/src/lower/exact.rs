@@ -61,7 +61,7 @@ impl Lowering<'_> {
         (values.channels() == 1 && codes.outputs.len() == 1).then_some(values)
     }
 
-    /// For a convolution.
+    /// For a convolution or matrix product.
     pub(super) fn literal_sums(
         &self,
         id: NodeId,
@@ -75,7 +75,7 @@ impl Lowering<'_> {
         let original = model.find(&self.graph.node(id).name)?;
         let path = model.path(original, last, site)?;
         let values = model.values(model.input(original, 0)?)?;
-        let given = model.constant(model.input(original, 1)?)?.to_f32();
+        let given = model.weights(original)?;
         let taps = window.taps();
         let inputs = match root {
             Root::Dense { inputs, .. } => inputs,

@@ -4,7 +4,7 @@ use flow_model::op::{BinaryKind, Op};
 use flow_model::{NodeId, Tensor, Value};
 
 use super::chain::{self, Abilities, Chain, End, Site};
-use super::{Action, Form, Lowering, Pending};
+use super::{Action, Form, Home, Lowering, Pending};
 use crate::error::CompileError;
 use crate::kernels::literal::Literal;
 use crate::kernels::{ArgError, Epilogue, EpilogueSpec, Halo, MidSpec, OutputKind, ResidualSpec};
@@ -14,10 +14,29 @@ pub(super) struct Heavy {
     pub action: Action,
     /// The value the kernel reads.
     pub data: Value,
+    /// A second value that it reads, before the residual.
+    pub second: Option<Value>,
+    /// How its operands and its output lie.
+    pub form: Form,
     /// Padding it needs around it: margin and stored code.
     pub halo: Option<(Halo, u8)>,
     pub macs: u64,
     pub literal: Option<Box<Literal>>,
+}
+
+impl Heavy {
+    /// A kernel on one dense operand.
+    pub fn new(action: Action, data: Value) -> Self {
+        Self {
+            action,
+            data,
+            second: None,
+            form: Form::Plain,
+            halo: None,
+            macs: 0,
+            literal: None,
+        }
+    }
 }
 
 impl Lowering<'_> {
@@ -28,7 +47,9 @@ impl Lowering<'_> {
         }
         let planned = match (&self.graph.node(id).op, pass) {
             (Op::QuantizedConvolution(_), 0) => self.quantized_convolution(id),
+            (Op::QuantizedDeconvolution(_), 0) => self.quantized_deconvolution(id),
             (Op::QuantizedMatMul(_), 0) => self.quantized_matmul(id),
+            (Op::QuantizedBatchMatMul(_), 0) => self.quantized_product(id),
             (Op::Convolution(a) | Op::GroupConvolution(a), 0) => self.convolution(id, &a.clone()),
             (Op::AvgPool { .. } | Op::Reduce { .. }, 1) => self.average(id),
             (Op::Binary(BinaryKind::Add | BinaryKind::Subtract), 1) => self.addition(id),
@@ -55,13 +76,26 @@ impl Lowering<'_> {
     /// Emits a step whose chain ends here.
     pub(super) fn emit_chain(&mut self, pending: Pending) -> Result<(), CompileError> {
         let Pending { root, heavy, chain } = pending;
-        let rank = self.graph.info(heavy.data).shape.len();
-        let form = if rank == 4 { Form::Image } else { Form::Plain };
+        let form = heavy.form;
         let mut data = self.materialize(heavy.data, form)?;
+        let mut home = &self.draft.tensors[data].home;
+        while let Home::Alias(of) = home {
+            home = &self.draft.tensors[*of].home;
+        }
+        if matches!(home, Home::Input(_) | Home::Constant(_)) && !matches!(heavy.action, Action::Dense(_)) {
+            // Kernels of images read whole groups of bytes: only the arena has slack behind its tensors.
+            let part = self.whole(heavy.data);
+            let copy = self.produce(heavy.data, form);
+            self.push(Action::Copy(vec![part]), vec![data], vec![copy], heavy.data.node);
+            data = copy;
+        }
         if let Some((halo, fill)) = heavy.halo {
             data = self.with_halo(heavy.data, data, halo, fill);
         }
         let mut inputs = vec![data];
+        if let Some(second) = heavy.second {
+            inputs.push(self.materialize(second, form)?);
+        }
         if let Some(residual) = &chain.residual {
             inputs.push(self.materialize(residual.codes, form)?);
         }

@@ -5,7 +5,7 @@ use flow_model::{ElementType, NodeId, Value};
 
 use super::chain::{self, Abilities, Chain, Site, bias_of, is_code};
 use super::heavy::{Heavy, epilogue, scaled};
-use super::window::{window_of_pool, windows_meet_image};
+use super::window::{image_dims, window_of_pool, windows_meet_image};
 use super::{Action, Form, Lowering};
 use crate::error::CompileError;
 use crate::kernels::{AverageOver, Window};
@@ -28,8 +28,7 @@ impl Lowering<'_> {
         let Some(window) = window_of_pool(pool).filter(|_| runs && !indices_used) else {
             return Ok(false);
         };
-        if self.shape(data).len() != 4 || !windows_meet_image(&window, &self.shape(data), &self.shape(output))
-        {
+        if !windows_meet_image(&window, &self.shape(data), &self.shape(output)) {
             return Ok(false);
         }
         let input = self.materialize(data, Form::Image)?;
@@ -47,9 +46,7 @@ impl Lowering<'_> {
         };
         let data = self.graph.node(real.node).inputs[0];
         let (input, output) = (self.shape(data), self.shape(Value::of(id)));
-        let &[_, channels, h, w] = input.as_slice() else {
-            return None;
-        };
+        let [_, channels, h, w] = image_dims(&input)?;
         if !is_code(self.element_type(data)) {
             return None;
         }
@@ -82,7 +79,7 @@ impl Lowering<'_> {
                 let axes = self.constant(*node.inputs.get(1)?)?.to_i64();
                 let mut axes: Vec<i64> = axes.into_iter().map(|a| if a < 0 { a + 4 } else { a }).collect();
                 axes.sort_unstable();
-                if axes != [2, 3] || input[0] != 1 {
+                if input.len() != 4 || axes != [2, 3] || input[0] != 1 {
                     return None;
                 }
                 let window = Window {
@@ -93,11 +90,11 @@ impl Lowering<'_> {
             }
             _ => return None,
         };
-        if output.len() == 4 && !windows_meet_image(&window, &input, &output) {
+        if output.len() >= 3 && !windows_meet_image(&window, &input, &output) {
             return None;
         }
         let site = Site {
-            rank: 4,
+            rank: input.len(),
             axis,
             channels,
         };
@@ -116,16 +113,15 @@ impl Lowering<'_> {
             Some(_) => scaled(channels, &chain).ok()?,
             None => epilogue(channels, &chain).ok()?,
         });
+        let action = Action::AvgPoolU8 {
+            window,
+            over,
+            epilogue,
+        };
         let heavy = Heavy {
-            action: Action::AvgPoolU8 {
-                window,
-                over,
-                epilogue,
-            },
-            data,
-            halo: None,
-            macs: 0,
+            form: Form::Image,
             literal,
+            ..Heavy::new(action, data)
         };
         Some((heavy, chain))
     }

@@ -4,9 +4,12 @@ use flow_model::op::Op;
 use flow_model::{ElementType, NodeId, Value};
 
 use super::chain::{Abilities, Chain, Site, bias_of};
-use super::heavy::{Heavy, epilogue, macs};
+use super::heavy::{Heavy, epilogue, macs, scaled};
 use super::{Action, Lowering};
+use crate::dense::{Geometry, ProductU8};
+use crate::kernels::literal::Root;
 use crate::kernels::{Channels, ConvU8, WeightCodes, Weights, Window};
+use crate::literal::PRODUCT_BLOCK;
 
 impl Lowering<'_> {
     pub(super) fn quantized_matmul(&self, id: NodeId) -> Option<(Heavy, Chain)> {
@@ -24,8 +27,7 @@ impl Lowering<'_> {
         } else {
             (columns, rows)
         };
-        // Rank 4 lies as images elsewhere; a product wants rows.
-        if output.len() < 2 || output.len() == 4 || self.shape(data).len() != output.len() {
+        if output.contains(&0) || k == 0 {
             return None;
         }
         let codes = if q.transpose_b {
@@ -34,11 +36,7 @@ impl Lowering<'_> {
             let bytes = weights.bytes();
             (0..n * k).map(|i| bytes[i % k * n + i / k]).collect()
         };
-        let site = Site {
-            rank: output.len(),
-            axis: output.len() - 1,
-            channels: n,
-        };
+        let site = last_axis(&output)?;
         let chain = self.extend(site, Abilities::EVERYTHING, Chain::start(Value::of(id)))?;
         let zero_point = q.data_zero_point + bias_of(self.element_type(data)) as i32;
         let packed = Weights {
@@ -50,7 +48,15 @@ impl Lowering<'_> {
             zero_point: &q.weight_zero_point,
             data_zero_point: &[zero_point],
         };
-        let epilogue = epilogue(n, &chain).ok()?;
+        let root = Root::Dense {
+            inputs: k,
+            block: PRODUCT_BLOCK,
+        };
+        let literal = self.literal_sums(id, &chain, site, Window::POINT, root);
+        let epilogue = match &literal {
+            Some(_) => scaled(n, &chain).ok()?,
+            None => epilogue(n, &chain).ok()?,
+        };
         let conv = ConvU8::new(
             self.table,
             Window::POINT,
@@ -61,12 +67,53 @@ impl Lowering<'_> {
         )
         .ok()?;
         let heavy = Heavy {
-            action: Action::ConvU8(Box::new(conv)),
-            data,
-            halo: None,
             macs: macs(&output, k),
-            literal: None,
+            literal,
+            ..Heavy::new(Action::ConvU8(Box::new(conv)), data)
         };
         Some((heavy, chain))
     }
+
+    /// A product of two values of codes.
+    pub(super) fn quantized_product(&self, id: NodeId) -> Option<(Heavy, Chain)> {
+        let node = self.graph.node(id);
+        let Op::QuantizedBatchMatMul(q) = &node.op else {
+            return None;
+        };
+        let (a, b) = (node.inputs[0], node.inputs[1]);
+        let output = self.shape(Value::of(id));
+        if output.contains(&0) {
+            return None;
+        }
+        let transpose = [q.transpose_a, q.transpose_b];
+        let geometry = Geometry::new(&self.shape(a), &self.shape(b), transpose)?;
+        // A product with a vector has no axis of columns: one channel.
+        let site = Site {
+            channels: geometry.size[2],
+            ..last_axis(&output)?
+        };
+        if self.shape(b).len() < 2 {
+            return None;
+        }
+        let chain = self.extend(site, Abilities::EVERYTHING, Chain::start(Value::of(id)))?;
+        let stored = |value: Value, zero: i32| zero + bias_of(self.element_type(value)) as i32;
+        let zero_points = [stored(a, q.zero_point_a), stored(b, q.zero_point_b)];
+        let macs = geometry.macs();
+        let product = ProductU8::new(geometry, zero_points, epilogue(site.channels, &chain).ok()?)?;
+        let heavy = Heavy {
+            second: Some(b),
+            macs,
+            ..Heavy::new(Action::Dense(Box::new(product)), a)
+        };
+        Some((heavy, chain))
+    }
+}
+
+/// Channels of a product: the last axis.
+fn last_axis(output: &[usize]) -> Option<Site> {
+    Some(Site {
+        rank: output.len(),
+        axis: output.len().checked_sub(1)?,
+        channels: *output.last()?,
+    })
 }

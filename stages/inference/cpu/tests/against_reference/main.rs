@@ -5,4 +5,5 @@ mod integer;
 mod literal;
 mod real;
 mod requests;
+mod sums;
 mod support;
