@@ -47,4 +47,10 @@ pub trait Operation: fmt::Debug + Send + Sync {
     fn moves_values(&self) -> bool {
         false
     }
+
+    /// Whether values decide the lengths of axes that [`Operation::infer`] leaves open although every input is
+    /// fixed, so that a length that a model file states for one may be too long.
+    fn decides_lengths(&self) -> bool {
+        false
+    }
 }

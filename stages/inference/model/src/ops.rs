@@ -18,6 +18,7 @@ mod convolution;
 mod ctc;
 mod deconvolution;
 mod depth_to_space;
+mod detection;
 pub mod fake_quantize;
 mod gather;
 mod index;
@@ -99,7 +100,7 @@ const FAMILIES: &[Family] = &[
 /// # Errors
 /// If an attribute is missing or wrong, or the number of inputs is.
 pub fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
-    for family in FAMILIES.iter().chain(index::FAMILIES) {
+    for family in FAMILIES.iter().chain(index::FAMILIES).chain(detection::FAMILIES) {
         if let Some(op) = family(a)? {
             check_inputs(&op, a.inputs)?;
             return Ok(Some(op));

@@ -51,8 +51,11 @@ impl Graph {
     }
 
     /// Infers shapes and fails where they contradict what the nodes say already; axes that cannot be
-    /// inferred keep what the nodes say.
+    /// inferred keep what the nodes say, unless the lengths of axes depend on values somewhere: then what is said
+    /// may be no more than a bound.
     pub(crate) fn check_shapes(&mut self) -> Result<(), ModelError> {
+        let decided = |node: &Node| matches!(&node.op, Op::Standard(o) if o.decides_lengths());
+        let bounds = self.nodes.iter().any(decided);
         self.infer_each(|node, port, inferred| {
             let Some(said) = node.outputs.get(port) else {
                 return Ok(inferred);
@@ -72,7 +75,7 @@ impl Graph {
                 .shape
                 .iter()
                 .zip(&inferred.shape)
-                .map(|(a, b)| b.or(*a))
+                .map(|(a, b)| b.or(a.filter(|_| !bounds)))
                 .collect();
             Ok(OutputInfo { shape, ..inferred })
         })

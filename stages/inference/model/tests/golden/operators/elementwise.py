@@ -4,13 +4,9 @@ import openvino.opset1 as op1
 
 from openvino.utils.node_factory import NodeFactory
 
-from harness import case, op, values
+from harness import case, const, op, values
 
 f32, i32, i64 = np.float32, np.int32, np.int64
-
-
-def const(x, t=i64):
-    return op.constant(np.array(x, t))
 
 
 with case("elementwise", "broadcast") as c:

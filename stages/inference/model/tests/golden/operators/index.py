@@ -1,16 +1,11 @@
 """Golden cases of the operations that pick, place, count or order by index: python index.py."""
 import numpy as np
 
-from harness import case, op, values
+from harness import case, const, op, values
 
 f32, i32, i64 = np.float32, np.int32, np.int64
 numbers = lambda *shape, t=f32: np.arange(1, np.prod(shape) + 1, dtype=t).reshape(shape)
 ints = lambda *list: np.array(list, i64)
-
-
-def const(x, t=i64):
-    return op.constant(np.array(x, t))
-
 
 with case("index", "gather") as c:
     x, at = c.input(numbers(2, 3, 4)), c.input(np.array([[0, -1], [2, 1]], i32))
