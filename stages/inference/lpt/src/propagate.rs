@@ -53,7 +53,9 @@ pub(crate) fn push_down(graph: &Graph, options: &Options, notes: &mut Notes) -> 
 
 /// Whether an operation works on codes when its inputs are codes.
 pub(crate) fn has_integer_form(op: &Op) -> bool {
+    let maps = matches!(op, Op::Standard(operation) if operation.maps_values());
     layout::moves_values(op)
+        || maps
         || matches!(
             op,
             Op::Convolution(_)
@@ -114,6 +116,7 @@ impl Sweep<'_> {
             } => self.order(id, node),
             Op::ShapeOf(_) => self.shape_of(id, node),
             op if layout::moves_values(op) => self.layout(id, node),
+            Op::Standard(operation) if operation.maps_values() => self.elementwise(id, node),
             Op::Interpolate(_) => self.interpolate(id, node),
             _ => Ok(false),
         };

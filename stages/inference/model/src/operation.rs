@@ -53,4 +53,10 @@ pub trait Operation: fmt::Debug + Send + Sync {
     fn decides_lengths(&self) -> bool {
         false
     }
+
+    /// Whether each element of the one output is a function of the element of the first input at the same place and
+    /// of the other inputs, which are scalars. On 8-bit codes such an operation becomes a table.
+    fn maps_values(&self) -> bool {
+        false
+    }
 }

@@ -120,7 +120,10 @@ impl Sweep<'_> {
                 if constant.len() != 1 || constant.element_type() != ElementType::F32 {
                     return None;
                 }
-                inputs.push(constant.reshaped(&[1]).ok()?);
+                inputs.push(match node.op {
+                    Op::Standard(_) => constant,
+                    _ => constant.reshaped(&[1]).ok()?,
+                });
             }
         }
         let coded = coded?;

@@ -273,6 +273,64 @@ fn sums_that_leave_32_bits_stay_float() {
     assert_eq!(reason.code, ReasonCode::Accumulator);
 }
 
+/// `x^3 + y`, an operation that says that it maps values.
+#[derive(Debug)]
+struct CubeAnd;
+
+impl flow_model::Operation for CubeAnd {
+    fn type_name(&self) -> &'static str {
+        "CubeAnd"
+    }
+
+    fn opset(&self) -> u32 {
+        1
+    }
+
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        2..=2
+    }
+
+    fn infer(
+        &self,
+        inputs: &[flow_model::ops::Input],
+    ) -> Result<Vec<flow_model::OutputInfo>, flow_model::OpError> {
+        assert!(inputs[1].shape.is_empty(), "scalars stay scalars");
+        Ok(vec![flow_model::OutputInfo {
+            element_type: inputs[0].element_type,
+            shape: inputs[0].shape.to_vec(),
+            names: Vec::new(),
+        }])
+    }
+
+    fn evaluate(
+        &self,
+        inputs: &[Tensor],
+        _outputs: &[flow_model::OutputInfo],
+    ) -> Result<Vec<Tensor>, flow_model::OpError> {
+        let y = inputs[1].to_f32()[0];
+        let values: Vec<f32> = inputs[0].to_f32().iter().map(|x| x * x * x + y).collect();
+        Ok(vec![Tensor::from_slice(inputs[0].shape(), &values)?])
+    }
+
+    fn maps_values(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn operations_that_map_values_become_tables() {
+    let graph = between(-1.0, 1.0, |b, x| {
+        let y = b.f32s(&[], &[0.25]);
+        b.node("cube", Op::standard(CubeAnd), &[x, y])
+    });
+    let lowered = check(&graph, &noise(&DATA, 4), STEP);
+    assert_eq!(
+        lowered.report.layer("cube").unwrap().fate,
+        Fate::FusedInto("last".into())
+    );
+    assert!(kinds(&lowered.graph).contains(&"Lookup"));
+}
+
 #[test]
 fn codes_between_two_levels_go_where_each_numerics_says() {
     // Every other code of 0..1 lies in the middle between two levels of 0..2.
