@@ -67,6 +67,7 @@ pub(crate) fn evaluate_body(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tens
 
 fn evaluate_checked(graph: &Graph, inputs: &[Tensor], wanted: &[Value]) -> Result<Vec<Tensor>, EvalError> {
     let quantizations = fusing::quantizations(graph);
+    let computed = fusing::computed(graph);
     let inputs_of = |id: NodeId| match &quantizations[id.index()] {
         Some(quantization) => quantization.inputs(),
         None => graph.node(id).inputs.clone(),
@@ -106,7 +107,10 @@ fn evaluate_checked(graph: &Graph, inputs: &[Tensor], wanted: &[Value]) -> Resul
                 taken.ok_or_else(|| failed(OpError("an input does not come before it".to_owned())))?;
             match &quantizations[id.index()] {
                 Some(quantization) => quantization.evaluate(&taken),
-                None => ops::evaluate(&node.op, &taken),
+                None => {
+                    let computed: Vec<bool> = node.inputs.iter().map(|v| computed[v.node.index()]).collect();
+                    ops::evaluate_among(&node.op, &taken, &computed)
+                }
             }
             .map_err(failed)?
         };

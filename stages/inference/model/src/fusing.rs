@@ -90,6 +90,16 @@ impl Quantization {
     }
 }
 
+/// For each node of the graph, whether it depends on an input of the network.
+pub(crate) fn computed(graph: &Graph) -> Vec<bool> {
+    let mut computed: Vec<bool> = Vec::with_capacity(graph.nodes.len());
+    for (_, node) in graph.iter() {
+        let of_computed = node.inputs.iter().any(|v| computed[v.node.index()]);
+        computed.push(matches!(node.op, Op::Parameter) || of_computed);
+    }
+    computed
+}
+
 /// For each node of the graph, if it is a FakeQuantize on what the network computes: how to compute it.
 pub fn quantizations(graph: &Graph) -> Vec<Option<Quantization>> {
     let surroundings = Surroundings::new(graph);
@@ -111,12 +121,10 @@ struct Surroundings<'a> {
 impl<'a> Surroundings<'a> {
     fn new(graph: &'a Graph) -> Self {
         let mut uses = vec![0; graph.nodes.len()];
-        let mut constant: Vec<bool> = Vec::with_capacity(graph.nodes.len());
+        let constant: Vec<bool> = computed(graph).into_iter().map(|c| !c).collect();
         let mut behind_sum: Vec<bool> = Vec::with_capacity(graph.nodes.len());
         for (_, node) in graph.iter() {
             node.inputs.iter().for_each(|v| uses[v.node.index()] += 1);
-            let of_constants = node.inputs.iter().all(|v| constant[v.node.index()]);
-            constant.push(!matches!(node.op, Op::Parameter) && of_constants);
             behind_sum.push(match node.op {
                 Op::Convolution(_)
                 | Op::GroupConvolution(_)
@@ -126,6 +134,8 @@ impl<'a> Surroundings<'a> {
                 | Op::AvgPool { .. }
                 | Op::MaxPool(_)
                 | Op::Reduce { .. }
+                | Op::Mvn(_)
+                | Op::NormalizeL2 { .. }
                 | Op::Interpolate(_) => true,
                 Op::Binary(_)
                 | Op::Unary(_)

@@ -19,10 +19,12 @@ mod ctc;
 mod deconvolution;
 mod depth_to_space;
 mod detection;
+mod exponential;
 pub mod fake_quantize;
 mod gather;
 mod index;
 mod interpolate;
+mod lanes;
 mod matmul;
 mod normalize;
 mod pad;
@@ -52,9 +54,10 @@ pub(crate) use reduce::NAMES as REDUCE_NAMES;
 pub use support::Input;
 pub(crate) use support::axis;
 pub(crate) use topk::SORTS;
+pub(crate) use unary::ROUND_MODES;
 
 use crate::error::{OpError, bail};
-use crate::graph::{Dim, OutputInfo};
+use crate::graph::OutputInfo;
 use crate::op::{MvnAxes, Op};
 use crate::tensor::{Tensor, element_count};
 
@@ -221,6 +224,23 @@ pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
     }
 }
 
+/// What [`infer`] says for the given values, none of it larger than [`MAX_ELEMENTS`].
+fn inferred(op: &Op, tensors: &[Tensor]) -> Result<Vec<OutputInfo>, OpError> {
+    let shapes = support::shapes(tensors);
+    let outputs = infer(op, &support::known(tensors, &shapes))?;
+    for output in &outputs {
+        // How many elements an open axis has only the operation itself finds out.
+        let shape = match (op, output.static_shape()) {
+            (Op::Standard(_), None) => output.shape.iter().flatten().copied().collect(),
+            _ => support::fixed(output)?,
+        };
+        if element_count(&shape).is_none_or(|n| n > MAX_ELEMENTS) {
+            bail!("the output {shape:?} has more than {MAX_ELEMENTS} elements");
+        }
+    }
+    Ok(outputs)
+}
+
 /// Evaluates an operation on tensors.
 ///
 /// # Errors
@@ -232,30 +252,7 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         // Each operation of a body is checked when it runs.
         return control::evaluate(op, tensors);
     }
-    let shapes: Vec<Vec<Dim>> = tensors
-        .iter()
-        .map(|t| t.shape().iter().map(|&d| Some(d)).collect())
-        .collect();
-    let inputs: Vec<Input> = tensors
-        .iter()
-        .zip(&shapes)
-        .map(|(tensor, shape)| Input {
-            element_type: tensor.element_type(),
-            shape,
-            value: Some(tensor),
-        })
-        .collect();
-    let outputs = infer(op, &inputs)?;
-    for output in &outputs {
-        // How many elements an open axis has only the operation itself finds out.
-        let shape = match (op, output.static_shape()) {
-            (Op::Standard(_), None) => output.shape.iter().flatten().copied().collect(),
-            _ => support::fixed(output)?,
-        };
-        if element_count(&shape).is_none_or(|n| n > MAX_ELEMENTS) {
-            bail!("the output {shape:?} has more than {MAX_ELEMENTS} elements");
-        }
-    }
+    let outputs = inferred(op, tensors)?;
     match op {
         Op::Parameter => bail!("a Parameter has no value of its own"),
         Op::Constant(tensor) => Ok(vec![tensor.clone()]),
@@ -279,7 +276,7 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         Op::Slice => slice::evaluate(tensors),
         Op::StridedSlice(attrs) => strided_slice::evaluate(attrs, tensors, &outputs),
         Op::Gather { .. } | Op::GatherNd { .. } => gather::evaluate(op, tensors, &outputs),
-        Op::Interpolate(attrs) => interpolate::evaluate(attrs, &inputs, &tensors[0], &outputs),
+        Op::Interpolate(attrs) => interpolate::evaluate(attrs, tensors, &outputs),
         Op::Mvn(attrs) => normalize::mvn::evaluate(attrs, tensors),
         Op::NormalizeL2 { eps, eps_mode } => normalize::l2::evaluate(*eps, *eps_mode, tensors),
         Op::Softmax { axis } => softmax::evaluate(*axis, tensors),
@@ -295,6 +292,22 @@ pub fn evaluate(op: &Op, tensors: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
         | Op::Lookup(_) => quantized::evaluate(op, tensors, &outputs),
         Op::If(_) | Op::Iteration(_) => control::evaluate(op, tensors),
         Op::Standard(operation) => operation.evaluate(tensors, &outputs),
+    }
+}
+
+/// Evaluates an operation whose inputs are computed from the network's inputs or not, as `computed` says: sums of
+/// products are rounded in another order where both factors are computed (`docs/numerics.md`).
+///
+/// # Errors
+/// As [`evaluate`].
+pub(crate) fn evaluate_among(op: &Op, tensors: &[Tensor], computed: &[bool]) -> Result<Vec<Tensor>, OpError> {
+    match op {
+        Op::MatMul { .. } if computed == [true, true] => {
+            // Checks the inputs and the size of the output.
+            inferred(op, tensors)?;
+            matmul::evaluate_computed(op, tensors)
+        }
+        _ => evaluate(op, tensors),
     }
 }
 

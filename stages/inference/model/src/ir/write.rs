@@ -398,8 +398,15 @@ fn mvn(a: &MvnAttrs) -> (u32, Attributes) {
 
 fn unary(kind: UnaryKind) -> Result<(u32, Attributes), ModelError> {
     Ok(match kind {
-        UnaryKind::HSwish | UnaryKind::Mish | UnaryKind::SoftPlus => (4, Vec::new()),
+        UnaryKind::Asinh
+        | UnaryKind::Acosh
+        | UnaryKind::Atanh
+        | UnaryKind::HSwish
+        | UnaryKind::Mish
+        | UnaryKind::SoftPlus => (4, Vec::new()),
         UnaryKind::HSigmoid => (5, Vec::new()),
+        UnaryKind::SoftSign => (9, Vec::new()),
+        UnaryKind::Round { half_to_even } => (5, vec![("mode", word_of(&ops::ROUND_MODES, &half_to_even))]),
         UnaryKind::Swish { beta: 1.0 } => (4, Vec::new()),
         UnaryKind::Swish { beta } => {
             return Err(ModelError::Write(format!(

@@ -238,9 +238,9 @@ struct Phase {
 }
 
 impl Geometry {
-    /// Sums one chain of fused multiply-adds per output from zero: taps outermost, input channels innermost.
-    /// Taps run in row-major order, or backwards where every stride is 1. Weights are
-    /// `[G, C/G, OC/G, kernel..]`.
+    /// Sums chains of fused multiply-adds from zero: taps outermost, input channels innermost. An output is one
+    /// chain with taps in row-major order; with a kernel of even width, one per column of the kernel, which are
+    /// added in turn. Taps run backwards where every stride is 1. Weights are `[G, C/G, OC/G, kernel..]`.
     fn sum(&self, data: &[f32], weights: &[f32]) -> Vec<f32> {
         let plane_in: usize = self.input.iter().product();
         let plane_out: usize = self.output.iter().product();
@@ -250,8 +250,16 @@ impl Geometry {
         if block == 0 {
             return sums;
         }
-        let mut order: Vec<usize> = (0..taps).collect();
+        let columns = self.kernel[2];
+        let mut order: Vec<Vec<usize>> = if columns % 2 == 0 && [1, 2, 4].contains(&self.strides[2]) {
+            (0..columns)
+                .map(|column| (column..taps).step_by(columns).collect())
+                .collect()
+        } else {
+            vec![(0..taps).collect()]
+        };
         if self.strides == [1; 3] {
+            order.iter_mut().for_each(|chain| chain.reverse());
             order.reverse();
         }
         for (index, sums) in sums.chunks_exact_mut(block).enumerate() {
@@ -285,7 +293,7 @@ impl Geometry {
         phases: [Phase; 3],
         planes: &[f32],
         kernels: &[f32],
-        order: &[usize],
+        order: &[Vec<usize>],
         sums: &mut [f32],
     ) {
         let plane_in: usize = self.input.iter().product();
@@ -294,27 +302,30 @@ impl Geometry {
         let count: usize = phases.iter().map(|p| p.count).product();
         let mut columns = vec![0.0; self.per_in * count];
         let mut factors = vec![0.0; self.per_in];
+        let mut whole = vec![0.0; self.per_out * count];
         let mut partial = vec![0.0; self.per_out * count];
-        for &tap in order {
-            let [_, k_h, k_w] = self.kernel;
-            let taps_at = [tap / (k_h * k_w), tap / k_w % k_h, tap % k_w];
-            let Some(starts) = self.starts(phases, taps_at) else {
-                continue;
-            };
-            for ic in 0..self.per_in {
-                let plane = &planes[ic * plane_in..][..plane_in];
-                let column = &mut columns[ic * count..][..count];
-                self.gather(plane, starts, phases, column);
-            }
-            for (oc, partial) in partial.chunks_exact_mut(count).enumerate() {
-                for (ic, factor) in factors.iter_mut().enumerate() {
-                    *factor = kernels[(ic * self.per_out + oc) * taps + tap];
+        for chain in order {
+            partial.fill(0.0);
+            for &tap in chain {
+                let Some(starts) = self.starts(phases, unravel(tap, self.kernel)) else {
+                    continue;
+                };
+                for ic in 0..self.per_in {
+                    let plane = &planes[ic * plane_in..][..plane_in];
+                    let column = &mut columns[ic * count..][..count];
+                    self.gather(plane, starts, phases, column);
                 }
-                chain::multiply_add(&factors, &columns, partial);
+                for (oc, partial) in partial.chunks_exact_mut(count).enumerate() {
+                    for (ic, factor) in factors.iter_mut().enumerate() {
+                        *factor = kernels[(ic * self.per_out + oc) * taps + tap];
+                    }
+                    chain::multiply_add(&factors, &columns, partial);
+                }
             }
+            whole.iter_mut().zip(&partial).for_each(|(sum, p)| *sum += p);
         }
         let [z, y, x] = phases;
-        for (plane, partial) in sums.chunks_exact_mut(plane_out).zip(partial.chunks_exact(count)) {
+        for (plane, partial) in sums.chunks_exact_mut(plane_out).zip(whole.chunks_exact(count)) {
             for (at, &value) in partial.iter().enumerate() {
                 let [iz, iy, ix] = unravel(at, [z.count, y.count, x.count]);
                 let row = (z.first + iz * self.strides[0]) * self.output[1] + y.first + iy * self.strides[1];

@@ -280,14 +280,16 @@ fn blend(values: [f64; 2], weights: [f64; 2], i: usize, count: usize) -> f64 {
 /// `docs/numerics.md` states; every other mode sums in f64. Integers are rounded to nearest, ties away from zero.
 pub(crate) fn evaluate(
     attrs: &InterpolateAttrs,
-    inputs: &[Input],
-    data: &Tensor,
+    tensors: &[Tensor],
     outputs: &[OutputInfo],
 ) -> Result<Vec<Tensor>, OpError> {
+    let data = &tensors[0];
+    let shapes = support::shapes(tensors);
+    let inputs = support::known(tensors, &shapes);
     let shape = support::fixed(&outputs[0])?;
     let dims: PartialShape = data.shape().iter().map(|&d| Some(d)).collect();
     let mut current: Vec<usize> = padded(attrs, &dims)?.into_iter().flatten().collect();
-    let plan = plan(attrs, inputs, &current, &shape)?;
+    let plan = plan(attrs, &inputs, &current, &shape)?;
     let antialias = attrs.antialias && plan.scales.iter().any(|&s| s < 1.0);
     let mut values = pad_with_zeros(data, &attrs.pads_begin, &current);
     let count = plan.axes.len();

@@ -93,10 +93,14 @@ pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpErro
 /// Terms that a float product sums before it adds them to the rest.
 const BLOCK: usize = 1024;
 
-/// Multiplies in f32: per element chains of fused multiply-adds along the inner axis, in blocks of [`BLOCK`].
+/// As [`BLOCK`], for a product of two computed factors whose inner axis has at most [`BLOCK`] elements.
+const BLOCK_OF_COMPUTED: usize = 512;
+
+/// Multiplies in f32: per element chains of fused multiply-adds along the inner axis, in blocks.
 fn multiply_f32(
     a: (&[f32], &[usize], bool),
     b: (&[f32], &[usize], bool),
+    block: impl Fn(usize) -> usize,
 ) -> Result<(Vec<usize>, Vec<f32>), OpError> {
     let plan = Product::new(a.1, a.2, b.1, b.2)?;
     let (inner, columns) = (plan.inner, plan.columns);
@@ -114,7 +118,7 @@ fn multiply_f32(
             for (k, factor) in factors.iter_mut().enumerate() {
                 *factor = a.0[m + plan.left(i, k)];
             }
-            chain::multiply_add_in_blocks(&factors, &right, BLOCK, row);
+            chain::multiply_add_in_blocks(&factors, &right, block(inner), row);
         }
     }
     Ok((plan.shape, product))
@@ -200,8 +204,25 @@ impl Product {
     }
 }
 
-/// Evaluates an operation of this family.
+/// Evaluates an operation of this family as one with constant weights.
 pub(crate) fn evaluate(op: &Op, inputs: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
+    evaluate_in_blocks(op, inputs, |_| BLOCK)
+}
+
+/// Evaluates MatMul as a product of two computed factors.
+///
+/// # Errors
+/// If types or shapes of the inputs do not fit.
+pub(crate) fn evaluate_computed(op: &Op, inputs: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
+    let block = |inner| if inner > BLOCK { BLOCK } else { BLOCK_OF_COMPUTED };
+    evaluate_in_blocks(op, inputs, block)
+}
+
+fn evaluate_in_blocks(
+    op: &Op,
+    inputs: &[Tensor],
+    block: impl Fn(usize) -> usize,
+) -> Result<Vec<Tensor>, OpError> {
     let Op::MatMul {
         transpose_a,
         transpose_b,
@@ -220,6 +241,7 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor]) -> Result<Vec<Tensor>, OpErro
     let (shape, product) = multiply_f32(
         (&a.to_f32(), a.shape(), *transpose_a),
         (&b.to_f32(), b.shape(), *transpose_b),
+        block,
     )?;
     Ok(vec![support::from_f32(a.element_type(), &shape, &product)?])
 }

@@ -1,6 +1,8 @@
 //! Softmax.
 
 use super::attributes::Attributes;
+use super::exponential::exp;
+use super::lanes;
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
 use crate::graph::OutputInfo;
@@ -26,23 +28,33 @@ pub(crate) fn infer(axis: i64, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpEr
     Ok(vec![support::output(x.element_type, x.shape.to_vec())])
 }
 
-/// Evaluates the operation in f64: `e^(x - max) / sum`.
+/// Evaluates the operation in f32, `e^(x - max) * (1 / sum)`: the sum of neighbouring values on the lanes of a
+/// processor, of others in their order.
 pub(crate) fn evaluate(axis: i64, inputs: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
     let shape = inputs[0].shape();
     let axis = support::axis(axis, shape.len())?;
     let (length, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
-    let outer: usize = shape[..axis].iter().product();
-    let mut x = inputs[0].to_f64();
-    for o in 0..outer {
+    let mut x = inputs[0].to_f32();
+    let mut group = vec![0.0; length];
+    for plane in x.chunks_exact_mut((length * inner).max(1)) {
         for i in 0..inner {
-            let at = |j: usize| (o * length + j) * inner + i;
-            let max = (0..length).map(|j| x[at(j)]).fold(f64::NEG_INFINITY, f64::max);
-            (0..length).for_each(|j| x[at(j)] = (x[at(j)] - max).exp());
-            let sum: f64 = (0..length).map(|j| x[at(j)]).sum();
-            (0..length).for_each(|j| x[at(j)] /= sum);
+            for (value, &x) in group.iter_mut().zip(plane[i..].iter().step_by(inner)) {
+                *value = x;
+            }
+            let max = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            group.iter_mut().for_each(|v| *v = exp(*v - max));
+            let sum = if inner == 1 {
+                lanes::sum_on_four(&group)
+            } else {
+                lanes::sum(&group, lanes::Order::Sequential, |sum, v| sum + v)
+            };
+            let factor = 1.0 / sum;
+            for (x, &value) in plane[i..].iter_mut().step_by(inner).zip(&group) {
+                *x = value * factor;
+            }
         }
     }
-    Ok(vec![Tensor::from_f64(inputs[0].element_type(), shape, &x)?])
+    Ok(vec![support::from_f32(inputs[0].element_type(), shape, &x)?])
 }
 
 #[cfg(test)]

@@ -27,6 +27,22 @@ impl Input<'_> {
     }
 }
 
+/// The shapes of tensors.
+pub(crate) fn shapes(tensors: &[Tensor]) -> Vec<PartialShape> {
+    let fixed = |t: &Tensor| t.shape().iter().map(|&d| Some(d)).collect();
+    tensors.iter().map(fixed).collect()
+}
+
+/// Tensors and their shapes as inputs of which everything is known.
+pub(crate) fn known<'a>(tensors: &'a [Tensor], shapes: &'a [PartialShape]) -> Vec<Input<'a>> {
+    let input = |(tensor, shape): (&'a Tensor, &'a PartialShape)| Input {
+        element_type: tensor.element_type(),
+        shape,
+        value: Some(tensor),
+    };
+    tensors.iter().zip(shapes).map(input).collect()
+}
+
 /// An output without names.
 pub(crate) fn output(element_type: ElementType, shape: PartialShape) -> OutputInfo {
     OutputInfo {

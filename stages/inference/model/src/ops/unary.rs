@@ -1,13 +1,18 @@
 //! Element-wise operations on one input, Clamp and PRelu.
 //!
-//! Floats are computed in f64 and rounded once to the element type.
+//! Floats are computed in f64 and rounded once to the element type; what holds an exponential of the input
+//! alone in f32, as `docs/numerics.md` states.
 
 use super::attributes::Attributes;
+use super::exponential::exp;
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
 use crate::graph::{Dim, OutputInfo, PartialShape};
 use crate::op::{Op, UnaryKind};
 use crate::tensor::{ElementType, Tensor};
+
+/// Names of what Round does with halves.
+pub(crate) const ROUND_MODES: [(&str, bool); 2] = [("half_to_even", true), ("half_away_from_zero", false)];
 
 /// Reads an operation of this family; `None` if it is of another.
 pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
@@ -38,7 +43,23 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
         },
         "Mish" => UnaryKind::Mish,
         "SoftPlus" => UnaryKind::SoftPlus,
+        "SoftSign" => UnaryKind::SoftSign,
         "Erf" => UnaryKind::Erf,
+        "Sign" => UnaryKind::Sign,
+        "Sin" => UnaryKind::Sin,
+        "Cos" => UnaryKind::Cos,
+        "Tan" => UnaryKind::Tan,
+        "Asin" => UnaryKind::Asin,
+        "Acos" => UnaryKind::Acos,
+        "Atan" => UnaryKind::Atan,
+        "Sinh" => UnaryKind::Sinh,
+        "Cosh" => UnaryKind::Cosh,
+        "Asinh" => UnaryKind::Asinh,
+        "Acosh" => UnaryKind::Acosh,
+        "Atanh" => UnaryKind::Atanh,
+        "Round" => UnaryKind::Round {
+            half_to_even: a.word("mode", &ROUND_MODES, Some(true))?,
+        },
         "LogicalNot" => UnaryKind::LogicalNot,
         "Clamp" => {
             let (min, max) = (a.float("min", None)?, a.float("max", None)?);
@@ -81,6 +102,8 @@ fn float_only(kind: UnaryKind) -> bool {
             | UnaryKind::Negative
             | UnaryKind::Floor
             | UnaryKind::Ceiling
+            | UnaryKind::Round { .. }
+            | UnaryKind::Sign
             | UnaryKind::LogicalNot
     )
 }
@@ -101,9 +124,9 @@ fn slope_shape(rank: usize, slope: &[Dim]) -> PartialShape {
 fn apply(kind: UnaryKind, x: f64) -> f64 {
     match kind {
         UnaryKind::Relu => x.max(0.0),
-        UnaryKind::Sigmoid => sigmoid(x),
+        UnaryKind::Sigmoid => f64::from(sigmoid(x as f32)),
         UnaryKind::Tanh => x.tanh(),
-        UnaryKind::Exp => x.exp(),
+        UnaryKind::Exp => f64::from(exp(x as f32)),
         UnaryKind::Log => x.ln(),
         UnaryKind::Sqrt => x.sqrt(),
         UnaryKind::Abs => x.abs(),
@@ -112,8 +135,8 @@ fn apply(kind: UnaryKind, x: f64) -> f64 {
         UnaryKind::Ceiling => x.ceil(),
         UnaryKind::HSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
         UnaryKind::HSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
-        UnaryKind::Swish { beta } => x * sigmoid(x * f64::from(beta)),
-        UnaryKind::Elu { alpha } if x < 0.0 => f64::from(alpha) * x.exp_m1(),
+        UnaryKind::Swish { beta } => f64::from(swish(x as f32, beta)),
+        UnaryKind::Elu { alpha } if x < 0.0 => f64::from(alpha * (exp(x as f32) - 1.0)),
         UnaryKind::Elu { .. } => x,
         UnaryKind::Gelu { tanh: false } => 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
         UnaryKind::Gelu { tanh: true } => {
@@ -122,13 +145,37 @@ fn apply(kind: UnaryKind, x: f64) -> f64 {
         }
         UnaryKind::Mish => x * soft_plus(x).tanh(),
         UnaryKind::SoftPlus => soft_plus(x),
+        UnaryKind::SoftSign => x / (1.0 + x.abs()),
         UnaryKind::Erf => erf(x),
+        UnaryKind::Sign if x == 0.0 || x.is_nan() => x,
+        UnaryKind::Sign => x.signum(),
+        UnaryKind::Sin => x.sin(),
+        UnaryKind::Cos => x.cos(),
+        UnaryKind::Tan => x.tan(),
+        UnaryKind::Asin => x.asin(),
+        UnaryKind::Acos => x.acos(),
+        UnaryKind::Atan => x.atan(),
+        UnaryKind::Sinh => x.sinh(),
+        UnaryKind::Cosh => x.cosh(),
+        UnaryKind::Asinh => x.asinh(),
+        UnaryKind::Acosh => x.acosh(),
+        UnaryKind::Atanh => x.atanh(),
+        UnaryKind::Round { half_to_even: true } => x.round_ties_even(),
+        UnaryKind::Round { half_to_even: false } => x.round(),
         UnaryKind::LogicalNot => f64::from(u8::from(x == 0.0)),
     }
 }
 
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
+/// `1 / (1 + e^-x)` from the exponential of `-|x|`.
+fn sigmoid(x: f32) -> f32 {
+    let e = exp(-x.abs());
+    let below_half = e / (e + 1.0);
+    if x > 0.0 { 1.0 - below_half } else { below_half }
+}
+
+/// `x / (1 + e^(-x * beta))`.
+pub(crate) fn swish(x: f32, beta: f32) -> f32 {
+    x * sigmoid(x * beta)
 }
 
 /// `ln(1 + e^x)` without overflow.
@@ -178,6 +225,7 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor]) -> Result<Vec<Tensor>, OpErro
                     UnaryKind::Relu => v.max(0),
                     UnaryKind::Abs => v.abs(),
                     UnaryKind::Negative => -v,
+                    UnaryKind::Sign => v.signum(),
                     _ => v,
                 })
                 .collect();
@@ -235,6 +283,14 @@ mod tests {
         assert!((one(UnaryKind::Mish, 1.0) - 0.865_098_4).abs() < 1e-6);
         assert!((one(UnaryKind::SoftPlus, 100.0) - 100.0).abs() < 1e-4);
         assert!((one(UnaryKind::Elu { alpha: 2.0 }, -1.0) + 1.264_241_1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn halves_round_as_the_mode_says() {
+        let x = [0.5, 1.5, 2.5, -0.5, -2.5, 2.4];
+        let run = |half_to_even| run(Op::Unary(UnaryKind::Round { half_to_even }), &x);
+        assert_eq!(run(true), [0.0, 2.0, 2.0, 0.0, -2.0, 2.0]);
+        assert_eq!(run(false), [1.0, 2.0, 3.0, -1.0, -3.0, 2.0]);
     }
 
     #[test]

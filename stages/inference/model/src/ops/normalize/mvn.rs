@@ -1,6 +1,7 @@
 //! MVN-1 and MVN-6: mean and, where wanted, variance normalization.
 
 use super::super::attributes::Attributes;
+use super::super::lanes::{self, Order};
 use super::super::support::{self, Input};
 use super::{Groups, check_axes, same_as_data};
 use crate::error::{OpError, bail};
@@ -67,36 +68,48 @@ pub(crate) fn infer(attrs: &MvnAttrs, inputs: &[Input]) -> Result<Vec<OutputInfo
     same_as_data(&inputs[0])
 }
 
-/// Evaluates the operation: `x - mean`, then by `1 / sqrt(variance + eps)` or `1 / (sqrt(variance) + eps)`.
+/// Evaluates the operation in f32: `x - mean`, then by `1 / sqrt(variance + eps)` or `1 / (sqrt(variance) + eps)`.
+/// The order of its sums is that of `docs/numerics.md`.
 pub(crate) fn evaluate(attrs: &MvnAttrs, inputs: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
     let data = &inputs[0];
+    let shape = data.shape();
     let list = inputs.get(1).map(Tensor::to_i64);
-    let axes = attrs.reduced_axes(data.shape().len(), list.as_deref())?;
+    let mut axes = attrs.reduced_axes(shape.len(), list.as_deref())?;
+    axes.sort_unstable();
+    let from = |first: usize| axes.iter().copied().eq(first..shape.len());
+    // Channels are innermost in memory where images are normalized, so that each is a sequence of pixels.
+    let order = if shape.len() >= 4 && from(2) {
+        Order::Sequential
+    } else {
+        Order::Quarters
+    };
+    // Over channels too: each channel is summed on its own.
+    let parts = if shape.len() >= 3 && from(1) { shape[1] } else { 1 };
     let mut values = data.to_f32();
-    Groups::new(data.shape(), &axes).each(&mut values, |group| normalize(attrs, group));
-    Ok(vec![support::from_f32(
-        data.element_type(),
-        data.shape(),
-        &values,
-    )?])
+    Groups::new(shape, &axes).each(&mut values, |group| normalize(attrs, group, parts, order));
+    Ok(vec![support::from_f32(data.element_type(), shape, &values)?])
 }
 
-fn normalize(attrs: &MvnAttrs, group: &mut [f32]) {
-    let count = group.len() as f64;
-    let mean = group.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
-    let centred = |v: f32| f64::from(v) - mean;
-    let factor = if attrs.normalize_variance {
-        let variance = group.iter().map(|&v| centred(v).powi(2)).sum::<f64>() / count;
-        let eps = f64::from(attrs.eps);
-        if attrs.eps_outside {
-            1.0 / (variance.sqrt() + eps)
-        } else {
-            1.0 / (variance + eps).sqrt()
-        }
-    } else {
-        1.0
+fn normalize(attrs: &MvnAttrs, group: &mut [f32], parts: usize, order: Order) {
+    if group.is_empty() {
+        return;
+    }
+    let share = 1.0 / group.len() as f32;
+    let sum = |group: &[f32], add: fn(f32, f32) -> f32| -> f32 {
+        let parts = group.chunks(group.len() / parts);
+        parts.fold(0.0, |sum, part| sum + lanes::sum(part, order, add))
     };
-    group.iter_mut().for_each(|v| *v = (centred(*v) * factor) as f32);
+    let mean = sum(group, |sum, v| sum + v) * share;
+    group.iter_mut().for_each(|v| *v -= mean);
+    if attrs.normalize_variance {
+        let variance = sum(group, |sum, v| v.mul_add(v, sum)) * share;
+        let factor = if attrs.eps_outside {
+            1.0 / (variance.sqrt() + attrs.eps)
+        } else {
+            1.0 / (variance + attrs.eps).sqrt()
+        };
+        group.iter_mut().for_each(|v| *v *= factor);
+    }
 }
 
 #[cfg(test)]
