@@ -4,6 +4,7 @@
 //! round in f32 in the order that `docs/numerics.md` states; other operations on floats are computed in f64
 //! and rounded once to the element type. Sums of products of integers are exact.
 
+mod activation;
 pub mod attributes;
 mod axis_broadcast;
 mod binary;
@@ -25,11 +26,13 @@ mod gather;
 mod index;
 mod interpolate;
 mod lanes;
+mod log_softmax;
 mod matmul;
 mod normalize;
 mod pad;
 mod pool;
 mod quantized;
+mod rearrange;
 mod reduce;
 mod reshape;
 mod slice;
@@ -69,6 +72,8 @@ type Family = fn(&Attributes) -> Result<Option<Op>, OpError>;
 
 /// How every operation is read.
 const FAMILIES: &[Family] = &[
+    activation::parse,
+    log_softmax::parse,
     axis_broadcast::parse,
     convert::parse,
     binary::parse,
@@ -88,8 +93,6 @@ const FAMILIES: &[Family] = &[
     interpolate::parse,
     depth_to_space::parse,
     softmax::parse,
-    normalize::mvn::parse,
-    normalize::l2::parse,
     topk::parse,
     pad::parse,
     bitwise::parse,
@@ -103,7 +106,8 @@ const FAMILIES: &[Family] = &[
 /// # Errors
 /// If an attribute is missing or wrong, or the number of inputs is.
 pub fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
-    for family in FAMILIES.iter().chain(index::FAMILIES).chain(detection::FAMILIES) {
+    let folders = [index::FAMILIES, detection::FAMILIES, normalize::FAMILIES, rearrange::FAMILIES];
+    for family in folders.into_iter().chain([FAMILIES]).flatten() {
         if let Some(op) = family(a)? {
             check_inputs(&op, a.inputs)?;
             return Ok(Some(op));

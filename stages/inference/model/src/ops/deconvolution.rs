@@ -251,7 +251,8 @@ impl Geometry {
             return sums;
         }
         let columns = self.kernel[2];
-        let mut order: Vec<Vec<usize>> = if columns % 2 == 0 && [1, 2, 4].contains(&self.strides[2]) {
+        let mut order: Vec<Vec<usize>> = if columns.is_multiple_of(2) && [1, 2, 4].contains(&self.strides[2])
+        {
             (0..columns)
                 .map(|column| (column..taps).step_by(columns).collect())
                 .collect()

@@ -1,14 +1,27 @@
 //! Normalization of values by statistics of groups of them.
 
+mod batch_norm;
+mod group_norm;
 pub(crate) mod l2;
 pub(crate) mod mvn;
+mod response;
 
+use super::Family;
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
 use crate::graph::OutputInfo;
 
+/// How the operations here are read.
+pub(super) const FAMILIES: &[Family] = &[
+    batch_norm::parse,
+    group_norm::parse,
+    l2::parse,
+    mvn::parse,
+    response::parse,
+];
+
 /// A tensor's elements in groups: those that differ in their index along `axes` alone are in one.
-struct Groups {
+pub(super) struct Groups {
     /// Where each group begins.
     starts: Vec<usize>,
     /// How far its elements lie from there, in row-major order.
@@ -16,7 +29,7 @@ struct Groups {
 }
 
 impl Groups {
-    fn new(shape: &[usize], axes: &[usize]) -> Self {
+    pub(super) fn new(shape: &[usize], axes: &[usize]) -> Self {
         let strides = support::strides(shape);
         let pick = |grouped: bool| -> (Vec<usize>, Vec<isize>) {
             (0..shape.len())
@@ -32,7 +45,7 @@ impl Groups {
     }
 
     /// Calls `normalize` with the elements of each group, which it changes.
-    fn each(&self, values: &mut [f32], mut normalize: impl FnMut(&mut [f32])) {
+    pub(super) fn each(&self, values: &mut [f32], mut normalize: impl FnMut(&mut [f32])) {
         let mut group = vec![0.0; self.steps.len()];
         for &start in &self.starts {
             for (value, &step) in group.iter_mut().zip(&self.steps) {

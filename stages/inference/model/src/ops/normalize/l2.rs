@@ -30,11 +30,21 @@ pub(crate) fn infer(inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
     same_as_data(&inputs[0])
 }
 
-/// Evaluates the operation; without axes each element is a group of its own.
+/// Evaluates the operation. Without axes, whatever is not zero becomes one.
 pub(crate) fn evaluate(eps: f32, eps_mode: EpsMode, inputs: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
     let data = &inputs[0];
     let axes = support::axes(&inputs[1].to_i64(), data.shape().len())?;
     let mut values = data.to_f32();
+    if axes.is_empty() {
+        values
+            .iter_mut()
+            .for_each(|v| *v = if *v == 0.0 { 0.0 } else { 1.0 });
+        return Ok(vec![support::from_f32(
+            data.element_type(),
+            data.shape(),
+            &values,
+        )?]);
+    }
     Groups::new(data.shape(), &axes).each(&mut values, |group| {
         let sum: f64 = group.iter().map(|&v| f64::from(v).powi(2)).sum();
         let norm = match eps_mode {
