@@ -106,7 +106,12 @@ const FAMILIES: &[Family] = &[
 /// # Errors
 /// If an attribute is missing or wrong, or the number of inputs is.
 pub fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
-    let folders = [index::FAMILIES, detection::FAMILIES, normalize::FAMILIES, rearrange::FAMILIES];
+    let folders = [
+        index::FAMILIES,
+        detection::FAMILIES,
+        normalize::FAMILIES,
+        rearrange::FAMILIES,
+    ];
     for family in folders.into_iter().chain([FAMILIES]).flatten() {
         if let Some(op) = family(a)? {
             check_inputs(&op, a.inputs)?;
