@@ -97,7 +97,7 @@ fn alignments(graph: &Graph, options: &Options) -> HashMap<NodeId, (Quantize, De
 }
 
 /// Whether an input of weights holds codes.
-fn has_codes(graph: &Graph, input: Value) -> bool {
+pub(crate) fn has_codes(graph: &Graph, input: Value) -> bool {
     let mut node = graph.node(input.node);
     while let Op::Reshape { .. } | Op::Transpose = node.op {
         let Some(&data) = node.inputs.first() else {
@@ -142,7 +142,8 @@ impl Sources {
     }
 }
 
-fn keeps_codes(op: &Op) -> bool {
+/// Whether an operation gives codes for codes of one scale.
+pub(crate) fn keeps_codes(op: &Op) -> bool {
     moves_values(op)
         || matches!(
             op,

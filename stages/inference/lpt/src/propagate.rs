@@ -5,6 +5,7 @@
 //! sums get the product of the scales; a function of codes that is quantized again becomes a table. Where an
 //! operation needs the value itself, a Dequantize is made, once per value.
 
+mod average;
 mod border;
 mod branches;
 mod coded;
@@ -114,6 +115,7 @@ impl Sweep<'_> {
                 kind: ReduceKind::Max | ReduceKind::Min,
                 ..
             } => self.order(id, node),
+            Op::AvgPool { .. } => self.average(id, node),
             Op::ShapeOf(_) => self.shape_of(id, node),
             op if layout::moves_values(op) => self.layout(id, node),
             Op::Standard(operation) if operation.maps_values() => self.elementwise(id, node),

@@ -1,11 +1,13 @@
 //! Maxima and minima.
 
+use flow_model::evaluate;
 use flow_model::graph::{Graph, Value};
 use flow_model::op::{AutoPad, BinaryKind, Op, PoolAttrs, ReduceKind};
 use flow_model::tensor::ElementType;
 
 use crate::report::ReasonCode;
-use crate::testing::{Builder, check, kinds, noise};
+use crate::testing::{Builder, check, conv, kinds, noise};
+use crate::{Numerics, Options, transform};
 
 const DATA: [usize; 4] = [1, 2, 4, 4];
 
@@ -57,6 +59,44 @@ fn codes_that_count_down_are_reversed_first() {
         }
         let lowered = check(&scaled(&[0.5, 2.0], pool), &noise(&DATA, 1), 1e-6);
         assert!(!kinds(&lowered.graph).contains(&"Lookup"));
+    }
+}
+
+#[test]
+fn averages_before_sums_are_rounded_as_openvino_does() {
+    let mut b = Builder::default();
+    let x = b.parameter(ElementType::F32, &DATA);
+    let x = b.fake_quantize("fq", x, 0.0, 1.0);
+    let pool = PoolAttrs {
+        kernel: vec![2, 2],
+        strides: vec![1, 1],
+        dilations: vec![1, 1],
+        pads_begin: vec![0, 0],
+        pads_end: vec![0, 0],
+        auto_pad: AutoPad::Explicit,
+        ceil: false,
+    };
+    let exclude_pad = true;
+    let x = b.node("pool", Op::AvgPool { pool, exclude_pad }, &[x]);
+    let w = b.weights(&[1, 2, 1, 1], &[1, 0], &[1.0]);
+    let x = b.node("conv", Op::Convolution(conv(0)), &[x, w]);
+    b.result(x);
+    let run = |numerics| {
+        let options = Options {
+            numerics,
+            ..Options::default()
+        };
+        let lowered = transform(&b.graph, &options).unwrap();
+        let integer = lowered.report.layer("conv").unwrap().is_integer();
+        let y = evaluate(&lowered.graph, &[noise(&DATA, 1)]).unwrap().remove(0);
+        (integer, y.to_f32())
+    };
+    let (literal, exact) = run(Numerics::Literal);
+    let (rounded, codes) = run(Numerics::OpenVino);
+    assert_eq!((literal, rounded), (false, true));
+    for (x, y) in exact.iter().zip(&codes) {
+        assert!((x - y).abs() <= 0.51 / 255.0);
+        assert!((y * 255.0 - (y * 255.0).round()).abs() < 1e-3, "{y} is a level");
     }
 }
 
