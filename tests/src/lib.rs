@@ -4,5 +4,6 @@
 
 pub mod command;
 pub mod corrupt;
+pub mod engine;
 pub mod media;
 pub mod network;

@@ -1,0 +1,134 @@
+"""When two results count as the same.
+
+Outputs are compared as they are first: `CLOSE` of the largest value. Where they differ, a value may lie so close to
+the middle between two levels that the last bit of an f32 decides, and what comes behind amplifies the step. Then the
+graph is cut at each FakeQuantize (and each other step function), every piece is run alone on OpenVINO's own values,
+and may differ only by one step, and only where the value before the rounding lies next to a tie.
+"""
+import numpy as np
+
+from ops.quantize import limits
+from spec import used
+
+CLOSE = 2e-5
+STEPS = {"floor": 0.0, "ceiling": 0.0, "sign": 0.0, "round_even": 0.5, "round_away": 0.5}
+
+
+def difference(found, expected):
+    """The largest difference in units of the largest expected value; infinite where types or shapes differ."""
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return np.inf
+    if found.size == 0:
+        return 0.0
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    odd = ~np.isfinite(b)
+    if odd.any():
+        if not np.array_equal(a[odd], b[odd], equal_nan=True):
+            return np.inf
+        a, b = a[~odd], b[~odd]
+        if a.size == 0:
+            return 0.0
+    if not np.isfinite(a).all():
+        return np.inf
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-6))
+
+
+def worst(found, expected):
+    if len(found) != len(expected):
+        return np.inf
+    return max((difference(a, b) for a, b in zip(found, expected)), default=0.0)
+
+
+def is_step(node):
+    return (
+        node["op"] in ("fake_quantize", "select")
+        or node["op"] == "unary" and node["name"] in STEPS
+    )
+
+
+def pieces(spec, inputs, values):
+    """The graph cut at its step functions: `(spec, inputs, node of the piece that ends it or None)`.
+
+    `values` are the outputs of the step functions by node."""
+    nodes = spec["nodes"]
+    input_values = {}
+    for index, node in enumerate(nodes):
+        if node["op"] == "input":
+            input_values[index] = inputs[len(input_values)]
+    targets = [i for i, n in enumerate(nodes) if is_step(n)]
+    targets += [n for n, _ in spec["outputs"] if n not in targets and nodes[n]["op"] != "input"]
+    result = []
+    for target in dict.fromkeys(targets):
+        new, where = [], {}
+
+        def visit(index):
+            if index in where:
+                return where[index]
+            node = nodes[index]
+            if index != target and node["op"] == "fake_quantize":
+                value = values[index]
+                new.append({"op": "input", "in": [], "shape": list(value.shape), "type": "f32", "values": value})
+                new.append({**node, "in": [[len(new) - 1, 0]]})
+            elif index != target and is_step(node):
+                value = values[index]
+                new.append({"op": "input", "in": [], "shape": list(value.shape), "type": "f32", "values": value})
+            elif node["op"] == "input":
+                new.append({**node, "values": input_values[index]})
+            else:
+                ins = [[visit(n), p] for n, p in node["in"]]
+                new.append({**node, "in": ins})
+            where[index] = len(new) - 1
+            return where[index]
+
+        end = visit(target)
+        ports = sorted({p for n, p in spec["outputs"] if n == target}) or [0]
+        piece = used({"seed": spec["seed"], "nodes": new, "outputs": [[end, p] for p in ports]})
+        result.append(piece)
+    return result
+
+
+def distance(node, x):
+    """How far each value lies from where the step function jumps, in its own units, and what counts as next to it."""
+    x = x.astype(np.float64)
+    size = np.abs(x[np.isfinite(x)]).max() if x.size else 0.0
+    if node["op"] == "fake_quantize":
+        low, high, _, _ = (v.astype(np.float64) for v in limits(node, list(x.shape)))
+        steps = node["levels"] - 1
+        width = high - low
+        with np.errstate(all="ignore"):
+            t = (x - low) * steps / width
+            near = 2.0**-24 * (8 * steps + 64 * size / np.abs(width) * steps + 64 * np.abs(low) / np.abs(width) * steps)
+        far = np.abs(t - np.floor(t) - 0.5)
+        if node["levels"] == 2:
+            near = near + 1e-6
+        return far, near
+    if node["op"] == "select":
+        return np.abs(x - 0.1 * node["amp"]), 1e-5 * size
+    offset = STEPS[node["name"]]
+    return np.abs(x - offset - np.round(x - offset)), 1e-5 * size
+
+
+def step_of(node, shape):
+    """The width of an output step."""
+    if node["op"] == "fake_quantize":
+        _, _, low, high = limits(node, shape)
+        return np.abs(high.astype(np.float64) - low) / (node["levels"] - 1)
+    return np.float64(1.0)
+
+
+def ties(node, found, expected, before):
+    """The number of elements one step apart next to a tie, or None if something else differs."""
+    if found.shape != expected.shape:
+        return None
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    apart = np.abs(a - b)
+    differs = apart > CLOSE * max(np.abs(b).max(), 1e-6)
+    if not np.isfinite(a).all() or not np.isfinite(b).all():
+        return None
+    far, near = distance(node, before)
+    step = np.broadcast_to(step_of(node, list(before.shape)), a.shape)
+    if node["op"] == "select":
+        allowed = differs & (far <= near)
+    else:
+        allowed = differs & (far <= near) & (apart <= step * 1.01)
+    return int(differs.sum()) if (differs == allowed).all() else None

@@ -1,0 +1,116 @@
+"""Inputs and FakeQuantize."""
+import numpy as np
+import openvino as ov
+import openvino.opset15 as op
+
+from .base import operation
+
+f32 = np.float32
+
+
+@operation("input")
+def build_input(b, node):
+    shape = node.get("partial", node["shape"])
+    parameter = op.parameter(ov.PartialShape(list(shape)), {"f32": np.float32, "u8": np.uint8}[node["type"]])
+    b.inputs.append(parameter)
+    return op.convert(parameter, "f32") if node["type"] == "u8" else parameter
+
+
+def limits(node, shape):
+    """The four limits as arrays."""
+    low, high, out_low, out_high = (np.asarray(node[k], f32) for k in ("il", "ih", "ol", "oh"))
+    if node["granularity"] == "scalar":
+        return low, high, out_low, out_high
+    axis = node["axis"] % max(len(shape), 1)
+    dims = [1] * len(shape)
+    if node["granularity"] == "ones":
+        return tuple(v.reshape(dims) for v in (low, high, out_low, out_high))
+    dims[axis] = shape[axis]
+    rng = np.random.default_rng(node["seed"])
+    factor = rng.uniform(0.5, 1.5, dims).astype(f32)
+    result = [low * factor, high * factor, out_low * factor, out_high * factor]
+    if node.get("zero_width_channel") and shape[axis] > 1:
+        result[0].flat[0] = result[1].flat[0]
+    if node["granularity"] == "input":
+        result[2:] = [out_low.reshape([1] * len(shape)), out_high.reshape([1] * len(shape))]
+    if node["granularity"] == "output":
+        result[:2] = [low.reshape([1] * len(shape)), high.reshape([1] * len(shape))]
+    return tuple(result)
+
+
+def draw_interval(rng, amp, positive, levels):
+    """Low and high of an interval about as wide as the values."""
+    high = amp * rng.choice([0.7, 1.5, 2.5, 3.5]) * rng.uniform(0.8, 1.2)
+    kind = rng.choices(
+        ["unsigned", "symmetric", "narrow", "zero_point", "fraction", "offset", "negative"],
+        [6 if positive else 1, 1 if positive else 5, 2, 3, 2, 0.4, 0.4],
+    )[0]
+    steps = levels - 1
+    if kind == "unsigned":
+        low = 0.0
+    elif kind == "symmetric":
+        low = -high * levels / (levels - 2) if levels > 2 and levels % 2 == 0 else -high
+    elif kind == "narrow":
+        low = -high
+    elif kind == "zero_point":
+        zero = rng.randint(1, max(1, steps - 1)) if levels > 2 else 0
+        step = high / max(1, steps - zero) if rng.random() < 0.7 else 2 * high / steps
+        low, high = -step * zero, step * (steps - zero)
+    elif kind == "fraction":
+        low = -high * rng.uniform(0.05, 1.5)
+    elif kind == "offset":
+        low = high * rng.uniform(0.05, 0.4)
+    else:
+        low, high = -high, -high * rng.uniform(0.0, 0.3)
+    return float(f32(low)), float(f32(high)), kind
+
+
+def draw_fake_quantize(g, ref=None, levels=None, plain=False):
+    """Adds a FakeQuantize behind `ref`."""
+    rng = g.rng
+    ref = ref or g.recent()
+    shape = g.shape(ref)
+    if levels is None:
+        levels = rng.choices([256, 255, 16, 15, 2, 65536], [60, 12, 5, 3, 2, 3])[0]
+    low, high, kind = draw_interval(rng, g.amp(ref), g.positive(ref), levels)
+    out_low, out_high = low, high
+    granularity, axis = "ones", 1
+    if not plain:
+        granularity = rng.choices(["ones", "scalar", "channel", "input", "output"], [50, 25, 10, 2, 2])[0]
+        if len(shape) < 2:
+            granularity = "scalar"
+        elif rng.random() < 0.15:
+            axis = len(shape) - 1
+        other = rng.random()
+        if other < 0.03:
+            low, high = high, low
+        elif other < 0.06:
+            out_low, out_high = out_high, out_low
+        elif other < 0.10:
+            factor = rng.choice([0.5, 2.0, 1.7])
+            out_low, out_high = out_low * factor, out_high * factor
+        elif other < 0.12:
+            out_low, out_high, _ = draw_interval(rng, g.amp(ref), g.positive(ref), levels)
+        elif other < 0.13:
+            low = high
+        elif other < 0.14:
+            out_low = out_high
+    extra = {"zero_width_channel": True} if granularity == "channel" and rng.random() < 0.05 else {}
+    (out,) = g.add(
+        "fake_quantize", [ref], levels=levels, il=low, ih=high, ol=out_low, oh=out_high, axis=axis,
+        granularity=granularity, half=rng.random() < 0.08, **extra,
+    )
+    g.note(out, amp=max(abs(out_low), abs(out_high)) / 2.5 + 1e-6, positive=min(out_low, out_high) >= 0, quantized=True)
+    return out
+
+
+@operation("fake_quantize", draw_fake_quantize, 1.0)
+def build_fake_quantize(b, node, x):
+    values = [b.floats(v, node["half"]) for v in limits(node, lengths(x))]
+    return op.fake_quantize(x, *values, node["levels"])
+
+
+def lengths(x):
+    """Axis lengths; an open axis, which is the batch, counts as 1."""
+    x = x if isinstance(x, ov.Output) else x.output(0)
+    return [d.get_length() if d.is_static else 1 for d in x.get_partial_shape()]

@@ -1,0 +1,32 @@
+"""OpenVINO's side: literal, and with low precision transformations."""
+import numpy as np
+import openvino as ov
+
+from spec import build
+
+LITERAL = {"LP_TRANSFORMS_MODE": False}
+TRANSFORMED = {}
+COMMON = {
+    "INFERENCE_PRECISION_HINT": "f32",
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+    "INFERENCE_NUM_THREADS": 1,
+    "NUM_STREAMS": 1,
+}
+
+
+class Oracle:
+    def __init__(self):
+        self.core = ov.Core()
+
+    def run(self, model, inputs, config):
+        compiled = self.core.compile_model(model, "CPU", {**COMMON, **config})
+        request = compiled.create_infer_request()
+        result = request.infer(list(inputs), share_inputs=False, share_outputs=False)
+        return [np.array(result[o]) for o in compiled.outputs]
+
+    def literal(self, spec, inputs, extra=(), only_extra=False):
+        """What the network says: weights are given as f32 constants."""
+        return self.run(build(spec, True, extra, only_extra), inputs, LITERAL)
+
+    def transformed(self, spec, inputs):
+        return self.run(build(spec), inputs, TRANSFORMED)

@@ -1,0 +1,190 @@
+"""Differential testing: random small quantized graphs on the engine and on OpenVINO.
+
+usage: python run.py [--count N] [--seed FIRST] [--binary PATH] [--out FOLDER] [--without NAMES]
+
+Prints what differs, writes shrunk failing graphs into FOLDER, and ends with the counts.
+"""
+import argparse
+import collections
+import json
+import pathlib
+import re
+import sys
+import time
+
+import numpy as np
+
+import compare
+from engine import Engine, write
+from generate import generate
+from oracle import Oracle
+from shrink import plain, shrink
+from spec import data
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+
+class Differential:
+    def __init__(self, arguments):
+        self.oracle = Oracle()
+        self.engine = Engine(arguments.binary, arguments.scratch)
+        self.counts = collections.Counter()
+        self.operations = collections.Counter()
+        self.tied = 0
+
+    def literal(self, spec, inputs=None, name="cpu-literal"):
+        """`("equal" | "ties" | "unsupported" | "oracle" | a failure, what is known about it)`."""
+        inputs = data(spec) if inputs is None else inputs
+        try:
+            expected = self.oracle.literal(spec, inputs)
+        except RuntimeError as error:
+            return "oracle", str(error)
+        found = self.engine.run(spec, inputs, [name])[name]
+        return self.judge(spec, inputs, expected, found, name)
+
+    def judge(self, spec, inputs, expected, found, name):
+        if isinstance(found, str):
+            if found.startswith("error") and ("E0605" in found or "not supported" in found or "unknown" in found):
+                return "unsupported", found
+            return found.split()[0], found
+        apart = compare.worst(found, expected)
+        if apart <= compare.CLOSE:
+            return "equal", apart
+        return self.pieces(spec, inputs, apart, name)
+
+    def pieces(self, spec, inputs, apart, name):
+        """Whether ties explain the difference."""
+        steps = [i for i, n in enumerate(spec["nodes"]) if compare.is_step(n)]
+        values = dict(zip(steps, self.oracle.literal(spec, inputs, [(i, 0) for i in steps])[len(spec["outputs"]):]))
+        tied = 0
+        for piece in compare.pieces(spec, inputs, values):
+            piece_inputs = data(piece)
+            expected = self.oracle.literal(piece, piece_inputs)
+            found = self.engine.run(piece, piece_inputs, [name])[name]
+            if isinstance(found, str):
+                return found.split()[0], (found, piece)
+            if compare.worst(found, expected) <= compare.CLOSE:
+                continue
+            node = piece["nodes"][piece["outputs"][0][0]]
+            if not compare.is_step(node):
+                return "differs", (compare.worst(found, expected), piece)
+            before = self.oracle.literal({**piece, "outputs": [node["in"][0]]}, piece_inputs)[0]
+            count = compare.ties(node, found[0], expected[0], before)
+            if count is None:
+                return "differs", (compare.worst(found, expected), piece)
+            tied += count
+        if tied == 0:
+            return "together", (apart, None)
+        return "ties", tied
+
+    def transformed(self, spec, inputs, literal, found):
+        """The engine in OpenVINO's numerics against OpenVINO with its transformations."""
+        try:
+            expected = self.oracle.transformed(spec, inputs)
+        except RuntimeError as error:
+            return "oracle", str(error)
+        if isinstance(found, str):
+            return found.split()[0], found
+        apart = compare.worst(found, expected)
+        if apart <= 1e-4:
+            return "equal", apart
+        own = compare.worst(literal, expected)
+        return ("within", apart) if apart <= 2 * own + 0.02 else ("differs", (apart, own))
+
+    def case(self, seed, arguments):
+        spec = generate(seed, arguments.without)
+        if spec is None:
+            self.counts["nothing drawn"] += 1
+            return
+        inputs = data(spec)
+        for op in {n["op"] for n in spec["nodes"]}:
+            self.operations[op] += 1
+        names = ["cpu-literal", "ref-float", "cpu-openvino"]
+        if seed % 4 == 0:
+            names.append("scalar-literal")
+        try:
+            expected = self.oracle.literal(spec, inputs)
+        except RuntimeError as error:
+            self.counts["OpenVINO fails"] += 1
+            return
+        found = self.engine.run(spec, inputs, names)
+        outcome, known = self.judge(spec, inputs, expected, found["cpu-literal"], "cpu-literal")
+        self.counts[f"literal {outcome}"] += 1
+        if outcome == "unsupported":
+            for kind in re.findall(r"type `?\"?(\w+)", known):
+                self.counts[f"unsupported {kind}"] += 1
+            return
+        if outcome == "ties":
+            self.tied += known
+        if outcome not in ("equal", "ties"):
+            ref, ref_known = self.judge(spec, inputs, expected, found["ref-float"], "ref-float")
+            self.report(seed, spec, f"literal {outcome}", known, f"ref-float: {ref}", arguments)
+        if "scalar-literal" in found and isinstance(found["cpu-literal"], list):
+            same = isinstance(found["scalar-literal"], list) and compare.worst(found["scalar-literal"], found["cpu-literal"]) < 1e-5
+            self.counts["scalar same" if same else "scalar differs"] += 1
+            if not same:
+                self.report(seed, spec, "scalar differs", found["scalar-literal"] if isinstance(found["scalar-literal"], str) else "", "", arguments, False)
+        outcome, known = self.transformed(spec, inputs, expected, found["cpu-openvino"])
+        self.counts[f"openvino {outcome}"] += 1
+        if outcome not in ("equal", "within", "oracle"):
+            self.report(seed, spec, f"openvino {outcome}", known, "", arguments, False)
+
+    def report(self, seed, spec, what, known, more, arguments, small=True):
+        piece = known[1] if isinstance(known, tuple) and len(known) > 1 and isinstance(known[1], dict) else None
+        said = known if isinstance(known, (str, float)) else known[0]
+        print(f"seed {seed}: {what}: {str(said)[:300]} {more}; {' '.join(n['op'] for n in spec['nodes'])}", flush=True)
+        if small and arguments.shrink:
+            start = piece or spec
+            kind = what.split()[1]
+            kinds = {kind} if kind != "together" else {"differs", "together"}
+            fails = lambda s: self.literal(s)[0] in kinds
+            try:
+                if not fails(start):
+                    start = spec
+                spec = shrink(start, fails, arguments.shrink)
+            except RuntimeError:
+                pass
+            print(f"   {' '.join(describe(n) for n in spec['nodes'])}", flush=True)
+        folder = pathlib.Path(arguments.out) / f"{seed}-{what.replace(' ', '-')}"
+        inputs = data(spec)
+        write(spec, inputs, folder)
+        try:
+            for i, value in enumerate(self.oracle.literal(spec, inputs)):
+                np.save(folder / f"out.{i}.npy", value)
+        except RuntimeError:
+            pass
+        (folder / "spec.json").write_text(json.dumps(plain(spec)))
+
+
+def describe(node):
+    """A node in few words."""
+    skip = ("op", "in", "seed", "values", "data")
+    inner = ", ".join(f"{k}={v}" for k, v in node.items() if k not in skip)
+    return f"{node['op']}({inner})"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--binary", default="target/debug/differential")
+    parser.add_argument("--scratch", default=None)
+    parser.add_argument("--out", default="out/differential")
+    parser.add_argument("--without", type=lambda s: s.split(","), default=[])
+    parser.add_argument("--shrink", type=int, default=150)
+    arguments = parser.parse_args()
+    run = Differential(arguments)
+    start = time.time()
+    for seed in range(arguments.seed, arguments.seed + arguments.count):
+        run.case(seed, arguments)
+        done = seed - arguments.seed + 1
+        if done % 500 == 0:
+            print(f"-- {done} graphs, {time.time() - start:.0f} s, {dict(run.counts)}", flush=True)
+    print(f"{arguments.count} graphs in {time.time() - start:.0f} s; {run.tied} elements one step apart at ties")
+    for name, count in sorted(run.counts.items()):
+        print(f"  {name}: {count}")
+    print("  operations: " + ", ".join(f"{n} {c}" for n, c in run.operations.most_common()))
+
+
+if __name__ == "__main__":
+    main()
