@@ -24,9 +24,9 @@ class Oracle:
         result = request.infer(list(inputs), share_inputs=False, share_outputs=False)
         return [np.array(result[o]) for o in compiled.outputs]
 
-    def literal(self, spec, inputs, extra=(), only_extra=False):
+    def literal(self, spec, inputs, extra=()):
         """What the network says: weights are given as f32 constants."""
-        return self.run(build(spec, True, extra, only_extra), inputs, LITERAL)
+        return self.run(build(spec, True, extra, oracle=True), inputs, LITERAL)
 
     def transformed(self, spec, inputs):
-        return self.run(build(spec), inputs, TRANSFORMED)
+        return self.run(build(spec, oracle=True), inputs, TRANSFORMED)

@@ -106,8 +106,23 @@ def draw_fake_quantize(g, ref=None, levels=None, plain=False):
 
 @operation("fake_quantize", draw_fake_quantize, 1.0)
 def build_fake_quantize(b, node, x):
-    values = [b.floats(v, node["half"]) for v in limits(node, lengths(x))]
-    return op.fake_quantize(x, *values, node["levels"])
+    values = limits(node, lengths(x))
+    if b.oracle and (node["levels"] > 256 or (values[0] >= values[1]).any()):
+        return spelled_out(x, node["levels"], [v.astype(np.float16).astype(f32) if node["half"] else v for v in values])
+    return op.fake_quantize(x, *(b.floats(v, node["half"]) for v in values), node["levels"])
+
+
+def spelled_out(x, levels, limits):
+    """What the specification says, in other operations: OpenVINO's CPU plugin leaves out a FakeQuantize of 65536
+    levels, gives NaN for an interval of no width, and one constant value for an inverted input interval."""
+    low, high, out_low, out_high = limits
+    width = np.where(low == high, f32(1), high - low)
+    scale = f32(levels - 1) / width
+    t = op.round(op.multiply(op.subtract(x, op.constant(low)), op.constant(scale)), "half_to_even")
+    y = op.add(op.multiply(t, op.constant((out_high - out_low) / f32(levels - 1))), op.constant(out_low))
+    above = op.greater(x, op.constant(np.maximum(low, high)))
+    below = op.less_equal(x, op.constant(np.minimum(low, high)))
+    return op.select(below, op.constant(out_low), op.select(above, op.constant(out_high), y))
 
 
 def lengths(x):
