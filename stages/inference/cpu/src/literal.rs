@@ -125,6 +125,11 @@ impl<'a> Model<'a> {
         let [low, high, output_low, output_high] = [0, 1, 2, 3].map(|i| self.per_channel(&limits[i], site));
         let (low, high, output_low, output_high) = (low?, high?, output_low?, output_high?);
         let last = (quantization.levels() - 1) as f32;
+        // Intervals without width are taken apart otherwise: their codes are not levels.
+        let widths = [(&low, &high), (&output_low, &output_high)];
+        if widths.iter().any(|(l, h)| (0..site.channels).any(|c| l[c] == h[c])) {
+            return None;
+        }
         let fused = quantization.formula() == Formula::Fused;
         let of = |f: &dyn Fn(usize) -> f32| {
             let mut out = AlignedVec::zeroed(low.len());

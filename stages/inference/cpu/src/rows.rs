@@ -79,13 +79,15 @@ pub(crate) struct Limits {
 pub(crate) fn code(x: f32, limits: Limits, steps: f32, base: f32) -> u8 {
     let Limits { low, high } = limits;
     let (least, most) = if low < high { (low, high) } else { (high, low) };
-    // NaN goes to the lowest limit.
-    let x = if x > least { x } else { least };
-    let x = if x < most { x } else { most };
-    // An interval without width has one code; its x - low is 0.
+    // An interval without width is a step: nothing lies inside it.
     let width = if high == low { 1.0 } else { high - low };
+    let inside = if x < most { x } else { most };
+    let level = round((inside - low) / width * steps);
+    // Below, where NaN belongs too, lies level 0 and above the last one, whichever way the interval runs.
+    let level = if x > most { steps } else { level };
+    let level = if x > least { level } else { 0.0 };
     // At most 255: the conversion through i32 is exact and, unlike one to u8, a single instruction.
-    (round((x - low) / width * steps) + base) as i32 as u8
+    (level + base) as i32 as u8
 }
 
 /// Puts values on levels over a nest of (codes, values, levels); `FMA` as for [`Level::of`].

@@ -1,6 +1,6 @@
 //! What the model's own f32 arithmetic does where a chain computes codes.
 
-use flow_model::op::Op;
+use flow_model::op::{Dequantize, Op};
 use flow_model::{NodeId, Value};
 
 use super::Lowering;
@@ -55,10 +55,15 @@ impl Lowering<'_> {
 
     /// What codes mean where they are dequantized, if it is the same for all channels.
     pub(super) fn literal_values(&self, id: NodeId) -> Option<Values> {
-        let codes = self.graph.node(self.graph.node(id).inputs.first()?.node);
+        let node = self.graph.node(id);
+        let Op::Dequantize(dequantize) = &node.op else {
+            return None;
+        };
+        let codes = self.graph.node(node.inputs.first()?.node);
         let model = self.model.as_ref()?;
         let values = model.values(Value::of(model.find(&codes.name)?))?;
-        (values.channels() == 1 && codes.outputs.len() == 1).then_some(values)
+        let same = values.channels() == 1 && codes.outputs.len() == 1 && dequantizes_to(dequantize, &values.0);
+        same.then_some(values)
     }
 
     /// For a convolution or matrix product.
@@ -202,4 +207,17 @@ impl Lowering<'_> {
             last_margin: last,
         }))
     }
+}
+
+/// Whether a dequantization gives these values of codes, but for last bits: it may have taken constants into
+/// itself that the model adds or multiplies later.
+fn dequantizes_to(dequantize: &Dequantize, values: &[f32]) -> bool {
+    let (&[scale], &[zero_point]) = (&dequantize.scale[..], &dequantize.zero_point[..]) else {
+        return false;
+    };
+    let largest = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let near = |(code, value): (usize, &f32)| {
+        ((code as f32 - zero_point) * scale - value).abs() <= 1e-4 * scale.abs() + 1e-6 * largest
+    };
+    values.iter().enumerate().all(near)
 }

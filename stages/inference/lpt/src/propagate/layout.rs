@@ -59,8 +59,13 @@ impl Sweep<'_> {
             let code = Coded::number(coded.element_type, code.bytes()[0]);
             range = (range.0.min(code), range.1.max(code));
         }
+        // A value to pad with that the mode does not use may be of another type than the codes.
+        let used = match node.op {
+            Op::Pad(PadMode::Edge | PadMode::Reflect | PadMode::Symmetric) => 3,
+            _ => node.inputs.len(),
+        };
         let mut inputs = vec![coded.codes];
-        for (port, &input) in node.inputs.iter().enumerate().skip(1) {
+        for (port, &input) in node.inputs.iter().enumerate().take(used).skip(1) {
             let input = match (&pad, port) {
                 (Some(code), 3) => self.push_code(node, code.clone()),
                 _ => self.plain(input),
