@@ -90,7 +90,7 @@ def pieces(spec, inputs, values):
 def distance(node, x):
     """How far each value lies from where the step function jumps, in its own units, and what counts as next to it."""
     x = x.astype(np.float64)
-    size = np.abs(x[np.isfinite(x)]).max() if x.size else 0.0
+    size = np.abs(x[np.isfinite(x)]).max(initial=0.0)
     if node["op"] == "fake_quantize":
         low, high, _, _ = (v.astype(np.float64) for v in limits(node, list(x.shape)))
         steps = node["levels"] - 1

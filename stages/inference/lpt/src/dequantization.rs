@@ -2,12 +2,14 @@
 
 use flow_model::op::Dequantize;
 
-/// How far a zero point may lie from an integer and still count as that integer, in steps.
+/// How far a zero point may lie from an integer and still count as that integer, in steps, per level.
 ///
-/// Zero points are computed from FakeQuantize limits that are rounded to f32: with 256 levels around zero their
-/// error is at most about `255 * 3 * 2^-24 = 5e-5`, and a few times that where a tool computed the limits in
-/// f32 itself. A thousandth of a step covers both and moves a value by less than a five-hundredth of what
-/// rounding to the nearest level does.
+/// Zero points are computed from FakeQuantize limits that are rounded to f32: with `L` levels around zero their
+/// error is at most about `L * 3 * 2^-24`, `5e-5` for 256, and a few times that where a tool computed the limits
+/// in f32 itself. This covers both and moves a value by less than the `4e-6`th part of the interval.
+const TOLERANCE_PER_LEVEL: f64 = 4e-6;
+
+/// The same for a zero point of unknown origin: that of 256 levels.
 pub(crate) const ZERO_POINT_TOLERANCE: f64 = 1e-3;
 
 /// The integer that a zero point stands for, if it is near enough to one.
@@ -28,7 +30,10 @@ pub(crate) fn of_interval(low: f32, high: f32, levels: u32) -> Option<(f64, f64)
     let usable = scale != 0.0 && is_usable_scale(scale);
     usable.then(|| {
         let exact = -low / scale;
-        let zero_point = integer_zero_point(exact).map_or(exact, f64::from);
+        let near = |&z: &i32| (exact - f64::from(z)).abs() <= TOLERANCE_PER_LEVEL * f64::from(levels);
+        let zero_point = integer_zero_point(exact)
+            .filter(near)
+            .map_or(exact, f64::from);
         // Avoids -0.0, which would print oddly and compare unequal in bits.
         (scale, zero_point + 0.0)
     })
