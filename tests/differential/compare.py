@@ -14,8 +14,9 @@ CLOSE = 2e-5
 STEPS = {"floor": 0.0, "ceiling": 0.0, "sign": 0.0, "round_even": 0.5, "round_away": 0.5}
 
 
-def difference(found, expected):
-    """The largest difference in units of the largest expected value; infinite where types or shapes differ."""
+def difference(found, expected, size=0.0):
+    """The largest difference in units of the largest expected value, or of `size` if that is larger; infinite where
+    types or shapes differ."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return np.inf
     if found.size == 0:
@@ -30,13 +31,19 @@ def difference(found, expected):
             return 0.0
     if not np.isfinite(a).all():
         return np.inf
-    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-6))
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), size, 1e-6))
 
 
-def worst(found, expected):
+def worst(found, expected, size=0.0):
     if len(found) != len(expected):
         return np.inf
-    return max((difference(a, b) for a, b in zip(found, expected)), default=0.0)
+    return max((difference(a, b, size) for a, b in zip(found, expected)), default=0.0)
+
+
+def size_of(spec):
+    """The largest limit of the FakeQuantizes: values of a wide interval are exact to a part of it only."""
+    limits = [max(abs(n["ol"]), abs(n["oh"])) for n in spec["nodes"] if n["op"] == "fake_quantize"]
+    return max(limits, default=0.0)
 
 
 def is_step(node):

@@ -20,11 +20,11 @@ class Engine:
             [self.binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
 
-    def run(self, spec, inputs, names):
+    def run(self, spec, inputs, names, extra=()):
         """What each configuration says: a list of outputs, or a string that begins with `error`, `panic` or `died`."""
         for old in self.folder.iterdir():
             old.unlink()
-        write(spec, inputs, self.folder)
+        write(spec, inputs, self.folder, extra)
         return self.run_folder(self.folder, names)
 
     def run_folder(self, folder, names):
@@ -53,9 +53,9 @@ class Engine:
         return said
 
 
-def write(spec, inputs, folder):
+def write(spec, inputs, folder, extra=()):
     """The model as IR, and its inputs."""
     folder.mkdir(parents=True, exist_ok=True)
-    ov.serialize(build(spec), str(folder / "model.xml"), str(folder / "model.bin"))
+    ov.serialize(build(spec, False, extra), str(folder / "model.xml"), str(folder / "model.bin"))
     for i, value in enumerate(inputs):
         np.save(folder / f"in.{i}.npy", value)

@@ -127,7 +127,10 @@ impl<'a> Model<'a> {
         let last = (quantization.levels() - 1) as f32;
         // Intervals without width are taken apart otherwise: their codes are not levels.
         let widths = [(&low, &high), (&output_low, &output_high)];
-        if widths.iter().any(|(l, h)| (0..site.channels).any(|c| l[c] == h[c])) {
+        if widths
+            .iter()
+            .any(|(l, h)| (0..site.channels).any(|c| l[c] == h[c]))
+        {
             return None;
         }
         let fused = quantization.formula() == Formula::Fused;

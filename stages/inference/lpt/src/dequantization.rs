@@ -31,9 +31,7 @@ pub(crate) fn of_interval(low: f32, high: f32, levels: u32) -> Option<(f64, f64)
     usable.then(|| {
         let exact = -low / scale;
         let near = |&z: &i32| (exact - f64::from(z)).abs() <= TOLERANCE_PER_LEVEL * f64::from(levels);
-        let zero_point = integer_zero_point(exact)
-            .filter(near)
-            .map_or(exact, f64::from);
+        let zero_point = integer_zero_point(exact).filter(near).map_or(exact, f64::from);
         // Avoids -0.0, which would print oddly and compare unequal in bits.
         (scale, zero_point + 0.0)
     })

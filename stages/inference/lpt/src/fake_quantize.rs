@@ -137,8 +137,11 @@ fn decomposition(
         let (scale, zero_point) = of_interval(low, high, levels)
             .ok_or_else(|| degenerate("has an output interval too narrow or wide"))?;
         pairs.push(match numerics {
-            Numerics::Literal => (scale, zero_point),
-            Numerics::OpenVino => (scale, zero_point.round_ties_even() + 0.0),
+            // Of other levels OpenVINO makes no codes.
+            Numerics::OpenVino if [15, 16, 255, 256].contains(&levels) => {
+                (scale, zero_point.round_ties_even() + 0.0)
+            }
+            _ => (scale, zero_point),
         });
     }
     let quantize = Quantize {

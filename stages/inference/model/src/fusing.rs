@@ -136,12 +136,19 @@ impl<'a> Surroundings<'a> {
                 | Op::Reduce { .. }
                 | Op::Mvn(_)
                 | Op::NormalizeL2 { .. }
+                | Op::QuantizedConvolution(_)
+                | Op::QuantizedDeconvolution(_)
+                | Op::QuantizedMatMul(_)
+                | Op::QuantizedBatchMatMul(_)
                 | Op::Interpolate(_) => true,
                 Op::Binary(_)
                 | Op::Unary(_)
                 | Op::Clamp { .. }
                 | Op::PRelu
                 | Op::Select
+                | Op::Quantize(_)
+                | Op::Dequantize(_)
+                | Op::Lookup(_)
                 | Op::FakeQuantize { .. } => node.inputs.iter().any(|v| behind_sum[v.node.index()]),
                 _ => false,
             });

@@ -62,7 +62,8 @@ impl Lowering<'_> {
         let codes = self.graph.node(node.inputs.first()?.node);
         let model = self.model.as_ref()?;
         let values = model.values(Value::of(model.find(&codes.name)?))?;
-        let same = values.channels() == 1 && codes.outputs.len() == 1 && dequantizes_to(dequantize, &values.0);
+        let same =
+            values.channels() == 1 && codes.outputs.len() == 1 && dequantizes_to(dequantize, &values.0);
         same.then_some(values)
     }
 

@@ -134,16 +134,16 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
     let (strides, dilations) = (three(&pool.strides, 1), three(&pool.dilations, 1));
     let (begin, end) = (three(&pool.pads_begin, 0), three(&pool.pads_end, 0));
 
-    // The input indices one output index sees along an axis, and how many places the window has in all,
-    // padding included, cut at the end of the padding.
-    let window = |axis: usize, out: usize| -> (Vec<usize>, usize) {
-        let places: Vec<isize> = (0..kernel[axis])
-            .map(|k| (out * strides[axis] + k * dilations[axis]) as isize - begin[axis] as isize)
-            .filter(|&at| at < (lengths[axis] + end[axis]) as isize)
-            .collect();
-        let inside = places.iter().filter_map(|&at| usize::try_from(at).ok());
-        (inside.filter(|&at| at < lengths[axis]).collect(), places.len())
+    // The input indices one output index sees along an axis.
+    let window = |axis: usize, out: usize| -> Vec<usize> {
+        let places =
+            (0..kernel[axis]).map(|k| (out * strides[axis] + k * dilations[axis]).checked_sub(begin[axis]));
+        places.flatten().filter(|&at| at < lengths[axis]).collect()
     };
+    // Padding counts as places of the window, also beyond its end where sizes are rounded up; as in OpenVINO's CPU
+    // plugin only if there is padding at all.
+    let padded = begin.iter().chain(&end).any(|&p| p > 0);
+    let area: usize = kernel.iter().product();
     let windows = |axis: usize, count: usize| -> Vec<_> { (0..count).map(|o| window(axis, o)).collect() };
     let (zs, ys, xs) = (windows(0, out_d), windows(1, out_h), windows(2, out_w));
 
@@ -153,9 +153,9 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
     let mut means = Vec::new();
     let mut indices = Vec::new();
     for p in 0..planes {
-        for (z, depth) in &zs {
-            for (y, height) in &ys {
-                for (x, width) in &xs {
+        for z in &zs {
+            for y in &ys {
+                for x in &xs {
                     let inside = z.iter().flat_map(|z| {
                         y.iter()
                             .flat_map(move |y| x.iter().map(move |x| (z * in_h + y) * in_w + x))
@@ -163,11 +163,7 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
                     let places = inside.map(|i| p * plane + i);
                     if let Op::AvgPool { exclude_pad, .. } = op {
                         let (sum, count) = places.fold((0f32, 0), |(s, n), i| (s + values[i] as f32, n + 1));
-                        let count = if *exclude_pad {
-                            count
-                        } else {
-                            depth * height * width
-                        };
+                        let count = if *exclude_pad || !padded { count } else { area };
                         means.push(if count == 0 { 0.0 } else { sum / count as f32 });
                     } else {
                         // The first of equal maxima.
