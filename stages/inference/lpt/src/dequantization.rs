@@ -6,11 +6,11 @@ use flow_model::op::Dequantize;
 ///
 /// Zero points are computed from FakeQuantize limits that are rounded to f32: with `L` levels around zero their
 /// error is at most about `L * 3 * 2^-24`, `5e-5` for 256, and a few times that where a tool computed the limits
-/// in f32 itself. This covers both and moves a value by less than the `4e-6`th part of the interval.
-const TOLERANCE_PER_LEVEL: f64 = 4e-6;
+/// in f32 itself. This covers both and moves a value by less than the millionth part of the interval.
+const TOLERANCE_PER_LEVEL: f64 = 8e-7;
 
 /// The same for a zero point of unknown origin: that of 256 levels.
-pub(crate) const ZERO_POINT_TOLERANCE: f64 = 1e-3;
+pub(crate) const ZERO_POINT_TOLERANCE: f64 = 2e-4;
 
 /// The integer that a zero point stands for, if it is near enough to one.
 pub(crate) fn integer_zero_point(zero_point: f64) -> Option<i32> {

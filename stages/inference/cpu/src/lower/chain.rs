@@ -413,6 +413,10 @@ pub(crate) fn quantization(q: &Quantize, site: Site) -> Option<Affine> {
     on_axis(q.axis, site)?;
     let low = PerChannel(q.input_low.iter().map(|&v| f64::from(v)).collect());
     let high = PerChannel(q.input_high.iter().map(|&v| f64::from(v)).collect());
+    // Below an inverted interval lies level 0 and above it the last: no clamp of an affine value.
+    if low.zip(&high, |l, h| h - l).0.iter().any(|width| *width <= 0.0) {
+        return None;
+    }
     let steps = f64::from(q.levels.checked_sub(1)?);
     let scale = low.zip(&high, |l, h| steps / (h - l));
     if !scale.0.iter().all(|s| s.is_finite() && *s != 0.0) {
