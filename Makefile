@@ -3,13 +3,16 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 SHARED ?= ../shared
 FUZZ_SECONDS ?= 20
+COUNT ?= 1000
+SEED ?= 0
+PYTHON ?= python3
 CARGO ?= cargo
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 
 # Debian packages the build needs: the linker and C++ (openh264), nasm (its fast paths), hwloc.
 PACKAGES := build-essential pkg-config nasm libhwloc-dev
 
-.PHONY: help deps build demo test test-models lint deny bench fuzz-short docs clean
+.PHONY: help deps build demo test test-models differential lint deny bench fuzz-short docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -42,6 +45,10 @@ test: deps ## Run all tests that need nothing but the repository
 test-models: build ## Run the engine over the real models in $(SHARED)
 	@test -d $(SHARED)/models || { echo "test-models: no folder $(SHARED)/models; give it with SHARED=FOLDER"; exit 1; }
 	FLOW_SHARED=$(abspath $(SHARED)) $(CARGO) test --release -p flow-tests --features models --test 'models_*'
+
+differential: deps ## Compare COUNT random graphs from SEED on with OpenVINO (needs PYTHON with openvino, numpy)
+	$(CARGO) build --release -p flow-tests --bin differential
+	$(PYTHON) tests/differential/run.py --count $(COUNT) --seed $(SEED) --binary $(RELEASE)/differential
 
 lint: deps ## Check formatting, clippy and documentation
 	$(CARGO) fmt --all --check
