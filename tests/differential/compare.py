@@ -46,6 +46,25 @@ def size_of(spec):
     return max(limits, default=0.0)
 
 
+def grain(spec, expected):
+    """The widest step of a FakeQuantize, in units of the largest expected value, at most a quarter."""
+    largest = max((np.abs(e).max(initial=0.0) for e in expected), default=1.0)
+    steps = [abs(n["oh"] - n["ol"]) / (n["levels"] - 1) for n in spec["nodes"] if n["op"] == "fake_quantize"]
+    return min(max(steps, default=0.0) / max(float(largest), 1e-6), 0.25)
+
+
+def between_codes(spec):
+    """Whether a FakeQuantize has a zero point between two codes: the engine rounds it in OpenVINO's numerics wherever it
+    stands, OpenVINO only where the transformations take it up."""
+    for n in spec["nodes"]:
+        if n["op"] != "fake_quantize" or n["levels"] not in (15, 16, 255, 256) or n["oh"] == n["ol"]:
+            continue
+        zero = -n["ol"] * (n["levels"] - 1) / (n["oh"] - n["ol"])
+        if n["half"] or abs(zero - round(zero)) > 1e-4:
+            return True
+    return False
+
+
 def is_step(node):
     return (
         node["op"] in ("fake_quantize", "select")

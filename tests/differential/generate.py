@@ -8,6 +8,13 @@ from ops.quantize import draw_fake_quantize, lengths
 from spec import Builder, used
 
 
+ELEMENTWISE = {
+    "unary", "parametric", "binary", "select", "fake_quantize", "add_constant", "subtract_constant", "multiply_constant",
+    "divide_constant",
+}
+FUSING = {"interpolate", "reduce", "avg_pool", "max_pool", "mvn", "normalize_l2", "adaptive_pool"}
+
+
 class Generator:
     """A graph that grows. A value is a reference `(node, port)`."""
 
@@ -43,6 +50,17 @@ class Generator:
         if not fits:
             fits = self.pool
         return fits[-1] if self.rng.random() < 0.75 else self.rng.choice(fits)
+
+    def mistaken(self, ref, axis):
+        """Whether OpenVINO may take another axis for the channels of what is fused behind this value: it counts from
+        the end behind products, and from the front behind others, whatever the constant says."""
+        index, rank = ref[0], len(self.shape(ref))
+        while self.nodes[index]["op"] in ELEMENTWISE:
+            index = self.nodes[index]["in"][0][0]
+        op = self.nodes[index]["op"]
+        if op in ("matmul", "product"):
+            return rank > 2 and axis % rank != rank - 1
+        return op in FUSING and (axis != 1 or rank == 3)
 
     # How it grows.
 

@@ -8,7 +8,6 @@ import argparse
 import collections
 import json
 import pathlib
-import re
 import sys
 import time
 
@@ -30,6 +29,7 @@ class Differential:
         self.engine = Engine(arguments.binary, arguments.scratch)
         self.counts = collections.Counter()
         self.operations = collections.Counter()
+        self.unsupported = collections.Counter()
         self.tied = 0
 
     def literal(self, spec, inputs=None, name="cpu-literal"):
@@ -119,7 +119,12 @@ class Differential:
         if apart <= 1e-4:
             return "equal", apart
         own = compare.worst(literal, expected)
-        return ("within", apart) if apart <= 2 * own + 0.02 else ("differs", (apart, own))
+        allowed = 2 * own + 0.02 + 2 * compare.grain(spec, expected)
+        # Where the engine has no such departure, it stays with the literal result.
+        within = apart <= allowed or compare.worst(found, literal) <= compare.CLOSE
+        if within:
+            return "within", apart
+        return ("rounded", apart) if compare.between_codes(spec) else ("differs", (apart, own))
 
     def case(self, seed, arguments):
         spec = generate(seed, arguments.without)
@@ -129,7 +134,9 @@ class Differential:
         inputs = data(spec)
         for op in {n["op"] for n in spec["nodes"]}:
             self.operations[op] += 1
-        names = ["cpu-literal", "ref-float", "cpu-openvino"]
+        names = ["cpu-literal"]
+        if seed % arguments.openvino_every == 0:
+            names.append("cpu-openvino")
         if seed % 4 == 0:
             names.append("scalar-literal")
         try:
@@ -141,13 +148,13 @@ class Differential:
         outcome, known = self.judge(spec, inputs, expected, found["cpu-literal"], "cpu-literal")
         self.counts[f"literal {outcome}"] += 1
         if outcome == "unsupported":
-            for kind in re.findall(r"type `?\"?(\w+)", known):
-                self.counts[f"unsupported {kind}"] += 1
+            self.unsupported[known[:160]] += 1
             return
         if outcome == "ties":
             self.tied += known
         if outcome not in ("equal", "ties"):
-            ref, ref_known = self.judge(spec, inputs, expected, found["ref-float"], "ref-float")
+            reference = self.engine.run(spec, inputs, ["ref-float"])["ref-float"]
+            ref, _ = self.judge(spec, inputs, expected, reference, "ref-float")
             self.report(seed, spec, f"literal {outcome}", known, f"ref-float: {ref}", arguments)
         if "scalar-literal" in found and isinstance(found["cpu-literal"], list):
             same = isinstance(found["scalar-literal"], list) and compare.worst(found["scalar-literal"], found["cpu-literal"]) < 1e-5
@@ -158,7 +165,7 @@ class Differential:
             return
         outcome, known = self.transformed(spec, inputs, expected, found["cpu-openvino"])
         self.counts[f"openvino {outcome}"] += 1
-        if outcome not in ("equal", "within", "oracle"):
+        if outcome not in ("equal", "within", "rounded", "oracle"):
             self.report(seed, spec, f"openvino {outcome}", known, "", arguments, False)
 
     def report(self, seed, spec, what, known, more, arguments, small=True):
@@ -216,6 +223,8 @@ def main():
     print(f"{arguments.count} graphs in {time.time() - start:.0f} s; {run.tied} elements one step apart at ties")
     for name, count in sorted(run.counts.items()):
         print(f"  {name}: {count}")
+    for said, count in run.unsupported.most_common(20):
+        print(f"  unsupported, {count} times: {said}")
     print("  operations: " + ", ".join(f"{n} {c}" for n, c in run.operations.most_common()))
 
 

@@ -102,6 +102,8 @@ def draw_constant(g):
     name = g.rng.choice(["add_constant", "add_constant", "multiply_constant", "multiply_constant", "subtract_constant", "divide_constant"])
     rank = len(g.shape(ref))
     axis = 1 if rank > 1 and g.rng.random() < 0.8 else -1
+    if kind == "channel" and g.mistaken(ref, axis):
+        kind = "ones"
     amp = g.amp(ref) if name in ("add_constant", "subtract_constant") else g.rng.choice([0.5, 1.0, 2.0])
     sign = g.rng.choices(["positive", "any"], [4, 1])[0]
     (out,) = g.add(name, [ref], kind=kind, amp=amp, axis=axis, swap=g.rng.random() < 0.15, sign=sign, half=g.rng.random() < 0.1)

@@ -31,8 +31,9 @@ def draw_mvn(g):
     if rank < 2:
         return None
     axes = g.rng.choice([[rank - 1], list(range(2, rank)) or [1], list(range(1, rank))])
+    # A smaller epsilon makes noise of what does not vary.
     (out,) = g.add(
-        "mvn", [ref], axes=axes, variance=g.rng.random() < 0.85, eps=g.rng.choice([1e-5, 1e-6, 1e-9]),
+        "mvn", [ref], axes=axes, variance=g.rng.random() < 0.85, eps=g.rng.choice([1e-3, 1e-4]),
         inside=g.rng.choice(["inside_sqrt", "outside_sqrt"]),
     )
     g.note(out, amp=1.0, positive=False)

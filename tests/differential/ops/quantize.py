@@ -77,10 +77,10 @@ def draw_fake_quantize(g, ref=None, levels=None, plain=False):
     granularity, axis = "ones", 1
     if not plain:
         granularity = rng.choices(["ones", "scalar", "channel", "input", "output"], [50, 25, 10, 2, 2])[0]
-        if len(shape) < 2:
-            granularity = "scalar"
-        elif rng.random() < 0.15:
+        if rng.random() < 0.15:
             axis = len(shape) - 1
+        if len(shape) < 2 or granularity not in ("ones", "scalar") and g.mistaken(ref, axis):
+            granularity = "scalar"
         other = rng.random()
         if other < 0.03:
             low, high = high, low
