@@ -45,7 +45,11 @@ fn networks_that_differed_once_agree() {
     let folders = cases();
     assert!(folders.len() >= 8, "only {} cases", folders.len());
     let sets = Isa::ALL.into_iter().filter(|isa| isa.is_supported());
-    let mut ways = vec!["ref-float".to_owned(), "ref-literal".to_owned(), "cpu-float".to_owned()];
+    let mut ways = vec![
+        "ref-float".to_owned(),
+        "ref-literal".to_owned(),
+        "cpu-float".to_owned(),
+    ];
     ways.extend(sets.map(|isa| format!("{isa}-literal")));
     let mut wrong = String::new();
     for folder in &folders {
