@@ -2,9 +2,12 @@
 //! made. A case is an IR and the tensors of its inputs and results; reading it tests `parse` as well.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
-use std::path::{Path, PathBuf};
+mod golden_cases;
 
-use flow_model::{Graph, Tensor, evaluate, ir, npy, text};
+use std::path::Path;
+
+use flow_model::{Graph, Tensor, evaluate, ir, text};
+use golden_cases::{arrays, cases};
 
 /// Cases whose floats differ by more than [`TOLERANCE`], and by how much they may.
 const LOOSE: &[(&str, f64)] = &[("deconv_plain", 2e-5), ("deconv_groups", 2e-5)];
@@ -14,35 +17,6 @@ const EXACT: &str = "_bits";
 
 /// How far floats may lie apart, absolute below 1 and relative above.
 const TOLERANCE: f64 = 2e-6;
-
-fn cases(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            cases(&path, found);
-        } else if path.extension().is_some_and(|e| e == "xml") {
-            found.push(path);
-        }
-    }
-}
-
-/// The arrays of a file that holds several, one after another.
-fn arrays(path: &Path) -> Vec<Tensor> {
-    let bytes = std::fs::read(path).unwrap();
-    let magic = b"\x93NUMPY";
-    let starts: Vec<usize> = bytes
-        .windows(magic.len())
-        .enumerate()
-        .filter(|(_, w)| w == magic)
-        .map(|(i, _)| i)
-        .collect();
-    let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
-    starts
-        .iter()
-        .zip(ends)
-        .map(|(&start, end)| npy::parse(&bytes[start..end]).unwrap())
-        .collect()
-}
 
 /// Says where two tensors differ.
 fn compare(found: &Tensor, expected: &Tensor, tolerance: f64) -> Result<(), String> {
@@ -123,11 +97,7 @@ fn run(path: &Path) -> Result<(), String> {
 
 #[test]
 fn operations_equal_openvino() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/operators");
-    let mut paths = Vec::new();
-    cases(&folder, &mut paths);
-    assert!(!paths.is_empty());
-    paths.sort();
+    let paths = cases();
     let wrong: Vec<String> = paths
         .iter()
         .filter_map(|path| run(path).err().map(|e| format!("{}: {e}", path.display())))

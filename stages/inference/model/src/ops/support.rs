@@ -225,6 +225,17 @@ pub(crate) fn same_dim(a: Dim, b: Dim, what: &str) -> Result<Dim, OpError> {
     }
 }
 
+/// Fails unless an axis is open or has the length computed for it; `None` is one that overflowed.
+pub(crate) fn exactly(found: Dim, expected: Option<usize>, what: &str) -> Result<(), OpError> {
+    match (found, expected) {
+        (_, None) => bail!("{what}: the attributes make it too long"),
+        (Some(found), Some(expected)) if found != expected => {
+            bail!("{what}: expected {expected}, found {found}")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Row-major strides.
 pub(crate) fn strides(shape: &[usize]) -> Vec<isize> {
     let mut strides = vec![1; shape.len()];

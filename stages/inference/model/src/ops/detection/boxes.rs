@@ -59,9 +59,9 @@ pub(super) fn greedy(
     kept
 }
 
-/// Higher scores first.
+/// Higher scores first, what is no number last.
 pub(super) fn descending(a: f32, b: f32) -> Ordering {
-    b.partial_cmp(&a).unwrap_or(Ordering::Equal)
+    b.partial_cmp(&a).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
 /// A count of which -1 means no limit.

@@ -86,7 +86,7 @@ impl Operation for Pooling {
         support::same_dim(five, Some(5), "the numbers of a region")?;
         let area = self.group_size.checked_mul(self.group_size);
         let expected = area.and_then(|n| n.checked_mul(self.output_dim));
-        support::same_dim(channels, expected, "the channels and those of all bins")?;
+        support::exactly(channels, expected, "the channels and those of all bins")?;
         if let Some(offsets) = inputs.get(2) {
             support::same_type(&inputs[0], offsets)?;
             let [of_offsets, numbers, h, w] = support::dims(offsets, "the offsets")?;

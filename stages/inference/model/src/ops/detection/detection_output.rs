@@ -298,16 +298,16 @@ impl Operation for DetectionOutput {
         let boxes_per_prior = if self.share_location { Some(1) } else { classes };
         if let (Some(priors), Some(boxes)) = (priors, boxes_per_prior) {
             let expected = priors.checked_mul(boxes).and_then(|n| n.checked_mul(4));
-            support::same_dim(deltas, expected, "the number of deltas")?;
+            support::exactly(deltas, expected, "the number of deltas")?;
             if let Some(first) = inputs.get(4) {
                 let [b, n] = support::dims(first, "the deltas of the first stage")?;
                 support::same_dim(b, batch, "the batch of both stages")?;
-                support::same_dim(n, expected, "the number of deltas of the first stage")?;
+                support::exactly(n, expected, "the number of deltas of the first stage")?;
             }
             if let Some(first) = inputs.get(3) {
                 let [b, n] = support::dims(first, "the scores of the first stage")?;
                 support::same_dim(b, batch, "the batch of both stages")?;
-                support::same_dim(
+                support::exactly(
                     n,
                     priors.checked_mul(2),
                     "the number of scores of the first stage",

@@ -93,7 +93,7 @@ impl Operation for DetectionOutput {
         support::same_dim(regions, of_deltas, "the number of regions and deltas")?;
         support::same_dim(regions, of_scores, "the number of regions and scores")?;
         support::same_dim(scores, Some(self.num_classes), "the classes of the scores")?;
-        support::same_dim(
+        support::exactly(
             deltas,
             self.num_classes.checked_mul(4),
             "the numbers of the deltas",

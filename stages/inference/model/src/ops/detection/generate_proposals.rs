@@ -151,7 +151,7 @@ fn same_grid(anchors: Dim, deltas: &[Dim], scores: &[Dim]) -> Result<(), OpError
     }
     if let [Some(count), Some(h), Some(w)] = *scores {
         let expected = count.checked_mul(h).and_then(|n| n.checked_mul(w));
-        support::same_dim(anchors, expected, "the number of anchors and scores")?;
+        support::exactly(anchors, expected, "the number of anchors and scores")?;
     }
     Ok(())
 }

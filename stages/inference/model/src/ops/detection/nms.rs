@@ -91,7 +91,8 @@ impl Limits {
                     suppressed = true;
                     break;
                 }
-                if candidate.score <= self.score {
+                // A score that is no number would never settle.
+                if candidate.score.is_nan() || candidate.score <= self.score {
                     suppressed = true;
                     break;
                 }

@@ -162,8 +162,8 @@ impl Operation for Proposal {
         support::same_dim(w, dw, "the width of scores and deltas")?;
         let anchors = self.ratio.len().checked_mul(self.scale.len());
         let times = |n: usize| anchors.and_then(|a| a.checked_mul(n));
-        support::same_dim(channels, times(2), "the channels of the scores")?;
-        support::same_dim(deltas, times(4), "the channels of the deltas")?;
+        support::exactly(channels, times(2), "the channels of the scores")?;
+        support::exactly(deltas, times(4), "the channels of the deltas")?;
         let [image] = support::dims(&inputs[2], "the image")?;
         if image.is_some_and(|n| n != 3 && n != 4) {
             bail!(

@@ -128,7 +128,7 @@ impl Operation for PsRoiPooling {
         support::floats(&inputs[0], "the features")?;
         support::same_type(&inputs[0], &inputs[1])?;
         support::same_dim(five, Some(5), "the numbers of a region")?;
-        support::same_dim(channels, self.channels(), "the channels and those of all parts")?;
+        support::exactly(channels, self.channels(), "the channels and those of all parts")?;
         let group = Some(self.group_size);
         let shape = vec![regions, Some(self.output_dim), group, group];
         Ok(vec![support::output(inputs[0].element_type, shape)])

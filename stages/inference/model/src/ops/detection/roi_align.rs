@@ -111,7 +111,7 @@ pub(super) fn samples(ratio: usize, bin: f32) -> Result<usize, OpError> {
     } else {
         ratio
     };
-    if count > 1 << 12 {
+    if count > 1 << 10 {
         bail!("{count} samples along the side of a bin are too many");
     }
     Ok(count)

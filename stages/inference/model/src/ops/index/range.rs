@@ -42,14 +42,17 @@ fn bound(value: &Tensor, element_type: ElementType) -> Result<f64, OpError> {
     })
 }
 
+/// Most numbers of a range: one per pixel of a large image.
+const MAX_NUMBERS: f64 = (1u32 << 24) as f64;
+
 /// How many numbers there are.
 fn count(start: f64, stop: f64, step: f64) -> Result<usize, OpError> {
     if step == 0.0 {
         bail!("the step is zero");
     }
     let count = ((stop - start) / step).ceil().max(0.0);
-    if count > crate::ops::MAX_ELEMENTS as f64 {
-        bail!("from {start} to {stop} by {step} are too many numbers");
+    if count > MAX_NUMBERS {
+        bail!("from {start} to {stop} by {step} are more than {MAX_NUMBERS} numbers");
     }
     Ok(count as usize)
 }

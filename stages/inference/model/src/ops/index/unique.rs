@@ -91,7 +91,8 @@ impl Operation for Unique {
         // The elements of one slice, in order.
         let slice =
             |i: usize| (0..outer).flat_map(move |o| (0..inner).map(move |e| (o * count + i) * inner + e));
-        let values = data.to_f64();
+        // Both zeros are one value.
+        let values: Vec<f64> = data.to_f64().into_iter().map(|v| v + 0.0).collect();
         let order_of = |a: usize, b: usize| {
             let pairs = slice(a).zip(slice(b));
             let mut orders = pairs.map(|(a, b)| values[a].total_cmp(&values[b]));
