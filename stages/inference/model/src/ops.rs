@@ -234,7 +234,19 @@ pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
 }
 
 /// What [`infer`] says for the given values, none of it larger than [`MAX_ELEMENTS`].
+///
+/// An axis of no length makes a tensor empty, not the others short: loops over those are bounded as well.
 fn inferred(op: &Op, tensors: &[Tensor]) -> Result<Vec<OutputInfo>, OpError> {
+    let bounded = |shape: &[usize], what: &str| {
+        let lengths: Vec<usize> = shape.iter().copied().filter(|&length| length > 0).collect();
+        match element_count(&lengths) {
+            Some(count) if count <= MAX_ELEMENTS => Ok(()),
+            _ => bail!("the {what} {shape:?} has axes of more than {MAX_ELEMENTS} elements"),
+        }
+    };
+    for tensor in tensors {
+        bounded(tensor.shape(), "input")?;
+    }
     let shapes = support::shapes(tensors);
     let outputs = infer(op, &support::known(tensors, &shapes))?;
     for output in &outputs {
@@ -243,9 +255,7 @@ fn inferred(op: &Op, tensors: &[Tensor]) -> Result<Vec<OutputInfo>, OpError> {
             (Op::Standard(_), None) => output.shape.iter().flatten().copied().collect(),
             _ => support::fixed(output)?,
         };
-        if element_count(&shape).is_none_or(|n| n > MAX_ELEMENTS) {
-            bail!("the output {shape:?} has more than {MAX_ELEMENTS} elements");
-        }
+        bounded(&shape, "output")?;
     }
     Ok(outputs)
 }

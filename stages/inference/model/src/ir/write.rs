@@ -285,7 +285,11 @@ fn attributes(node: &Node, weights: &mut Weights) -> Result<(u32, Attributes), M
             (1, attributes)
         }
         Op::Reduce { kind, keep_dims } => {
-            let opset = if *kind == crate::op::ReduceKind::L2 { 4 } else { 1 };
+            let opset = if matches!(kind, crate::op::ReduceKind::L1 | crate::op::ReduceKind::L2) {
+                4
+            } else {
+                1
+            };
             (opset, vec![("keep_dims", keep_dims.to_string())])
         }
         Op::Reshape { special_zero } => (1, vec![("special_zero", special_zero.to_string())]),

@@ -10,6 +10,7 @@ mod generate_proposals;
 mod matrix_nms;
 mod multiclass_nms;
 mod nms;
+mod nms_rotated;
 mod prior_box;
 mod prior_box_clustered;
 mod prior_grid;
@@ -32,6 +33,7 @@ pub(super) const FAMILIES: &[Family] = &[
     matrix_nms::parse,
     multiclass_nms::parse,
     nms::parse,
+    nms_rotated::parse,
     prior_box::parse,
     prior_box_clustered::parse,
     prior_grid::parse,

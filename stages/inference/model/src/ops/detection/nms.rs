@@ -52,7 +52,7 @@ pub(super) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
 
 /// A box that may be selected.
 #[derive(Debug, Clone, Copy)]
-struct Candidate {
+pub(super) struct Candidate {
     batch: usize,
     class: usize,
     index: usize,
@@ -62,7 +62,7 @@ struct Candidate {
 }
 
 /// What decides which boxes stay.
-struct Limits {
+pub(super) struct Limits {
     most: usize,
     overlap: f32,
     score: f32,
@@ -70,8 +70,45 @@ struct Limits {
 }
 
 impl Limits {
+    /// Reads the inputs behind boxes and scores.
+    pub(super) fn new(inputs: &[Tensor]) -> Result<Self, OpError> {
+        let most = match inputs.get(2) {
+            Some(most) => support::only(&most.to_i64(), "the most boxes per class")?,
+            None => 0,
+        };
+        Ok(Self {
+            most: usize::try_from(most).unwrap_or(0),
+            overlap: optional(inputs, 3, "the overlap")?.unwrap_or(0.0),
+            score: optional(inputs, 4, "the least score")?.unwrap_or(0.0),
+            sigma: optional(inputs, 5, "the sigma")?.unwrap_or(0.0),
+        })
+    }
+
+    /// Selects among the boxes of every class of a batch entry; `scores` are `[classes, boxes]`.
+    pub(super) fn select_classes(
+        &self,
+        batch: usize,
+        scores: &[f32],
+        count: usize,
+        iou: impl Fn(usize, usize) -> f32,
+    ) -> Vec<Candidate> {
+        let mut selected = Vec::new();
+        for (class, scores) in scores.chunks(count.max(1)).enumerate() {
+            let candidates = scores.iter().enumerate().map(|(index, &score)| Candidate {
+                batch,
+                class,
+                index,
+                score,
+                compared: 0,
+            });
+            let candidates = candidates.filter(|c| c.score > self.score).collect();
+            selected.extend(self.select(candidates, &iou));
+        }
+        selected
+    }
+
     /// Selects among the boxes of one class, best first.
-    fn select(&self, mut candidates: Vec<Candidate>, corners: &[Corners]) -> Vec<Candidate> {
+    fn select(&self, mut candidates: Vec<Candidate>, iou: impl Fn(usize, usize) -> f32) -> Vec<Candidate> {
         let scale = if self.sigma > 0.0 { -0.5 / self.sigma } else { 0.0 };
         let order =
             |a: &Candidate, b: &Candidate| boxes::descending(b.score, a.score).then(b.index.cmp(&a.index));
@@ -84,7 +121,7 @@ impl Limits {
             let before = candidate.score;
             let mut suppressed = false;
             for better in selected[candidate.compared..].iter().rev() {
-                let iou = boxes::iou(&corners[candidate.index], &corners[better.index], 0.0);
+                let iou = iou(candidate.index, better.index);
                 if self.sigma > 0.0 {
                     candidate.score *= (scale * iou * iou).exp();
                 } else if iou >= self.overlap {
@@ -137,6 +174,56 @@ fn optional(inputs: &[Tensor], index: usize, what: &str) -> Result<Option<f32>, 
     }
 }
 
+/// The selected boxes as the outputs hold them.
+pub(super) fn outputs(
+    mut selected: Vec<Candidate>,
+    sort: bool,
+    output_type: ElementType,
+    score_type: ElementType,
+) -> Result<Vec<Tensor>, OpError> {
+    if sort {
+        // Stable: ties keep the order of batch entry, class, and selection.
+        selected.sort_by(|a, b| boxes::descending(a.score, b.score));
+    }
+    if selected.len() > crate::ops::MAX_ELEMENTS / 3 {
+        bail!("{} boxes are selected", selected.len());
+    }
+    let places: Vec<i128> = selected
+        .iter()
+        .flat_map(|c| [c.batch as i128, c.class as i128, c.index as i128])
+        .collect();
+    let scores: Vec<f32> = selected
+        .iter()
+        .flat_map(|c| [c.batch as f32, c.class as f32, c.score])
+        .collect();
+    let shape = [selected.len(), 3];
+    Ok(vec![
+        Tensor::from_i128(output_type, &shape, &places)?,
+        support::from_f32(score_type, &shape, &scores)?,
+        Tensor::from_i128(output_type, &[1], &[selected.len() as i128])?,
+    ])
+}
+
+/// Types and shapes of indices, scores and number, given how many numbers a box has.
+pub(super) fn infer_outputs(
+    inputs: &[Input],
+    numbers: usize,
+    output_type: ElementType,
+) -> Result<Vec<OutputInfo>, OpError> {
+    let [batch, count, found] = support::dims(&inputs[0], "the boxes")?;
+    let [batch_of_scores, _, count_of_scores] = support::dims(&inputs[1], "the scores")?;
+    support::floats(&inputs[0], "the boxes")?;
+    support::floats(&inputs[1], "the scores")?;
+    support::same_dim(batch, batch_of_scores, "the batch of boxes and scores")?;
+    support::same_dim(count, count_of_scores, "the number of boxes and scores")?;
+    support::exactly(found, Some(numbers), "the numbers of a box")?;
+    Ok(vec![
+        support::output(output_type, vec![None, Some(3)]),
+        support::output(inputs[1].element_type, vec![None, Some(3)]),
+        support::output(output_type, vec![Some(1)]),
+    ])
+}
+
 impl Operation for NonMaxSuppression {
     fn type_name(&self) -> &'static str {
         "NonMaxSuppression"
@@ -162,82 +249,27 @@ impl Operation for NonMaxSuppression {
     }
 
     fn infer(&self, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
-        let [batch, count, four] = support::dims(&inputs[0], "the boxes")?;
-        let [batch_of_scores, _, count_of_scores] = support::dims(&inputs[1], "the scores")?;
-        support::floats(&inputs[0], "the boxes")?;
-        support::floats(&inputs[1], "the scores")?;
-        support::same_dim(batch, batch_of_scores, "the batch of boxes and scores")?;
-        support::same_dim(count, count_of_scores, "the number of boxes and scores")?;
-        support::same_dim(four, Some(4), "the numbers of a box")?;
-        let selected = support::output(self.output_type, vec![None, Some(3)]);
-        if self.version < 5 {
-            return Ok(vec![selected]);
-        }
-        let scores = support::output(inputs[1].element_type, vec![None, Some(3)]);
-        Ok(vec![
-            selected,
-            scores,
-            support::output(self.output_type, vec![Some(1)]),
-        ])
+        let mut outputs = infer_outputs(inputs, 4, self.output_type)?;
+        outputs.truncate(if self.version < 5 { 1 } else { 3 });
+        Ok(outputs)
     }
 
     fn evaluate(&self, inputs: &[Tensor], _: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
         let [batches, count, _] = support::lengths(&inputs[0], "the boxes")?;
         let [_, classes, _] = support::lengths(&inputs[1], "the scores")?;
         let (values, scores) = (inputs[0].to_f32(), inputs[1].to_f32());
-        let most = match inputs.get(2) {
-            Some(most) => support::only(&most.to_i64(), "the most boxes per class")?,
-            None => 0,
-        };
-        let limits = Limits {
-            most: usize::try_from(most).unwrap_or(0),
-            overlap: optional(inputs, 3, "the overlap")?.unwrap_or(0.0),
-            score: optional(inputs, 4, "the least score")?.unwrap_or(0.0),
-            sigma: optional(inputs, 5, "the sigma")?.unwrap_or(0.0),
-        };
+        let limits = Limits::new(inputs)?;
         let mut selected = Vec::new();
         for batch in 0..batches {
             let corners: Vec<Corners> = (0..count)
                 .map(|i| self.corners(&values, batch * count + i))
                 .collect();
-            for class in 0..classes {
-                let scores = &scores[(batch * classes + class) * count..][..count];
-                let candidates = scores.iter().enumerate().map(|(index, &score)| Candidate {
-                    batch,
-                    class,
-                    index,
-                    score,
-                    compared: 0,
-                });
-                let candidates = candidates.filter(|c| c.score > limits.score).collect();
-                selected.extend(limits.select(candidates, &corners));
-            }
+            let scores = &scores[batch * classes * count..][..classes * count];
+            let iou = |a: usize, b: usize| boxes::iou(&corners[a], &corners[b], 0.0);
+            selected.extend(limits.select_classes(batch, scores, count, iou));
         }
-        if self.sort {
-            // Stable: ties keep the order of batch entry, class, and selection.
-            selected.sort_by(|a, b| boxes::descending(a.score, b.score));
-        }
-        if selected.len() > crate::ops::MAX_ELEMENTS / 3 {
-            bail!("{} boxes are selected", selected.len());
-        }
-        let places: Vec<i128> = selected
-            .iter()
-            .flat_map(|c| [c.batch as i128, c.class as i128, c.index as i128])
-            .collect();
-        let shape = [selected.len(), 3];
-        let mut outputs = vec![Tensor::from_i128(self.output_type, &shape, &places)?];
-        if self.version >= 5 {
-            let scores: Vec<f32> = selected
-                .iter()
-                .flat_map(|c| [c.batch as f32, c.class as f32, c.score])
-                .collect();
-            outputs.push(support::from_f32(inputs[1].element_type(), &shape, &scores)?);
-            outputs.push(Tensor::from_i128(
-                self.output_type,
-                &[1],
-                &[selected.len() as i128],
-            )?);
-        }
+        let mut outputs = outputs(selected, self.sort, self.output_type, inputs[1].element_type())?;
+        outputs.truncate(if self.version < 5 { 1 } else { 3 });
         Ok(outputs)
     }
 

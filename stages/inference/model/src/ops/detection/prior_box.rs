@@ -282,9 +282,13 @@ impl Operation for PriorBox {
         infer_grid(inputs, self.count())
     }
 
-    fn evaluate(&self, inputs: &[Tensor], _: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
+    fn evaluate(&self, inputs: &[Tensor], outputs: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
         let (height, width) = size(&inputs[0].to_i64(), "the size of the feature map")?;
         let (image_height, image_width) = size(&inputs[1].to_i64(), "the size of the image")?;
+        // The size of the feature map is no axis: it is bounded only where there are boxes.
+        if support::fixed(&outputs[0])?.contains(&0) {
+            return grid_output(Vec::new(), &self.variance);
+        }
         let (image_height, image_width) = (image_height as f32, image_width as f32);
         let mut step = self.step;
         let mut min_size = self.min_size.clone();

@@ -8,7 +8,7 @@ use crate::graph::OutputInfo;
 use crate::op::Op;
 use crate::operation::Operation;
 use crate::ops::attributes::Attributes;
-use crate::ops::support::Input;
+use crate::ops::support::{self, Input};
 use crate::tensor::Tensor;
 
 /// PriorBoxClustered-1: inputs and output as of PriorBox.
@@ -88,9 +88,13 @@ impl Operation for PriorBoxClustered {
         infer_grid(inputs, self.width.len())
     }
 
-    fn evaluate(&self, inputs: &[Tensor], _: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
+    fn evaluate(&self, inputs: &[Tensor], outputs: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
         let (height, width) = size(&inputs[0].to_i64(), "the size of the feature map")?;
         let (image_height, image_width) = size(&inputs[1].to_i64(), "the size of the image")?;
+        // The size of the feature map is no axis: it is bounded only where there are boxes.
+        if support::fixed(&outputs[0])?.contains(&0) {
+            return grid_output(Vec::new(), &self.variance);
+        }
         let (image_height, image_width) = (image_height as f32, image_width as f32);
         let or_step = |step: f32| if step == 0.0 { self.step } else { step };
         let (mut step_w, mut step_h) = (or_step(self.step_w), or_step(self.step_h));

@@ -28,7 +28,7 @@ pub(super) enum Reduction {
 #[derive(Debug, Clone)]
 struct ScatterNdUpdate {
     reduction: Reduction,
-    /// Operation set: 3 has no attributes.
+    /// Operation set: version 3, of opset4, has no attributes.
     opset: u32,
 }
 
@@ -48,7 +48,7 @@ pub(super) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
     }
     Ok(Some(Op::standard(ScatterNdUpdate {
         reduction: a.word("reduction", REDUCTIONS, Some(Reduction::None))?,
-        opset: if a.opset < 15 { 3 } else { 15 },
+        opset: if a.opset < 15 { 4 } else { 15 },
     })))
 }
 

@@ -193,3 +193,11 @@ with case("detection", "generate_proposals") as c:
     for k in dict(normalized=True), dict(normalized=False, min_size=6.0, roi_num_type="i32"), dict(pre_nms_count=4, post_nms_count=3):
         c.result(node(9, "GenerateProposals", [info, a, d, s], **dict(dict(min_size=2.0, nms_threshold=0.5, pre_nms_count=10, post_nms_count=8,
                                                                          normalized=True, nms_eta=1.0, roi_num_type="i64"), **k)))
+
+with case("detection", "nms_rotated") as c:
+    b = c.input(np.array([[[2, 2, 4, 2, 0.4], [2.5, 2, 4, 2, -0.3], [6, 6, 3, 1, 1.2], [6.3, 6.4, 3, 1, 0.9], [2, 2, 4, 2, 0.4]],
+                          [[0, 0, 2, 2, 0], [1, 0.5, 2, 1, 0.8], [1.5, 1.1, 2, 1, 2.2], [0, 0, 0, 2, 0], [8, 8, 1, 1, 3]]], f32))
+    s = c.input(np.array([[[.9, .8, .7, .75, .9], [.2, .3, .4, .5, .6]], [[.3, .8, .75, .9, .1], [.5, .5, .5, .05, .5]]], f32))
+    for clockwise, sort, threshold in (True, True, 0.3), (False, False, 0.3), (True, False, 0.15), (False, True, 0.15):
+        c.result(node(13, "NMSRotated", [b, s, const(4), const(threshold, f32), const(.1, f32)], clockwise=clockwise,
+                      sort_result_descending=sort, output_type="i64"))
