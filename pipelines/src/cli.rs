@@ -10,7 +10,7 @@ const AFTER: &str = "\
 Exit codes: 0 ok, 2 configuration or usage, 3 completed with more loss than allowed, 4 failed,
 5 drain timeout, 6 ledger mismatch. Results go to stdout, everything else to stderr.
 
-Not in this version yet: `soak`, `model quantize` and a `benchmark_app` with OpenVINO's flags.";
+Not in this version yet: `soak` and `model quantize`. `benchmark_app` is a command of its own.";
 
 /// Runs video and image pipelines declared in YAML through INT8 networks.
 #[derive(Debug, Parser)]
@@ -222,9 +222,31 @@ pub enum NumericsName {
 pub struct Inspect {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Print as JSON.
-    #[arg(long)]
+    /// Print as JSON; the same as `--format json`.
+    #[arg(long, conflicts_with = "format")]
     pub json: bool,
+    /// What to print: a table, JSON, Graphviz, or a page with both graphs for a browser.
+    #[arg(long, value_enum, default_value_t = InspectFormat::Table)]
+    pub format: InspectFormat,
+    /// Write to this file instead of stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Run the model some times on arbitrary input, and tell how long each kernel takes.
+    #[arg(long)]
+    pub profile: bool,
+}
+
+/// Form of an inspection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InspectFormat {
+    /// One row per operation.
+    Table,
+    /// The rows for scripts.
+    Json,
+    /// The steps that run, for Graphviz.
+    Dot,
+    /// One page for a browser: the model and what runs, with search, details and reasons.
+    Html,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod benchmark_app;
 mod cli;
 mod commands;
 mod failure;
@@ -32,4 +33,11 @@ pub fn main() -> std::process::ExitCode {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// Runs `benchmark_app` with the arguments of the process.
+pub fn benchmark_app() -> std::process::ExitCode {
+    let arguments = std::env::args_os().skip(1);
+    let arguments: Vec<String> = arguments.map(|a| a.to_string_lossy().into_owned()).collect();
+    benchmark_app::main(&arguments)
 }

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use flow_cpu::Input;
+use flow_cpu::{Input, StepTime};
 use serde::Serialize;
 
 use crate::engine::Engine;
@@ -64,6 +64,38 @@ pub struct Latency {
     pub mean: f64,
 }
 
+/// Arbitrary values for the inputs, the same in each call.
+fn arbitrary_inputs(engine: &Engine) -> Vec<Vec<u8>> {
+    engine
+        .inputs()
+        .iter()
+        .map(|port| {
+            // Small numbers for any type: a float pattern would not do for integers, nor bytes for floats.
+            let count: usize = port.shape.iter().product();
+            let values: Vec<f64> = (0..count).map(|i| (i * 37 % 101) as f64 / 50.0).collect();
+            flow_model::Tensor::from_f64(port.element_type, &port.shape, &values)
+                .map_or_else(|_| vec![0; port.bytes()], |t| t.bytes().to_vec())
+        })
+        .collect()
+}
+
+/// Mean times of the steps over some runs on arbitrary input, after a warm-up; empty on the reference evaluator.
+///
+/// # Errors
+/// [`EngineError`] where a run fails.
+pub fn profile(engine: &Engine, runs: u32) -> Result<Vec<StepTime>, EngineError> {
+    if engine.program().is_none() {
+        return Ok(Vec::new());
+    }
+    let inputs = arbitrary_inputs(engine);
+    let slices: Vec<Input<'_>> = inputs.iter().map(|b| Input::Values(b)).collect();
+    let mut session = engine.profiled_session();
+    (0..3).try_for_each(|_| session.run(&slices))?;
+    session.clear_profile();
+    (0..runs.max(1)).try_for_each(|_| session.run(&slices))?;
+    Ok(session.profile().map(crate::Profile::mean).unwrap_or_default())
+}
+
 /// Runs the network on arbitrary input for a while.
 ///
 /// # Errors
@@ -74,17 +106,7 @@ pub fn benchmark(engine: &Engine, options: &BenchmarkOptions) -> Result<Measurem
         (Mode::Throughput, 0) => std::thread::available_parallelism().map_or(1, usize::from),
         (Mode::Throughput, n) => n,
     };
-    let inputs: Vec<Vec<u8>> = engine
-        .inputs()
-        .iter()
-        .map(|port| {
-            // Small numbers for any type: a float pattern would not do for integers, nor bytes for floats.
-            let count: usize = port.shape.iter().product();
-            let values: Vec<f64> = (0..count).map(|i| (i * 37 % 101) as f64 / 50.0).collect();
-            flow_model::Tensor::from_f64(port.element_type, &port.shape, &values)
-                .map_or_else(|_| vec![0; port.bytes()], |t| t.bytes().to_vec())
-        })
-        .collect();
+    let inputs = arbitrary_inputs(engine);
     let barrier = Barrier::new(threads + 1);
     let stop = AtomicBool::new(false);
     let worker = || -> Result<Vec<Duration>, EngineError> {

@@ -116,6 +116,7 @@ struct Inner {
     original: Graph,
     report: Option<Report>,
     timing: Timing,
+    options: Options,
 }
 
 /// A network ready to run: immutable, shared, cheap to clone.
@@ -161,18 +162,7 @@ impl Engine {
             ..Timing::default()
         };
         let start = Instant::now();
-        let (graph, report) = if options.lpt {
-            let lowered = flow_lpt::transform(
-                &original,
-                &flow_lpt::Options {
-                    numerics: options.numerics,
-                    ..flow_lpt::Options::default()
-                },
-            )?;
-            (lowered.graph, Some(lowered.report))
-        } else {
-            (original.clone(), None)
-        };
+        let (graph, report) = lower(&original, options)?;
         timing.lpt = start.elapsed();
         let mut inputs: Vec<Port> = original
             .parameters
@@ -218,6 +208,7 @@ impl Engine {
                 original,
                 report,
                 timing,
+                options: options.clone(),
             }),
         })
     }
@@ -265,6 +256,22 @@ impl Engine {
         rows(&self.inner.original, self.inner.report.as_ref(), self.program())
     }
 
+    /// As [`inspect`](Self::inspect), with the mean times of the steps, as
+    /// [`Profile::mean`](crate::Profile::mean) gives them.
+    pub fn inspect_timed(&self, times: &[flow_cpu::StepTime]) -> Vec<LayerRow> {
+        let mut rows = self.inspect();
+        let steps = self.program().map_or(&[][..], Program::steps);
+        for (step, time) in steps.iter().zip(times) {
+            let own = rows
+                .iter_mut()
+                .find(|r| r.name == *step.name && r.fused_into.is_none());
+            if let Some(row) = own {
+                row.ms = Some(time.real.as_secs_f64() * 1e3);
+            }
+        }
+        rows
+    }
+
     /// What one worker needs to run the network.
     pub fn session(&self) -> Session {
         Session {
@@ -287,6 +294,15 @@ impl Engine {
     /// The model as it was read, in the shapes it runs in.
     pub fn original(&self) -> &Graph {
         &self.inner.original
+    }
+
+    /// The graph that runs: after low precision transformations, where they are on. Made anew by each call, for
+    /// a compiled network does not need it.
+    ///
+    /// # Errors
+    /// Those of the transformations.
+    pub fn lowered(&self) -> Result<Graph, EngineError> {
+        Ok(lower(&self.inner.original, &self.inner.options)?.0)
     }
 
     /// Runs the network once in a session of its own.
@@ -434,6 +450,13 @@ impl Session {
         }
     }
 
+    /// Forgets the times so far.
+    pub fn clear_profile(&mut self) {
+        if let Some(profile) = &mut self.profile {
+            *profile = Profile::default();
+        }
+    }
+
     /// Output `index` of the last run, dense and row-major; empty if there is no such output.
     pub fn output(&self, index: usize) -> &[u8] {
         match (&self.request, self.sessions.last()) {
@@ -451,6 +474,19 @@ impl Session {
             (None, None) => self.outputs.get(index).map_or(&[], Tensor::shape),
         }
     }
+}
+
+/// The graph to compile, and what the transformations did to it.
+fn lower(original: &Graph, options: &Options) -> Result<(Graph, Option<Report>), EngineError> {
+    if !options.lpt {
+        return Ok((original.clone(), None));
+    }
+    let options = flow_lpt::Options {
+        numerics: options.numerics,
+        ..flow_lpt::Options::default()
+    };
+    let lowered = flow_lpt::transform(original, &options)?;
+    Ok((lowered.graph, Some(lowered.report)))
 }
 
 fn tensor(port: &Port, shape: &[usize], bytes: &[u8]) -> Result<Tensor, EngineError> {

@@ -109,6 +109,12 @@ pub enum EngineError {
         /// Of the file.
         found: String,
     },
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// A request was started while it ran, or there is none of that number.
+    #[error("request {0} is not idle")]
+    Busy(usize),
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
@@ -136,7 +142,7 @@ impl EngineError {
             | Self::ShapeSyntax(_)
             | Self::NoSuchInput { .. } => "E0643",
             Self::Checksum { .. } => "E0644",
-            Self::Io { .. } => "E0645",
+            Self::Io { .. } | Self::Thread(_) | Self::Busy(_) => "E0645",
         })
     }
 }

@@ -24,6 +24,9 @@ pub struct LayerRow {
     pub fused_into: Option<String>,
     /// Why it is not INT8, where it is not.
     pub reason: Option<String>,
+    /// Mean time of its kernel in milliseconds, where times were taken; none for one that is fused into another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ms: Option<f64>,
 }
 
 /// One row per operation, in the order of the model.
@@ -52,6 +55,7 @@ pub(crate) fn rows(graph: &Graph, report: Option<&Report>, program: Option<&Prog
                     kernel: step.map(|s| s.kernel.clone()),
                     fused_into,
                     reason: layer.reason.as_ref().map(ToString::to_string),
+                    ms: None,
                 }
             })
             .collect(),
@@ -68,6 +72,7 @@ pub(crate) fn rows(graph: &Graph, report: Option<&Report>, program: Option<&Prog
                     kernel: step.map(|s| s.kernel.clone()),
                     fused_into: step.filter(|s| *s.name != *node.name).map(|s| s.name.to_string()),
                     reason: Some("low precision transformations are switched off".into()),
+                    ms: None,
                 }
             })
             .collect(),

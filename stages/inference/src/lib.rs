@@ -19,17 +19,23 @@
 //! ```
 #![deny(missing_docs)]
 
+mod adapt;
 mod benchmark;
+mod counters;
 mod device;
 mod engine;
 mod error;
 mod infer;
 mod inspect;
 mod profile;
+mod queue;
 mod reshape;
+mod runtime_graph;
 mod shapes;
 
-pub use benchmark::{BenchmarkOptions, Latency, Measurement, Mode, benchmark};
+pub use adapt::{InputChange, adapt};
+pub use benchmark::{BenchmarkOptions, Latency, Measurement, Mode, benchmark, profile};
+pub use counters::{LayerCounter, constant_nodes};
 pub use device::{Device, DeviceRequest};
 pub use engine::{Engine, Options, Port, Session, Timing};
 pub use error::EngineError;
@@ -38,5 +44,7 @@ pub use flow_lpt::Numerics;
 pub use infer::{InferConfig, NumericsConfig, register};
 pub use inspect::LayerRow;
 pub use profile::Profile;
+pub use queue::{Finished, InferQueue, InputSet, QueueOptions};
 pub use reshape::with_batch;
+pub use runtime_graph::{RuntimeNode, execution_xml};
 pub use shapes::InputShape;

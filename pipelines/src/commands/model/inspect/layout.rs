@@ -1,0 +1,279 @@
+//! A layered layout of a directed graph, after Sugiyama, Tagawa and Toda (1981): ranks by longest path, orders
+//! within ranks by barycentres, then positions that pull nodes towards their neighbours.
+
+/// Width and height of a node.
+pub const NODE: (f64, f64) = (196.0, 44.0);
+/// Space between nodes of one rank, and between ranks.
+const GAP: (f64, f64) = (28.0, 34.0);
+/// Width that a passing edge takes.
+const PASSING: f64 = 14.0;
+/// Edges are led around nodes while there are no more places for that than this.
+const MAX_PASSING: usize = 20_000;
+/// Sweeps over the ranks; more change little.
+const SWEEPS: usize = 12;
+
+/// Where nodes and edges are.
+#[derive(Debug, Clone, Default)]
+pub struct Placed {
+    /// Centre of each node.
+    pub nodes: Vec<(f64, f64)>,
+    /// Points of each edge: from node, to node, and the way between them from top to bottom.
+    pub edges: Vec<(usize, usize, Vec<(f64, f64)>)>,
+    /// Width of all.
+    pub width: f64,
+    /// Height of all.
+    pub height: f64,
+}
+
+/// A place in a rank: a node, or an edge that passes.
+struct Slot {
+    width: f64,
+    rank: usize,
+    above: Vec<usize>,
+    below: Vec<usize>,
+    x: f64,
+}
+
+/// Lays out a graph in which every node reads nodes of lower index; others are ignored.
+pub fn layered(inputs: &[Vec<usize>]) -> Placed {
+    let ranks = ranks(inputs);
+    let mut slots: Vec<Slot> = ranks
+        .iter()
+        .map(|&rank| Slot {
+            width: NODE.0 + GAP.0,
+            rank,
+            above: Vec::new(),
+            below: Vec::new(),
+            x: 0.0,
+        })
+        .collect();
+    let spans: usize = edges(inputs)
+        .map(|(from, to)| (ranks[to] - ranks[from]).saturating_sub(1))
+        .sum();
+    let lead = spans <= MAX_PASSING;
+    let mut ways: Vec<(usize, usize, Vec<usize>)> = Vec::new();
+    for (from, to) in edges(inputs) {
+        let mut way = vec![from];
+        for rank in (ranks[from] + 1..ranks[to]).filter(|_| lead) {
+            way.push(slots.len());
+            slots.push(Slot {
+                width: PASSING,
+                rank,
+                above: Vec::new(),
+                below: Vec::new(),
+                x: 0.0,
+            });
+        }
+        way.push(to);
+        for pair in way.windows(2) {
+            slots[pair[0]].below.push(pair[1]);
+            slots[pair[1]].above.push(pair[0]);
+        }
+        ways.push((from, to, way));
+    }
+    let count = ranks.iter().max().map_or(0, |m| m + 1);
+    let mut rows: Vec<Vec<usize>> = vec![Vec::new(); count];
+    for (i, slot) in slots.iter().enumerate() {
+        rows[slot.rank].push(i);
+    }
+    for row in &rows {
+        spread(&mut slots, row);
+    }
+    for sweep in 0..SWEEPS {
+        let down = sweep % 2 == 0;
+        let order: Vec<usize> = if down {
+            (0..count).collect()
+        } else {
+            (0..count).rev().collect()
+        };
+        for rank in order {
+            settle(&mut slots, &mut rows[rank], down, sweep < SWEEPS / 2);
+        }
+    }
+    let left = slots
+        .iter()
+        .map(|s| s.x - s.width / 2.0)
+        .fold(f64::INFINITY, f64::min);
+    let right = slots
+        .iter()
+        .map(|s| s.x + s.width / 2.0)
+        .fold(f64::NEG_INFINITY, f64::max);
+    if slots.is_empty() {
+        return Placed::default();
+    }
+    let y = |rank: usize| rank as f64 * (NODE.1 + GAP.1) + NODE.1 / 2.0 + GAP.1;
+    let at = |slot: usize| (slots[slot].x - left, y(slots[slot].rank));
+    Placed {
+        nodes: (0..inputs.len()).map(at).collect(),
+        edges: ways
+            .into_iter()
+            .map(|(from, to, way)| (from, to, way.into_iter().map(at).collect()))
+            .collect(),
+        width: right - left,
+        height: y(count) - NODE.1 / 2.0,
+    }
+}
+
+fn edges(inputs: &[Vec<usize>]) -> impl Iterator<Item = (usize, usize)> {
+    inputs
+        .iter()
+        .enumerate()
+        .flat_map(|(to, from)| from.iter().filter(move |f| **f < to).map(move |&f| (f, to)))
+}
+
+/// The longest way from a source; sources stand right above their first reader.
+fn ranks(inputs: &[Vec<usize>]) -> Vec<usize> {
+    let mut ranks = vec![0; inputs.len()];
+    for (from, to) in edges(inputs) {
+        ranks[to] = ranks[to].max(ranks[from] + 1);
+    }
+    let mut first_reader = vec![usize::MAX; inputs.len()];
+    for (from, to) in edges(inputs) {
+        first_reader[from] = first_reader[from].min(ranks[to]);
+    }
+    for (i, rank) in ranks.iter_mut().enumerate() {
+        if inputs[i].is_empty() && first_reader[i] != usize::MAX {
+            *rank = first_reader[i].saturating_sub(1);
+        }
+    }
+    ranks
+}
+
+/// Side by side around 0.
+fn spread(slots: &mut [Slot], row: &[usize]) {
+    let total: f64 = row.iter().map(|&s| slots[s].width).sum();
+    let mut x = -total / 2.0;
+    for &s in row {
+        slots[s].x = x + slots[s].width / 2.0;
+        x += slots[s].width;
+    }
+}
+
+/// Moves the slots of a rank towards their neighbours in the ranks above or below, without overlaps.
+fn settle(slots: &mut [Slot], row: &mut [usize], down: bool, reorder: bool) {
+    let wish: Vec<(usize, f64)> = row
+        .iter()
+        .map(|&s| {
+            let slot = &slots[s];
+            let near = match (down, slot.above.is_empty(), slot.below.is_empty()) {
+                (true, false, _) | (false, false, true) => &slot.above,
+                _ => &slot.below,
+            };
+            let wish = match near.len() {
+                0 => slot.x,
+                n => near.iter().map(|&o| slots[o].x).sum::<f64>() / n as f64,
+            };
+            (s, wish)
+        })
+        .collect();
+    let mut wish = wish;
+    if reorder {
+        wish.sort_by(|a, b| a.1.total_cmp(&b.1));
+    }
+    for (place, (s, _)) in row.iter_mut().zip(&wish) {
+        *place = *s;
+    }
+    // Pushed to the right, and pushed to the left: the mean of both keeps the distances.
+    let mut right: Vec<f64> = wish.iter().map(|w| w.1).collect();
+    let mut left = right.clone();
+    let apart = |a: usize, b: usize| (slots[wish[a].0].width + slots[wish[b].0].width) / 2.0;
+    for i in 1..right.len() {
+        right[i] = right[i].max(right[i - 1] + apart(i - 1, i));
+    }
+    for i in (1..left.len()).rev() {
+        left[i - 1] = left[i - 1].min(left[i] - apart(i - 1, i));
+    }
+    for (i, (s, _)) in wish.iter().enumerate() {
+        slots[*s].x = (right[i] + left[i]) / 2.0;
+    }
+}
+
+/// The way of an edge as a smooth path of SVG.
+pub fn path(points: &[(f64, f64)]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let half = NODE.1 / 2.0;
+    for (i, pair) in points.windows(2).enumerate() {
+        let (a, b) = (pair[0], pair[1]);
+        let top = a.1 + if i == 0 { half } else { 0.0 };
+        let bottom = b.1 - if i + 2 == points.len() { half } else { 0.0 };
+        let middle = (top + bottom) / 2.0;
+        if i == 0 {
+            let _ = write!(text, "M{:.0},{top:.0}", a.0);
+        }
+        let _ = write!(
+            text,
+            "C{:.0},{middle:.0} {:.0},{middle:.0} {:.0},{bottom:.0}",
+            a.0, b.0, b.0
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlaps(placed: &Placed) -> usize {
+        let mut count = 0;
+        for (i, a) in placed.nodes.iter().enumerate() {
+            for b in &placed.nodes[i + 1..] {
+                count += usize::from((a.0 - b.0).abs() < NODE.0 && (a.1 - b.1).abs() < NODE.1);
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn a_chain_is_one_straight_line() {
+        let inputs: Vec<Vec<usize>> = (0..500usize)
+            .map(|i| i.checked_sub(1).into_iter().collect())
+            .collect();
+        let placed = layered(&inputs);
+        assert!(
+            placed
+                .nodes
+                .iter()
+                .all(|n| (n.0 - placed.nodes[0].0).abs() < 1e-6)
+        );
+        assert!(placed.nodes.windows(2).all(|p| p[0].1 < p[1].1));
+    }
+
+    #[test]
+    fn branches_stand_side_by_side_and_nothing_overlaps() {
+        // Blocks of a split into four, one of which is skipped over, and a join.
+        let mut inputs: Vec<Vec<usize>> = vec![vec![]];
+        for _ in 0..100 {
+            let top = inputs.len() - 1;
+            for _ in 0..4 {
+                inputs.push(vec![top]);
+            }
+            let n = inputs.len();
+            inputs.push(vec![n - 1, n - 2, n - 3, n - 4, top]);
+        }
+        let placed = layered(&inputs);
+        assert_eq!(overlaps(&placed), 0);
+        assert!(placed.width < 6.0 * (NODE.0 + GAP.0), "{}", placed.width);
+        assert!(
+            placed
+                .nodes
+                .iter()
+                .all(|n| n.0 >= 0.0 && n.0 <= placed.width && n.1 <= placed.height)
+        );
+    }
+
+    #[test]
+    fn every_edge_goes_down_and_long_ones_have_a_point_per_rank() {
+        let placed = layered(&[vec![], vec![0], vec![1], vec![2, 0]]);
+        let long = placed.edges.iter().find(|e| (e.0, e.1) == (0, 3)).unwrap();
+        assert_eq!(long.2.len(), 4);
+        assert!(
+            placed
+                .edges
+                .iter()
+                .all(|e| e.2.windows(2).all(|p| p[0].1 < p[1].1))
+        );
+        assert!(path(&long.2).starts_with('M'));
+        assert_eq!(layered(&[]).nodes.len(), 0);
+    }
+}
