@@ -64,7 +64,10 @@ fn help_of_every_command_says_what_it_is_for() {
         ("explain", &["E0107"]),
         ("doctor", &["--json"]),
         ("model", &["inspect", "lpt", "run", "benchmark"]),
-        ("model inspect", &["--device", "--numerics", "--no-lpt", "--json"]),
+        (
+            "model inspect",
+            &["--device", "--numerics", "--no-lpt", "--json", "--format", "html", "--profile", "--output"],
+        ),
         ("model lpt", &["--output", "--dot"]),
         ("model run", &["--input", "--output-dir", ".npy"]),
         ("model benchmark", &["--mode", "--seconds", "--threads", "--json"]),

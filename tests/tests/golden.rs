@@ -6,6 +6,9 @@
 //! line) with the environment in `env`. Cases of `run` find the small files that `populate` makes beside their
 //! pipeline.
 //!
+//! `tests/golden/benchmark_app/CASE` holds `args` and `expected.txt` in the same way, for that command; what it prints
+//! on stdout is its own matter.
+//!
 //! `FLOW_BLESS=1 cargo test -p flow-tests --test golden` writes the expectations anew; read them afterwards.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -16,6 +19,7 @@ use flow_tests::command::Flowrun;
 use flow_tests::{media, network};
 
 const FLOWRUN: &str = env!("CARGO_BIN_EXE_flowrun-under-test");
+const BENCHMARK_APP: &str = env!("CARGO_BIN_EXE_benchmark-app-under-test");
 
 fn cases(of: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(of);
@@ -111,6 +115,8 @@ fn populate(folder: &Path) {
     let clip = std::fs::read(media::clip("baseline.mp4")).unwrap();
     put("cut.mp4", &clip[..clip.len() / 2]);
     put("labels.txt", b"a\nb\n");
+    let array = flow_model::Tensor::from_slice(&[1, 3, 24, 32], &[0i32; 3 * 24 * 32]).unwrap();
+    flow_model::npy::write(folder.join("data.npy"), &array).unwrap();
     put("a-file", b"");
     std::fs::create_dir(folder.join("empty-folder")).unwrap();
 }
@@ -160,6 +166,23 @@ fn run_says_what_is_expected() {
         let finished = flowrun.run();
         assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
         assert_eq!(finished.stdout, "", "{}", case.display());
+        let said = normal(&finished.stderr, place.path());
+        let said = format!("exit code {}\n{said}", finished.code.expect("it exits"));
+        compare(case, &said, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn benchmark_app_says_what_is_expected() {
+    let folders = cases("benchmark_app");
+    assert!(folders.len() >= 20, "only {} cases", folders.len());
+    let place = tempfile::tempdir().unwrap();
+    populate(place.path());
+    let mut wrong = String::new();
+    for case in &folders {
+        let finished = Flowrun::new(BENCHMARK_APP, place.path(), lines(case.join("args"))).run();
+        assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
         let said = normal(&finished.stderr, place.path());
         let said = format!("exit code {}\n{said}", finished.code.expect("it exits"));
         compare(case, &said, &mut wrong);

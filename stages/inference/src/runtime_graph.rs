@@ -49,6 +49,9 @@ impl Engine {
                 by_name.entry(name).or_insert(first_step + at);
             }
         }
+        for (at, step) in steps.iter().enumerate() {
+            by_name.insert(&step.name, first_step + at);
+        }
         for (id, node) in lowered.iter() {
             if !matches!(node.op, Op::Constant(_)) {
                 place[id.index()] = by_name.get(&*node.name).copied();

@@ -62,7 +62,7 @@ fn drawing(
     if format == InspectFormat::Dot {
         return Ok(html::dot(&title, &running));
     }
-    let model = view::model(engine, rows, &reason_of);
+    let model = view::model(engine, rows, &running, &reason_of);
     let works = |n: &&view::Node| n.class != view::Class::Idle && n.class != view::Class::Other;
     let int8 = |nodes: &[view::Node]| {
         let all: Vec<&view::Node> = nodes.iter().filter(works).collect();

@@ -94,8 +94,14 @@ fn shape(lengths: &[usize]) -> String {
 }
 
 /// The operations of the model. What only feeds constants (weights and their scales) is left out.
-pub fn model(engine: &Engine, rows: &[LayerRow], reasons: &HashMap<String, usize>) -> Vec<Node> {
+pub fn model(
+    engine: &Engine,
+    rows: &[LayerRow],
+    running: &[Node],
+    reasons: &HashMap<String, usize>,
+) -> Vec<Node> {
     let graph = engine.original();
+    let step_of: HashMap<&str, Class> = running.iter().map(|n| (n.name.as_str(), n.class)).collect();
     let row_of: HashMap<&str, &LayerRow> = rows.iter().map(|r| (r.name.as_str(), r)).collect();
     let constant = constant_nodes(graph);
     let mut place: Vec<Option<usize>> = vec![None; graph.nodes.len()];
@@ -115,8 +121,15 @@ pub fn model(engine: &Engine, rows: &[LayerRow], reasons: &HashMap<String, usize
         ];
         let mut class = Class::Idle;
         if let Some(row) = row.filter(|_| !edge) {
-            let gone = row.kernel.is_none() && row.fused_into.is_none();
             class = class_of(&row.precision, row.reason.is_some());
+            // What is part of another step works as that does.
+            if row.reason.is_none() && class != Class::Int8 {
+                class = match &row.fused_into {
+                    Some(into) => step_of.get(into.as_str()).copied().unwrap_or(Class::Idle),
+                    None if row.kernel.is_none() => Class::Idle,
+                    None => class,
+                };
+            }
             details.push(("Works on", row.precision.to_lowercase()));
             match (&row.fused_into, &row.kernel) {
                 (Some(into), Some(kernel)) => {
@@ -128,9 +141,6 @@ pub fn model(engine: &Engine, rows: &[LayerRow], reasons: &HashMap<String, usize
                 (None, None) => {
                     details.push(("Kernel", "none: nothing runs for it".to_owned()));
                 }
-            }
-            if gone && class == Class::Other {
-                class = Class::Idle;
             }
             if let Some(ms) = row.ms {
                 details.push(("Time", format!("{ms:.4} ms")));
