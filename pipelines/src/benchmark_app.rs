@@ -4,8 +4,10 @@ mod console;
 mod data;
 mod flags;
 mod inputs;
+mod loops;
 mod measure;
 mod report;
+mod results;
 mod settings;
 mod shapes;
 
@@ -13,18 +15,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use flow_inference::{
-    DeviceRequest, Engine, EngineError, InferQueue, LayerCounter, Options, QueueOptions, Session, adapt,
-    execution_xml, with_batch,
-};
+use flow_inference::{DeviceRequest, Engine, EngineError, Options, adapt, execution_xml, with_batch};
 use flow_model::{Graph, PartialShape, Value};
 
 use crate::failure::{Failure, USAGE};
 use console::Console;
 use flags::{FlagError, Given};
 use inputs::InputInfo;
-use measure::{Group, Limits, Measured, Summary, ms};
+use loops::Loops;
+use measure::{Group, Limits, ms};
 use report::{Format, Sections};
+use results::{counters, results};
 use settings::{Precision, Settings};
 
 /// Seconds to measure where neither time nor iterations are given.
@@ -466,272 +467,10 @@ fn heading(
     format!("Start inference {how}, limits: {}", limits.join(", "))
 }
 
-/// What the loops run.
-struct Loops<'a> {
-    engines: &'a [Engine],
-    groups: &'a [Group],
-    settings: &'a Settings,
-    limits: &'a Limits,
-    streams: usize,
-    requests: usize,
-    warm_up: bool,
-}
-
-/// What they gave.
-struct Outcome {
-    /// Time of the first inference.
-    first: Option<Duration>,
-    measured: Measured,
-    /// The counters of each request, where layers are timed.
-    counters: Vec<Vec<LayerCounter>>,
-    /// Mean times of the steps of the first request.
-    times: Vec<flow_inference::StepTime>,
-}
-
-impl Outcome {
-    fn new(first: Option<Duration>, measured: Measured, engine: &Engine, sessions: &[&Session]) -> Self {
-        let times: Vec<_> = sessions
-            .iter()
-            .filter_map(|s| Some(s.profile()?.mean()))
-            .collect();
-        Self {
-            first,
-            measured,
-            counters: times.iter().map(|t| engine.counters(t)).collect(),
-            times: times.into_iter().next().unwrap_or_default(),
-        }
-    }
-}
-
-impl Loops<'_> {
-    /// One request in this thread.
-    fn sync(&self) -> Result<Outcome, EngineError> {
-        let engine = &self.engines[0];
-        let mut session = if self.settings.profile {
-            engine.profiled_session()
-        } else {
-            engine.session()
-        };
-        if self.settings.pin
-            && let Some(&cpu) = settings::cpus().first()
-        {
-            let report = flow::pins::pin_current_thread("main".into(), &[cpu]);
-            if !report.ok {
-                tracing::warn!("{report}");
-            }
-        }
-        let mut first = None;
-        if self.warm_up {
-            let once = Limits {
-                iterations: Some(1),
-                duration: None,
-                ..*self.limits
-            };
-            first = Some(measure::sync(&mut session, &self.groups[0], &once)?.total);
-            session.clear_profile();
-        }
-        let measured = measure::sync(&mut session, &self.groups[0], self.limits)?;
-        Ok(Outcome::new(first, measured, engine, &[&session]))
-    }
-
-    /// Requests on streams.
-    fn queued(&self) -> Result<Outcome, EngineError> {
-        let options = QueueOptions {
-            requests: self.requests,
-            streams: self.streams,
-            profiled: self.settings.profile,
-            cpus: if self.settings.pin {
-                settings::cpus()
-            } else {
-                Vec::new()
-            },
-        };
-        let mut queue = InferQueue::new(self.engines, &options)?;
-        let mut first = None;
-        if self.warm_up {
-            let once = Limits {
-                iterations: Some(self.groups.len()),
-                duration: None,
-                ..*self.limits
-            };
-            let run = measure::queued(&mut queue, self.groups, 1, &once)?;
-            first = run.latencies.first().copied();
-            queue.sessions_mut().flatten().for_each(Session::clear_profile);
-        }
-        let measured = measure::queued(&mut queue, self.groups, self.requests, self.limits)?;
-        let sessions: Vec<&Session> = queue
-            .sessions_mut()
-            .filter_map(|s| s.first())
-            .map(|s| &*s)
-            .collect();
-        Ok(Outcome::new(first, measured, &self.engines[0], &sessions))
-    }
-}
-
 fn dump_config(given: &Given, settings: &Settings, console: &Console) -> Result<(), Failure> {
     if let Some(file) = given.text("dump_config") {
         settings.dump(Path::new(file))?;
         console.info(&format!("Configuration settings were dumped to {file}"));
     }
     Ok(())
-}
-
-/// Prints and writes the counters.
-fn counters(
-    given: &Given,
-    requests: &[Vec<LayerCounter>],
-    reports: &Reports,
-    console: &Console,
-) -> Result<(), Failure> {
-    if requests.is_empty() {
-        return Ok(());
-    }
-    let python = given.text("status_style") == Some("python");
-    if let Some(order) = given.text("pcsort") {
-        for (i, counters) in requests.iter().enumerate() {
-            console.info(&format!("Performance counts sorted for {i}-th infer request"));
-            print_counters(&report::sorted(counters, order), true, python, console);
-        }
-        if let (Some(format), Some(last)) = (&reports.format, requests.last()) {
-            let path = format.sorted(&report::sorted(last, order))?;
-            console.info(&format!(
-                "Sorted performance counters report is stored to {}",
-                path.display()
-            ));
-        }
-    } else if given.yes("pc") {
-        for (i, counters) in requests.iter().enumerate() {
-            console.info(&format!("Performance counts for {i}-th infer request"));
-            print_counters(counters, false, python, console);
-        }
-    }
-    let Some(format) = &reports.format else {
-        return Ok(());
-    };
-    match given.text("report_type") {
-        Some(kind @ ("average_counters" | "detailed_counters")) => {
-            let path = format.counters(kind == "detailed_counters", requests)?;
-            console.info(&format!(
-                "Performance counters report is stored to {}",
-                path.display()
-            ));
-        }
-        _ => console
-            .info("Statistics collecting for performance counters was not requested. No reports are dumped."),
-    }
-    Ok(())
-}
-
-fn print_counters(counters: &[LayerCounter], shares: bool, python: bool, console: &Console) {
-    let cut = |text: &str| -> String {
-        if text.chars().count() < 30 {
-            return text.to_owned();
-        }
-        text.chars().take(26).chain("...".chars()).collect()
-    };
-    let (real, cpu) = report::total(counters);
-    for c in counters {
-        let mut line = format!(
-            "{:<30} {:<20} layerType: {:<20} execType: {:<26} realTime (ms): {:<10} cpuTime (ms): {:<10}",
-            cut(&c.name),
-            report::status(c.executed, python),
-            cut(&c.layer_type),
-            c.exec_type,
-            report::milliseconds(c.real),
-            report::milliseconds(c.cpu)
-        );
-        if shares {
-            line.push_str(&format!(" proportion: {}", report::share(c.real, real)));
-        }
-        console.line(line.trim_end());
-    }
-    console.line(&format!(
-        "Total time:     {} milliseconds",
-        report::milliseconds(real)
-    ));
-    console.line(&format!(
-        "Total CPU time: {} milliseconds\n",
-        report::milliseconds(cpu)
-    ));
-}
-
-/// Prints the result and writes the report of the run.
-fn results(
-    given: &Given,
-    measured: &Measured,
-    infos: &[InputInfo],
-    percentile: usize,
-    reports: &mut Reports,
-    console: &Console,
-) -> Result<(), Failure> {
-    let Some(summary) = Summary::of(&measured.latencies, percentile) else {
-        return Err(Failure::usage("nothing was measured: give -t or -niter above 0"));
-    };
-    let sequence = given.yes("pcseq") && measured.groups.len() > 1;
-    reports.result("total execution time (ms)", format!("{:.2}", ms(measured.total)));
-    reports.result("total number of iterations", measured.iterations);
-    let key = match percentile {
-        50 => "latency (ms)".to_owned(),
-        p => format!("latency ({p} percentile) (ms)"),
-    };
-    let two = |value: f64| format!("{value:.2}");
-    reports.result(&key, two(summary.percentile));
-    reports.result("avg latency", two(summary.average));
-    reports.result("min latency", two(summary.min));
-    reports.result("max latency", two(summary.max));
-    let groups: Vec<(String, Summary)> = measured
-        .groups
-        .iter()
-        .enumerate()
-        .filter(|_| sequence)
-        .filter_map(|(i, times)| Some((group_name(infos, i), Summary::of(times, percentile)?)))
-        .collect();
-    for (name, group) in &groups {
-        reports.result("group", name);
-        reports.result("avg latency", two(group.average));
-        reports.result("min latency", two(group.min));
-        reports.result("max latency", two(group.max));
-    }
-    reports.result("throughput", two(measured.fps()));
-    reports.dump(console)?;
-
-    console.info("Execution Devices:['CPU']");
-    console.info(&format!("Count:            {} iterations", measured.iterations));
-    console.info(&format!("Duration:         {:.2} ms", ms(measured.total)));
-    console.info("Latency:");
-    latency(&summary, percentile, console);
-    if sequence {
-        console.info("Latency for each data shape group:");
-        for (i, (name, group)) in groups.iter().enumerate() {
-            console.info(&format!("{}.{name}", i + 1));
-            latency(group, percentile, console);
-        }
-    }
-    console.info(&format!("Throughput:   {:.2} FPS", measured.fps()));
-    Ok(())
-}
-
-fn latency(summary: &Summary, percentile: usize, console: &Console) {
-    let text = |value: f64| match summary.average < 1.0 {
-        true => format!("{:.2} us", value * 1e3),
-        false => format!("{value:.2} ms"),
-    };
-    match percentile {
-        50 => console.info(&format!("   Median:        {}", text(summary.percentile))),
-        p => console.info(&format!("   {p} percentile:     {}", text(summary.percentile))),
-    }
-    console.info(&format!("   Average:       {}", text(summary.average)));
-    console.info(&format!("   Min:           {}", text(summary.min)));
-    console.info(&format!("   Max:           {}", text(summary.max)));
-}
-
-/// ` data: [1, 3, 224, 224]` for each input.
-fn group_name(infos: &[InputInfo], group: usize) -> String {
-    infos
-        .iter()
-        .map(|input| {
-            let shapes = input.shapes();
-            format!(" {}: {:?}", input.name, shapes[group % shapes.len()])
-        })
-        .collect()
 }

@@ -66,7 +66,16 @@ fn help_of_every_command_says_what_it_is_for() {
         ("model", &["inspect", "lpt", "run", "benchmark"]),
         (
             "model inspect",
-            &["--device", "--numerics", "--no-lpt", "--json", "--format", "html", "--profile", "--output"],
+            &[
+                "--device",
+                "--numerics",
+                "--no-lpt",
+                "--json",
+                "--format",
+                "html",
+                "--profile",
+                "--output",
+            ],
         ),
         ("model lpt", &["--output", "--dot"]),
         ("model run", &["--input", "--output-dir", ".npy"]),
@@ -326,6 +335,55 @@ fn a_model_is_inspected_and_its_layers_are_accounted_for() {
     )
     .json();
     assert!(float.as_array().unwrap().iter().all(|r| r["precision"] != "U8"));
+}
+
+#[test]
+fn a_model_is_drawn_for_graphviz_and_for_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    network::classifier(path);
+    let dot = quietly(path, &["model", "inspect", "classifier.xml", "--format", "dot"]).stdout;
+    assert!(
+        dot.starts_with("digraph \"classifier.xml\"") && dot.contains(" -> "),
+        "{dot}"
+    );
+    let to_file = [
+        "model",
+        "inspect",
+        "classifier.xml",
+        "--format",
+        "html",
+        "--profile",
+        "-o",
+        "page.html",
+    ];
+    assert_eq!(quietly(path, &to_file).stdout, "");
+    let page = std::fs::read_to_string(path.join("page.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+    for words in [
+        "classifier.xml",
+        "conv1/fq",
+        "no-integer-form",
+        "Multiply-adds",
+        " ms</text>",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+    for outside in ["<link", "src=\"", "@import", "url("] {
+        assert!(!page.contains(outside), "the page needs {outside}");
+    }
+    let timed = quietly(
+        path,
+        &["model", "inspect", "classifier.xml", "--json", "--profile"],
+    )
+    .json();
+    let conv = timed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["name"] == "conv1")
+        .unwrap();
+    assert!(conv["ms"].as_f64().unwrap() > 0.0, "{conv}");
 }
 
 #[test]

@@ -12,13 +12,19 @@ const MAX_PASSING: usize = 20_000;
 /// Sweeps over the ranks; more change little.
 const SWEEPS: usize = 12;
 
+/// A drawn edge: from node, to node, and the points between them from top to bottom.
+pub type Edge = (usize, usize, Vec<Point>);
+
+/// Left to right, and top to bottom.
+pub type Point = (f64, f64);
+
 /// Where nodes and edges are.
 #[derive(Debug, Clone, Default)]
 pub struct Placed {
     /// Centre of each node.
-    pub nodes: Vec<(f64, f64)>,
-    /// Points of each edge: from node, to node, and the way between them from top to bottom.
-    pub edges: Vec<(usize, usize, Vec<(f64, f64)>)>,
+    pub nodes: Vec<Point>,
+    /// The edges.
+    pub edges: Vec<Edge>,
     /// Width of all.
     pub width: f64,
     /// Height of all.
@@ -189,7 +195,7 @@ fn settle(slots: &mut [Slot], row: &mut [usize], down: bool, reorder: bool) {
 }
 
 /// The way of an edge as a smooth path of SVG.
-pub fn path(points: &[(f64, f64)]) -> String {
+pub fn path(points: &[Point]) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     let half = NODE.1 / 2.0;
