@@ -101,8 +101,15 @@ impl Engine {
     /// The counters of each layer, in order of execution; `times` has one entry per step of the program, as
     /// [`Profile::mean`](crate::Profile::mean) gives them, and zero is taken for what is missing.
     ///
-    /// On the reference evaluator every layer is executed, and no times are taken.
     pub fn counters(&self, times: &[StepTime]) -> Vec<LayerCounter> {
+        match self.evaluated() {
+            Some(graph) => evaluated(graph, times),
+            None => self.compiled(times),
+        }
+    }
+
+    /// The counters of a compiled network.
+    fn compiled(&self, times: &[StepTime]) -> Vec<LayerCounter> {
         let original = self.original();
         let steps = self.program().map_or(&[][..], |p| p.steps());
         let integer = |name: &str| {
@@ -138,14 +145,12 @@ impl Engine {
                 .first()
                 .or_else(|| node.inputs.first().map(|&v| original.info(v)));
             let precision = info.map_or("f32", |o| precision_name(o.element_type));
-            let executed = self.program().is_none() && !matches!(node.op, Op::Parameter | Op::Result);
             let counter = LayerCounter {
                 name: node.name.to_string(),
-                executed,
+                executed: false,
                 layer_type: class_name(node.op.type_name()).to_owned(),
                 exec_type: match node.op {
                     Op::Parameter | Op::Result => format!("unknown_{precision}"),
-                    _ if executed => format!("ref_any_{precision}"),
                     _ => "undef".to_owned(),
                 },
                 real: Duration::ZERO,
@@ -179,6 +184,36 @@ impl Engine {
         }
         counters
     }
+}
+
+/// The counters of a graph on the reference evaluator, which runs it node by node; `times` has one entry per node.
+fn evaluated(graph: &Graph, times: &[StepTime]) -> Vec<LayerCounter> {
+    let constant = constant_nodes(graph);
+    graph
+        .iter()
+        .filter(|(id, _)| !constant[id.index()])
+        .map(|(id, node)| {
+            let edge = matches!(node.op, Op::Parameter | Op::Result);
+            let info = node
+                .outputs
+                .first()
+                .or_else(|| node.inputs.first().map(|&v| graph.info(v)));
+            let precision = info.map_or("f32", |o| precision_name(o.element_type));
+            let time = match edge {
+                true => StepTime::default(),
+                false => times.get(id.index()).copied().unwrap_or_default(),
+            };
+            LayerCounter {
+                name: node.name.to_string(),
+                executed: !edge,
+                layer_type: class_name(node.op.type_name()).to_owned(),
+                exec_type: format!("{}_{precision}", if edge { "unknown" } else { "ref_any" }),
+                real: time.real,
+                cpu: time.cpu,
+                step: None,
+            }
+        })
+        .collect()
 }
 
 /// Type of a step that is no layer of the model.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flow_cpu::{CompileOptions, Input, InputQuantize, Program, Request};
+use flow_cpu::{Clock, CompileOptions, Input, InputQuantize, Program, Request, StepTime};
 use flow_lpt::{Numerics, Report};
-use flow_model::{ElementType, Graph, Op, OutputInfo, PartialShape, Tensor, Value};
+use flow_model::{ElementType, Graph, NodeId, Op, OutputInfo, PartialShape, Tensor, Value};
 
 use crate::device::Device;
 use crate::error::EngineError;
@@ -251,6 +251,14 @@ impl Engine {
         }
     }
 
+    /// The graph that the reference evaluator runs, where it does.
+    pub(crate) fn evaluated(&self) -> Option<&Graph> {
+        match &self.inner.backend {
+            Backend::Reference(graph) => Some(graph),
+            Backend::Cpu(_) | Backend::Shaped(_) => None,
+        }
+    }
+
     /// One row per operation of the model: precision, kernel, where it was fused, why it is not INT8.
     pub fn inspect(&self) -> Vec<LayerRow> {
         rows(&self.inner.original, self.inner.report.as_ref(), self.program())
@@ -258,7 +266,7 @@ impl Engine {
 
     /// As [`inspect`](Self::inspect), with the mean times of the steps, as
     /// [`Profile::mean`](crate::Profile::mean) gives them.
-    pub fn inspect_timed(&self, times: &[flow_cpu::StepTime]) -> Vec<LayerRow> {
+    pub fn inspect_timed(&self, times: &[StepTime]) -> Vec<LayerRow> {
         let mut rows = self.inspect();
         let steps = self.program().map_or(&[][..], Program::steps);
         for (step, time) in steps.iter().zip(times) {
@@ -438,7 +446,17 @@ impl Session {
             let (Input::Values(bytes) | Input::Codes(bytes)) = input;
             tensors.push(tensor(port, &port.shape, bytes)?);
         }
-        self.outputs = flow_model::evaluate(graph, &tensors)?;
+        self.outputs = match &mut self.profile {
+            None => flow_model::evaluate(graph, &tensors)?,
+            Some(profile) => {
+                let mut times = vec![StepTime::default(); graph.nodes.len()];
+                let mut clock = Clock::start();
+                let after = &mut |id: NodeId| times[id.index()] += clock.lap();
+                let outputs = flow_model::evaluate::evaluate_observed(graph, &tensors, after)?;
+                profile.add(&times);
+                outputs
+            }
+        };
         Ok(())
     }
 

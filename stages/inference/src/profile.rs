@@ -24,8 +24,8 @@ impl Profile {
         self.runs
     }
 
-    /// Mean time of each step, in the order of [`Program::steps`](flow_cpu::Program::steps); empty before the
-    /// first run.
+    /// Mean time of each step, in the order of [`Program::steps`](flow_cpu::Program::steps); on the reference
+    /// evaluator, of each node of the graph. Empty before the first run.
     pub fn mean(&self) -> Vec<StepTime> {
         let runs = self.runs.max(1);
         self.sums

@@ -38,6 +38,6 @@ mod run;
 mod tail;
 
 pub use error::{CompileError, RunError};
-pub use profile::StepTime;
+pub use profile::{Clock, StepTime};
 pub use program::{CompileOptions, Input, InputQuantize, Port, Program, Request, compile};
 pub use record::StepRecord;

@@ -21,12 +21,14 @@ impl std::ops::AddAssign for StepTime {
 }
 
 /// Both clocks of the calling thread.
-pub(crate) struct Clock {
+#[derive(Debug)]
+pub struct Clock {
     real: Instant,
     cpu: Duration,
 }
 
 impl Clock {
+    /// Starts them.
     pub fn start() -> Self {
         Self {
             real: Instant::now(),

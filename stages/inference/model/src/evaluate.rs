@@ -65,7 +65,30 @@ pub(crate) fn evaluate_body(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tens
     evaluate_checked(graph, inputs, &wanted)
 }
 
+/// Evaluates the network, and calls `after` behind each operation, Parameters included.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_observed(
+    graph: &Graph,
+    inputs: &[Tensor],
+    after: &mut dyn FnMut(NodeId),
+) -> Result<Vec<Tensor>, EvalError> {
+    check_inputs(graph, inputs)?;
+    let wanted: Vec<Value> = graph.results.iter().map(|&id| Value::of(id)).collect();
+    evaluate_each(graph, inputs, &wanted, after)
+}
+
 fn evaluate_checked(graph: &Graph, inputs: &[Tensor], wanted: &[Value]) -> Result<Vec<Tensor>, EvalError> {
+    evaluate_each(graph, inputs, wanted, &mut |_| ())
+}
+
+fn evaluate_each(
+    graph: &Graph,
+    inputs: &[Tensor],
+    wanted: &[Value],
+    after: &mut dyn FnMut(NodeId),
+) -> Result<Vec<Tensor>, EvalError> {
     let quantizations = fusing::quantizations(graph);
     let computed = fusing::computed(graph);
     let inputs_of = |id: NodeId| match &quantizations[id.index()] {
@@ -115,6 +138,7 @@ fn evaluate_checked(graph: &Graph, inputs: &[Tensor], wanted: &[Value]) -> Resul
             .map_err(failed)?
         };
         values[id.index()] = Some(outputs);
+        after(id);
         for input in inputs_of(id) {
             let left = &mut uses[input.node.index()];
             *left -= 1;
