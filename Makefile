@@ -34,6 +34,7 @@ demo: build ## Run the detector on the clip that the repository ships
 	@echo
 	@echo "What to try next:"
 	@echo "  $(RELEASE)/flowrun model inspect pipelines/demo/detector-int8.xml     which layers run in INT8, and with which kernel"
+	@echo "  $(RELEASE)/flowrun model inspect pipelines/demo/detector-int8.xml --profile --format html -o out/detector.html   the same as a page for a browser"
 	@echo "  $(RELEASE)/flowrun model benchmark pipelines/demo/detector-int8.xml   how fast it is here (and detector-fp32.xml)"
 	@echo "  $(RELEASE)/flowrun plan pipelines/demo.yaml                           the workers, their queues and pins"
 	@echo "  MODEL=face.xml INPUT=clip.mp4 $(RELEASE)/flowrun run pipelines/faces.yaml   your own network and clip"

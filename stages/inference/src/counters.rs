@@ -26,7 +26,7 @@ pub struct LayerCounter {
     pub real: Duration,
     /// CPU time of the thread.
     pub cpu: Duration,
-    /// The step of the program; `None` where nothing runs.
+    /// The first of its steps in the program; `None` where nothing runs.
     pub step: Option<usize>,
 }
 
@@ -168,18 +168,26 @@ impl Engine {
             }
         }
         let mut counters = before;
+        let mut row_of: HashMap<&str, usize> = HashMap::new();
         for (at, step) in steps.iter().enumerate() {
             let time = times.get(at).copied().unwrap_or_default();
-            let kind = kinds.get(&*step.name).map(|op| op.type_name());
-            counters.push(LayerCounter {
-                name: step.name.to_string(),
-                executed: true,
-                layer_type: class_name(kind.unwrap_or_else(|| made(step))).to_owned(),
-                exec_type: exec_type(step, integer(&step.name)),
-                real: time.real,
-                cpu: time.cpu,
-                step: Some(at),
-            });
+            // A layer may take several steps, such as the copies of a Concat: they are one row.
+            let row = *row_of.entry(&step.name).or_insert(counters.len());
+            if let Some(counter) = counters.get_mut(row) {
+                counter.real += time.real;
+                counter.cpu += time.cpu;
+            } else {
+                let kind = kinds.get(&*step.name).map(|op| op.type_name());
+                counters.push(LayerCounter {
+                    name: step.name.to_string(),
+                    executed: true,
+                    layer_type: class_name(kind.unwrap_or_else(|| made(step))).to_owned(),
+                    exec_type: exec_type(step, integer(&step.name)),
+                    real: time.real,
+                    cpu: time.cpu,
+                    step: Some(at),
+                });
+            }
             counters.append(&mut behind[at]);
         }
         counters

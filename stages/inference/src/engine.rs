@@ -274,7 +274,7 @@ impl Engine {
                 .iter_mut()
                 .find(|r| r.name == *step.name && r.fused_into.is_none());
             if let Some(row) = own {
-                row.ms = Some(time.real.as_secs_f64() * 1e3);
+                *row.ms.get_or_insert(0.0) += time.real.as_secs_f64() * 1e3;
             }
         }
         rows

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use flow_cpu::StepTime;
+use flow_cpu::{StepRecord, StepTime};
 use flow_model::{ElementType, Graph, NodeId, Op, Value};
 
 use crate::counters::LayerCounter;
@@ -43,14 +43,20 @@ impl Engine {
         // Which node of the result stands for each node of the graph: inputs first, then steps, then outputs.
         let first_step = lowered.parameters.len();
         let mut place: Vec<Option<usize>> = vec![None; lowered.nodes.len()];
+        // A layer may take several steps: they are one node.
         let mut by_name: HashMap<&str, usize> = HashMap::new();
-        for (at, step) in steps.iter().enumerate() {
-            for name in std::iter::once(&step.name).chain(&step.fused) {
-                by_name.entry(name).or_insert(first_step + at);
-            }
+        let mut layers: Vec<&StepRecord> = Vec::new();
+        for step in steps {
+            by_name.entry(&step.name).or_insert_with(|| {
+                layers.push(step);
+                first_step + layers.len() - 1
+            });
         }
-        for (at, step) in steps.iter().enumerate() {
-            by_name.insert(&step.name, first_step + at);
+        let owners: Vec<usize> = steps.iter().map(|step| by_name[&*step.name]).collect();
+        for (step, &owner) in steps.iter().zip(&owners) {
+            for name in &step.fused {
+                by_name.entry(name).or_insert(owner);
+            }
         }
         for (id, node) in lowered.iter() {
             if !matches!(node.op, Op::Constant(_)) {
@@ -61,7 +67,7 @@ impl Engine {
             place[id.index()] = Some(i);
         }
         for (i, id) in lowered.results.iter().enumerate() {
-            place[id.index()] = Some(first_step + steps.len() + i);
+            place[id.index()] = Some(first_step + layers.len() + i);
         }
         let names: std::collections::HashSet<&str> = self.original().nodes.iter().map(|n| &*n.name).collect();
         let mut nodes = Vec::new();
@@ -92,17 +98,17 @@ impl Engine {
             }
         };
         nodes.extend(lowered.parameters.iter().map(|&id| edge(id)));
-        let stepped: HashMap<usize, &LayerCounter> =
-            counters.iter().filter_map(|c| Some((c.step?, c))).collect();
-        for (at, step) in steps.iter().enumerate() {
-            let Some(counter) = stepped.get(&at) else { continue };
+        for (at, step) in layers.iter().enumerate() {
+            let Some(&counter) = counter_of.get(&*step.name) else {
+                continue;
+            };
             let last = lowered
                 .iter()
                 .filter(|(id, _)| place[id.index()] == Some(first_step + at))
                 .last();
             let output = last.and_then(|(_, n)| n.outputs.first());
             nodes.push(RuntimeNode {
-                counter: (*counter).clone(),
+                counter: counter.clone(),
                 originals: std::iter::once(&step.name)
                     .chain(&step.fused)
                     .filter(|n| names.contains(&***n))
@@ -111,7 +117,7 @@ impl Engine {
                 output_type: output.map_or(step.precision, |o| o.element_type),
                 runtime_type: step.precision,
                 shape: step.shape.clone(),
-                macs: step.macs,
+                macs: steps.iter().filter(|s| s.name == step.name).map(|s| s.macs).sum(),
                 inputs: Vec::new(),
             });
         }
