@@ -336,7 +336,7 @@ fn channel_nest(output: &Placement, input: &Placement, axis: Option<usize>, n: u
 }
 
 /// Strides of an operand against a broadcast shape: 0 along axes that repeat.
-fn broadcast_strides(operand: &Placement, shape: &[usize]) -> Vec<usize> {
+pub(crate) fn broadcast_strides(operand: &Placement, shape: &[usize]) -> Vec<usize> {
     let (own, strides) = (operand.shape(), operand.strides());
     let missing = shape.len() - own.len();
     (0..shape.len())

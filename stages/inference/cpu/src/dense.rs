@@ -2,9 +2,13 @@
 
 mod gemm;
 mod geometry;
+mod interpolate;
+mod normalize;
+mod pool;
 mod product;
 mod reduce;
 mod softmax;
+mod typed;
 
 use crate::kernels::versions::Simd;
 use crate::placement::Placement;
@@ -12,9 +16,13 @@ use crate::run::{Fault, cast, cast_mut};
 
 pub(crate) use gemm::MatMul;
 pub(crate) use geometry::Geometry;
+pub(crate) use interpolate::Interpolate;
+pub(crate) use normalize::{Normalize, Rule};
+pub(crate) use pool::{Pool, Pooling};
 pub(crate) use product::ProductU8;
 pub(crate) use reduce::Reduce;
 pub(crate) use softmax::Softmax;
+pub(crate) use typed::{Task, Typed};
 
 /// Most inputs of a [`Dense`] step.
 pub(crate) const MAX_INPUTS: usize = 4;

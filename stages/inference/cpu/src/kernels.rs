@@ -21,9 +21,11 @@ mod depthwise;
 mod elementwise;
 mod epilogue;
 mod error;
+pub(crate) mod exponential;
 pub(crate) mod functions;
 pub(crate) mod gemm;
 pub(crate) mod gemm_u8;
+pub(crate) mod interpolate;
 mod isa;
 pub(crate) mod literal;
 pub(crate) mod math;
@@ -35,6 +37,7 @@ mod sets;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 pub(crate) mod softmax;
+pub(crate) mod sums;
 mod table;
 #[cfg(test)]
 #[cfg(all(target_arch = "x86_64", unix))]

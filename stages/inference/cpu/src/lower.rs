@@ -499,6 +499,7 @@ fn image_wishes(graph: &Graph) -> Vec<bool> {
             | Op::Quantize(_)
             | Op::Dequantize(_)
             | Op::Lookup(_)
+            | Op::Interpolate(_)
             | Op::Concat { .. }
                 if wants[i] =>
             {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flow_model::op::Quantize;
-use flow_model::{ElementType, Graph, NodeId, Tensor};
+use flow_model::{ElementType, Graph, NodeId, Op, Tensor};
 
 use crate::bind::{Bound, bind};
 use crate::copy::CopyPlan;
@@ -96,16 +96,47 @@ struct Inner {
     tail: Option<Tail>,
 }
 
+/// The graph with what depends on constants alone computed, quantized weights included; `None` if nothing does.
+fn fold(graph: &Graph) -> Option<Graph> {
+    let mut folded: Option<Graph> = None;
+    for index in 0..graph.nodes.len() {
+        let now = folded.as_ref().unwrap_or(graph);
+        let node = &now.nodes[index];
+        if node.inputs.is_empty() || node.outputs.len() != 1 || matches!(node.op, Op::Result) {
+            continue;
+        }
+        let inputs = node.inputs.iter().map(|v| match &now.node(v.node).op {
+            Op::Constant(tensor) => Some(tensor.clone()),
+            _ => None,
+        });
+        let Some(inputs) = inputs.collect::<Option<Vec<Tensor>>>() else {
+            continue;
+        };
+        // What does not evaluate here is reported when the network runs.
+        let value = flow_model::ops::evaluate(&node.op, &inputs)
+            .ok()
+            .and_then(|mut v| v.pop());
+        if let Some(tensor) = value {
+            let node = &mut folded.get_or_insert_with(|| graph.clone()).nodes[index];
+            node.op = Op::Constant(tensor);
+            node.inputs.clear();
+        }
+    }
+    folded
+}
+
 /// Compiles a graph, preferably one that low precision transformations have rewritten.
 ///
 /// # Errors
 /// [`CompileError`] where a shape is open, a type cannot be stored or the activations do not fit in memory.
 pub fn compile(graph: &Graph, options: &CompileOptions<'_>) -> Result<Program, CompileError> {
+    let folded = fold(graph);
+    let graph = folded.as_ref().unwrap_or(graph);
     let table = KernelTable::select(options.isa)?;
     let cap = [options.isa, Isa::cap_from_env()?].into_iter().flatten().min();
     let simd = Simd::new(Isa::detect(cap));
     for (_, node) in graph.iter() {
-        let activation = !matches!(node.op, flow_model::Op::Constant(_));
+        let activation = !matches!(node.op, Op::Constant(_));
         if let Some(output) = node
             .outputs
             .iter()

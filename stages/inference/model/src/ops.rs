@@ -49,6 +49,7 @@ use attributes::Attributes;
 pub(crate) use binary::NAMES as BINARY_NAMES;
 pub(crate) use convolution::AUTO_PAD;
 pub use depth_to_space::{DepthToSpace, DepthToSpaceMode};
+pub use interpolate::{AxisTaps, axis_taps};
 pub(crate) use interpolate::{COORDINATES, MODES as INTERPOLATE_MODES, NEAREST};
 pub(crate) use normalize::l2::EPS_MODES as L2_EPS_MODES;
 pub(crate) use normalize::mvn::EPS_MODES as MVN_EPS_MODES;

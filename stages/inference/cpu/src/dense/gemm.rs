@@ -62,6 +62,7 @@ impl MatMul {
             self.geometry.left,
             self.geometry.size,
             packed,
+            gemm::BLOCK,
             to,
         )?)
     }

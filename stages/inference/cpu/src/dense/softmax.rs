@@ -13,6 +13,8 @@ const WIDTH: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Softmax {
     axis: usize,
+    /// Whether the axis is the last of the value: its elements are summed on lanes, others in order.
+    last: bool,
     length: usize,
     /// Steps along the axis, of output and input.
     steps: [usize; 2],
@@ -21,10 +23,11 @@ pub(crate) struct Softmax {
 }
 
 impl Softmax {
-    /// Along `axis`.
-    pub fn new(axis: usize) -> Self {
+    /// Along `axis` of a value of that rank.
+    pub fn new(axis: usize, rank: usize) -> Self {
         Self {
             axis,
+            last: axis + 1 == rank,
             length: 0,
             steps: [0; 2],
             others: Nest::new(&[0], [0, 0], [&[0], &[0]]),
@@ -43,6 +46,8 @@ impl Dense for Softmax {
         let strides = [output.strides(), input.strides()];
         self.length = shape[self.axis];
         self.steps = [0, 1].map(|k: usize| strides[k][self.axis]);
+        // Elements of a last axis of length 1 behind the axis lie together too.
+        self.last |= shape[self.axis + 1..].iter().all(|&n| n == 1);
         shape[self.axis] = 1;
         self.others = Nest::new(
             &shape,
@@ -55,49 +60,39 @@ impl Dense for Softmax {
         let simd = call.simd;
         let ([from, _], to, workspace) = call.floats()?;
         let length = self.length;
+        let [d_next, s_next] = self.steps;
         let Loop {
             count,
             strides: [d_step, s_step],
         } = self.others.inner();
-        if self.steps == [1, 1] {
-            let exponentials = workspace.doubles(length);
-            self.others.rows(|[d, s]| {
-                for i in 0..count {
-                    let (d, s) = (d + i * d_step, s + i * s_step);
-                    softmax_run(simd, &mut to[d..d + length], &from[s..s + length], exponentials);
+        self.others.rows(|[d, s]| {
+            let places = (0..count).map(|i| (d + i * d_step, s + i * s_step));
+            if self.steps == [1, 1] {
+                for (d, s) in places {
+                    softmax_run(simd, &mut to[d..d + length], &from[s..s + length], !self.last);
                 }
-            });
-        } else if (d_step, s_step) == (1, 1) {
-            let exponentials = workspace.doubles(length * WIDTH);
-            self.others.rows(|[d, s]| {
+            } else if self.last {
+                let (values, results) = workspace.floats(2 * length).split_at_mut(length);
+                for (d, s) in places {
+                    for (j, value) in values.iter_mut().enumerate() {
+                        *value = from[s + j * s_next];
+                    }
+                    softmax_run(simd, results, values, false);
+                    for (j, &result) in results.iter().enumerate() {
+                        to[d + j * d_next] = result;
+                    }
+                }
+            } else if (d_step, s_step) == (1, 1) {
                 for first in (0..count).step_by(WIDTH) {
-                    let width = WIDTH.min(count - first);
-                    softmax_columns(
-                        simd,
-                        &mut to[d + first..],
-                        &from[s + first..],
-                        self.steps,
-                        [length, width],
-                        exponentials,
-                    );
+                    let size = [length, WIDTH.min(count - first)];
+                    softmax_columns(simd, &mut to[d + first..], &from[s + first..], self.steps, size);
                 }
-            });
-        } else {
-            let exponentials = workspace.doubles(length);
-            self.others.rows(|[d, s]| {
-                for i in 0..count {
-                    let (d, s) = (d + i * d_step, s + i * s_step);
-                    softmax_columns(
-                        simd,
-                        &mut to[d..],
-                        &from[s..],
-                        self.steps,
-                        [length, 1],
-                        exponentials,
-                    );
+            } else {
+                for (d, s) in places {
+                    softmax_columns(simd, &mut to[d..], &from[s..], self.steps, [length, 1]);
                 }
-            });
-        }
+            }
+        });
         Ok(())
     }
 }

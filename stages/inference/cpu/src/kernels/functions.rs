@@ -1,8 +1,8 @@
-//! Element-wise functions of runs of f32, each correctly rounded in all but very rare cases: computed in f64 where
-//! one f32 operation does not do.
+//! Element-wise functions of runs of f32. Those that hold an exponential alone are computed as OpenVINO computes them,
+//! the others in f64 where one f32 operation does not do, and rounded once.
 
-use super::math;
 use super::versions::{Simd, versions};
+use super::{exponential, math};
 
 /// A function of one run: `to[i] = f(from[i])`, with one parameter where the function has one.
 pub(crate) type Unary = fn(Simd, &mut [f32], &[f32], f64);
@@ -10,7 +10,7 @@ pub(crate) type Unary = fn(Simd, &mut [f32], &[f32], f64);
 /// A function of two runs of the same length.
 pub(crate) type Binary = fn(Simd, &mut [f32], &[f32], &[f32]);
 
-/// Declares functions of one f32 `x` and the parameter `p`; those marked f64 see `x` in f64.
+/// Declares functions of one f32 `x` and the parameter `p`; those marked f64 see both in f64.
 macro_rules! unary {
     ($($name:ident, $body:ident: f64 |$x:ident, $p:ident| $value:expr;)*) => {$(
         #[inline(always)]
@@ -23,9 +23,11 @@ macro_rules! unary {
         }
         versions!(pub(crate) fn $name(to: &mut [f32], from: &[f32], parameter: f64) = $body);
     )*};
-    ($($name:ident, $body:ident: f32 |$x:ident| $value:expr;)*) => {$(
+    ($($name:ident, $body:ident: f32 |$x:ident, $p:ident| $value:expr;)*) => {$(
         #[inline(always)]
-        fn $body(to: &mut [f32], from: &[f32], _: f64) {
+        fn $body(to: &mut [f32], from: &[f32], parameter: f64) {
+            let $p = parameter as f32;
+            let _ = $p;
             for (to, &$x) in to.iter_mut().zip(from) {
                 *to = $value;
             }
@@ -35,12 +37,8 @@ macro_rules! unary {
 }
 
 unary! {
-    exp, exp_body: f64 |x, p| math::exp(x);
     ln, ln_body: f64 |x, p| math::ln(x);
-    sigmoid, sigmoid_body: f64 |x, p| math::sigmoid(x);
     tanh, tanh_body: f64 |x, p| math::tanh(x);
-    swish, swish_body: f64 |x, p| x * math::sigmoid(x * p);
-    elu, elu_body: f64 |x, p| if x < 0.0 { p * math::exp_m1(x) } else { x };
     gelu, gelu_body: f64 |x, p| math::gelu(x);
     gelu_tanh, gelu_tanh_body: f64 |x, p| math::gelu_tanh(x);
     mish, mish_body: f64 |x, p| math::mish(x);
@@ -51,12 +49,16 @@ unary! {
 }
 
 unary! {
-    relu, relu_body: f32 |x| if x < 0.0 { 0.0 } else { x };
-    sqrt, sqrt_body: f32 |x| x.sqrt();
-    abs, abs_body: f32 |x| x.abs();
-    negative, negative_body: f32 |x| -x;
-    floor, floor_body: f32 |x| x.floor();
-    ceiling, ceiling_body: f32 |x| x.ceil();
+    exp, exp_body: f32 |x, p| exponential::exp(x);
+    sigmoid, sigmoid_body: f32 |x, p| exponential::sigmoid(x);
+    swish, swish_body: f32 |x, p| x * exponential::sigmoid(x * p);
+    elu, elu_body: f32 |x, p| if x < 0.0 { p * (exponential::exp(x) - 1.0) } else { x };
+    relu, relu_body: f32 |x, p| if x < 0.0 { 0.0 } else { x };
+    sqrt, sqrt_body: f32 |x, p| x.sqrt();
+    abs, abs_body: f32 |x, p| x.abs();
+    negative, negative_body: f32 |x, p| -x;
+    floor, floor_body: f32 |x, p| x.floor();
+    ceiling, ceiling_body: f32 |x, p| x.ceil();
 }
 
 #[inline(always)]

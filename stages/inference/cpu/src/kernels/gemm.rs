@@ -1,5 +1,5 @@
-//! Matrix products in f32: every element is a chain of fused multiply-adds along the inner axis, in blocks of
-//! [`BLOCK`] that are summed apart and then added, which is the order that `docs/numerics.md` states. The result is
+//! Matrix products in f32: every element is a chain of fused multiply-adds along the inner axis, in blocks
+//! that are summed apart and then added, which is the order that `docs/numerics.md` states. The result is
 //! the same on every instruction set.
 
 use super::versions::{Simd, Width};
@@ -80,7 +80,7 @@ pub(crate) fn check(
     }
 }
 
-/// Multiplies `a`, element `(i, k)` at `i * strides[0] + k * strides[1]`, with a packed factor; `to` is row-major
+/// Multiplies, in blocks of `block` terms, `a`, element `(i, k)` at `i * strides[0] + k * strides[1]`, with a packed factor; `to` is row-major
 /// `[rows][columns]`.
 ///
 /// # Errors
@@ -91,6 +91,7 @@ pub(crate) fn multiply(
     strides: [usize; 2],
     [rows, inner, columns]: [usize; 3],
     packed: &[f32],
+    block: usize,
     to: &mut [f32],
 ) -> Result<(), ArgError> {
     expect_len("elements of the product", rows.saturating_mul(columns), to.len())?;
@@ -116,8 +117,9 @@ pub(crate) fn multiply(
     };
     let highest = tile.len();
     let mut sums = [[0.0_f32; PANEL]; ROWS];
-    for first_k in (0..inner).step_by(BLOCK) {
-        let depth = BLOCK.min(inner - first_k);
+    let block = block.max(1);
+    for first_k in (0..inner).step_by(block) {
+        let depth = block.min(inner - first_k);
         for (panel, packed) in packed.chunks_exact(inner * PANEL).enumerate() {
             let packed = &packed[first_k * PANEL..(first_k + depth) * PANEL];
             let first = panel * PANEL;
@@ -264,7 +266,7 @@ mod tests {
                 .collect();
             for isa in Isa::ALL {
                 let mut found = vec![f32::NAN; rows * columns];
-                multiply(Simd::new(isa), &a, a_strides, [rows, inner, columns], &packed, &mut found).unwrap();
+                multiply(Simd::new(isa), &a, a_strides, [rows, inner, columns], &packed, BLOCK, &mut found).unwrap();
                 prop_assert_eq!(&found, &expected);
             }
         }
@@ -275,8 +277,8 @@ mod tests {
         let mut to = [0.0; 4];
         let packed = [0.0; 2 * PANEL];
         let simd = Simd::new(Isa::Scalar);
-        assert!(multiply(simd, &[0.0; 3], [2, 1], [2, 2, 2], &packed, &mut to).is_err());
-        assert!(multiply(simd, &[0.0; 4], [2, 1], [2, 2, 2], &packed[1..], &mut to).is_err());
+        assert!(multiply(simd, &[0.0; 3], [2, 1], [2, 2, 2], &packed, BLOCK, &mut to).is_err());
+        assert!(multiply(simd, &[0.0; 4], [2, 1], [2, 2, 2], &packed[1..], BLOCK, &mut to).is_err());
         assert!(pack(&[0.0; 3], 2, 2, [2, 1], &mut [0.0; 2 * PANEL]).is_err());
     }
 }

@@ -52,13 +52,6 @@ pub(crate) fn exp(x: f64) -> f64 {
     sum * f64::from_bits((shifted.to_bits() << 52).wrapping_add(1023 << 52))
 }
 
-/// `e^x - 1`, exact near zero.
-#[inline(always)]
-pub(crate) fn exp_m1(x: f64) -> f64 {
-    let near = x * polynomial(x, [1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0]);
-    choose(x.abs() < 1e-3, near, exp(x) - 1.0)
-}
-
 /// `1 / (1 + e^-x)`.
 #[inline(always)]
 pub(crate) fn sigmoid(x: f64) -> f64 {
@@ -232,7 +225,6 @@ mod tests {
     #[test]
     fn functions_are_correctly_rounded_to_f32() {
         check("exp", exp, f64::exp);
-        check("expm1", exp_m1, f64::exp_m1);
         check("tanh", tanh, f64::tanh);
         check("ln", ln, f64::ln);
         check("sigmoid", sigmoid, |x| 1.0 / (1.0 + (-x).exp()));

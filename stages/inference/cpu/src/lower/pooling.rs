@@ -18,12 +18,7 @@ impl Lowering<'_> {
             return Ok(false);
         };
         let (data, output) = (node.inputs[0], Value::of(id));
-        let indices_used = self
-            .graph
-            .nodes
-            .iter()
-            .flat_map(|n| &n.inputs)
-            .any(|v| v.node == id && v.port > 0);
+        let indices_used = self.is_read(id, 1);
         let runs = is_code(self.element_type(data)) || self.element_type(data) == ElementType::F32;
         let Some(window) = window_of_pool(pool).filter(|_| runs && !indices_used) else {
             return Ok(false);

@@ -2,7 +2,10 @@
 //! last place where functions are approximated.
 
 use flow_cpu::kernels::Isa;
-use flow_model::op::{BinaryKind, Op, ReduceKind, UnaryKind};
+use flow_model::op::{
+    AutoPad, BinaryKind, CoordinateMode, EpsMode, InterpolateAttrs, InterpolateMode, MvnAttrs, MvnAxes,
+    NearestMode, Op, PoolAttrs, ReduceKind, UnaryKind,
+};
 use flow_model::{ElementType, Tensor, Value};
 use proptest::prelude::*;
 
@@ -32,16 +35,33 @@ fn check_bits(b: &Builder, inputs: &[Tensor], units: i64) {
     }
 }
 
+/// Units in the last place by which exponentials may differ from the reference's.
+const EXPONENTIAL: i64 = 24;
+
+/// As [`check_bits`], where sums are compared in all bits between instruction sets alone.
+fn check_near(b: &Builder, inputs: &[Tensor]) {
+    let expected = flow_model::evaluate(&b.graph, inputs).unwrap();
+    let found = run(&b.graph, inputs, None);
+    for isa in [Isa::Scalar, Isa::Avx2] {
+        assert_eq!(run(&b.graph, inputs, Some(isa)), found, "{isa} differs");
+    }
+    for (found, expected) in found.iter().zip(&expected) {
+        for (f, e) in found.to_f32().into_iter().zip(expected.to_f32()) {
+            assert!((f - e).abs() <= 1e-4 * e.abs().max(1.0), "{f} is not {e}");
+        }
+    }
+}
+
 /// A value that is an image in memory, as it is behind a pooling.
 fn as_image(b: &mut Builder, x: Value) -> Value {
     let shape = b.shape(x);
-    let pool = Op::MaxPool(flow_model::op::PoolAttrs {
+    let pool = Op::MaxPool(PoolAttrs {
         kernel: vec![1, 1],
         strides: vec![1, 1],
         dilations: vec![1, 1],
         pads_begin: vec![0, 0],
         pads_end: vec![0, 0],
-        auto_pad: flow_model::op::AutoPad::Explicit,
+        auto_pad: AutoPad::Explicit,
         ceil: false,
     });
     b.node(pool, &[x], ElementType::F32, &shape)
@@ -86,10 +106,8 @@ proptest! {
             x = as_image(&mut b, x);
         }
         for kind in [
-            UnaryKind::Relu, UnaryKind::Sigmoid, UnaryKind::Tanh, UnaryKind::Exp, UnaryKind::Log, UnaryKind::Sqrt,
-            UnaryKind::Abs, UnaryKind::Negative, UnaryKind::Floor, UnaryKind::Ceiling, UnaryKind::HSwish,
-            UnaryKind::HSigmoid, UnaryKind::Swish { beta: 1.7 }, UnaryKind::Elu { alpha: 0.7 },
-            UnaryKind::Gelu { tanh: false }, UnaryKind::Gelu { tanh: true }, UnaryKind::Mish, UnaryKind::SoftPlus,
+            UnaryKind::Relu, UnaryKind::Tanh, UnaryKind::Log, UnaryKind::Sqrt, UnaryKind::Abs, UnaryKind::Negative,
+            UnaryKind::Floor, UnaryKind::Ceiling, UnaryKind::HSwish, UnaryKind::HSigmoid, UnaryKind::Gelu { tanh: false }, UnaryKind::Gelu { tanh: true }, UnaryKind::Mish, UnaryKind::SoftPlus,
             UnaryKind::Erf,
         ] {
             let y = b.unary(Op::Unary(kind), x, ElementType::F32);
@@ -109,6 +127,154 @@ proptest! {
     }
 
     #[test]
+    fn exponentials(shape in [1usize..3, 1..6, 1..5, 1..70], seed: u64) {
+        let mut b = Builder::default();
+        let x = b.input(ElementType::F32, &shape);
+        for kind in [
+            UnaryKind::Sigmoid, UnaryKind::Exp, UnaryKind::Swish { beta: 1.7 }, UnaryKind::Elu { alpha: 0.7 },
+        ] {
+            let y = b.unary(Op::Unary(kind), x, ElementType::F32);
+            b.result(y);
+        }
+        check_bits(&b, &[image(&mut Noise(seed), &shape)], EXPONENTIAL);
+    }
+
+    #[test]
+    fn normalizations(
+        shape in [1usize..4, 1..20, 1..6, 1..50], axes in any::<[bool; 4]>(), variance: bool, outside: bool, seed: u64,
+    ) {
+        let mut b = Builder::default();
+        let x = b.input(ElementType::F32, &shape);
+        let list: Vec<i64> = (0..4).filter(|&i| axes[i as usize]).collect();
+        prop_assume!(!list.is_empty());
+        let list = b.constant(Tensor::from_slice(&[list.len()], &list).unwrap());
+        let mvn = Op::Mvn(MvnAttrs {
+            axes: MvnAxes::Input,
+            normalize_variance: variance,
+            eps: 1e-3,
+            eps_outside: outside,
+        });
+        let y = b.node(mvn, &[x, list], ElementType::F32, &shape);
+        b.result(y);
+        for eps_mode in [EpsMode::Add, EpsMode::Max] {
+            let y = b.node(Op::NormalizeL2 { eps: 0.5, eps_mode }, &[x, list], ElementType::F32, &shape);
+            b.result(y);
+        }
+        check_near(&b, &[image(&mut Noise(seed), &shape)]);
+    }
+
+    #[test]
+    fn pooling_over_one_to_three_axes(
+        axes in prop::collection::vec(([4usize..10, 1..4], [1usize..3, 0..2, 0..2]), 1..4), ceil: bool, seed: u64,
+    ) {
+        let of = |f: fn(&([usize; 2], [usize; 3])) -> usize| axes.iter().map(f).collect::<Vec<_>>();
+        let pool = PoolAttrs {
+            kernel: of(|a| a.0[1]),
+            strides: of(|a| a.1[0]),
+            dilations: vec![1; axes.len()],
+            pads_begin: of(|a| a.1[1].min(a.0[1] - 1)),
+            pads_end: of(|a| a.1[2].min(a.0[1] - 1)),
+            auto_pad: AutoPad::Explicit,
+            ceil,
+        };
+        let shape: Vec<usize> = [2, 5].into_iter().chain(axes.iter().map(|a| a.0[0])).collect();
+        let input = image(&mut Noise(seed), &shape);
+        let mut b = Builder::default();
+        let x = b.input(ElementType::F32, &shape);
+        for op in [
+            Op::MaxPool(pool.clone()),
+            Op::AvgPool { pool: pool.clone(), exclude_pad: true },
+            Op::AvgPool { pool, exclude_pad: false },
+        ] {
+            let Ok(pooled) = flow_model::ops::evaluate(&op, std::slice::from_ref(&input)) else {
+                continue;
+            };
+            let y = b.node(op, &[x], ElementType::F32, pooled[0].shape());
+            b.result(y);
+        }
+        check_bits(&b, &[input], 0);
+    }
+
+    #[test]
+    fn interpolation(
+        [h, w, oh, ow] in [1usize..9, 1..9, 1..20, 1..20], c in 1usize..6, kind in 0usize..3, coordinates in 0usize..5,
+        antialias: bool, images: bool, seed: u64,
+    ) {
+        let attrs = InterpolateAttrs {
+            mode: [InterpolateMode::Linear, InterpolateMode::LinearOnnx, InterpolateMode::Cubic][kind],
+            by_scales: false,
+            coordinates: [
+                CoordinateMode::HalfPixel, CoordinateMode::PytorchHalfPixel, CoordinateMode::Asymmetric,
+                CoordinateMode::TfHalfPixelForNn, CoordinateMode::AlignCorners,
+            ][coordinates],
+            nearest: NearestMode::RoundPreferFloor,
+            antialias,
+            cube_coeff: -0.75,
+            pads_begin: vec![],
+            pads_end: vec![],
+            version: 11,
+        };
+        let shape = [2, c, h, w];
+        let mut b = Builder::default();
+        let x = b.input(ElementType::F32, &shape);
+        let sizes = b.constant(Tensor::from_slice(&[2], &[oh as i64, ow as i64]).unwrap());
+        let axes = b.constant(Tensor::from_slice(&[2], &[2i64, 3]).unwrap());
+        let mut y = b.node(Op::Interpolate(attrs), &[x, sizes, axes], ElementType::F32, &[2, c, oh, ow]);
+        if images {
+            y = as_image(&mut b, y);
+        }
+        b.result(y);
+        check_bits(&b, &[image(&mut Noise(seed), &shape)], 0);
+    }
+
+    #[test]
+    fn integers_booleans_and_conversions(shape in [1usize..4, 1..20], seed: u64) {
+        let mut b = Builder::default();
+        let wide = [shape[0], 1, shape[1]];
+        let tall = [3, 1];
+        let all = [shape[0], 3, shape[1]];
+        let mut noise = Noise(seed);
+        let mut inputs = vec![];
+        for t in [ElementType::I32, ElementType::I64, ElementType::U8, ElementType::F32] {
+            let mut tensor = |shape: &[usize]| {
+                let values: Vec<i128> = (0..shape.iter().product::<usize>())
+                    .map(|_| i128::from(noise.next() % 9) - if t == ElementType::U8 { 0 } else { 4 })
+                    .collect();
+                let tensor = Tensor::from_i128(t, shape, &values).unwrap();
+                inputs.push(tensor);
+                b.input(t, shape)
+            };
+            let (x, y) = (tensor(&wide), tensor(&tall));
+            if t != ElementType::F32 {
+                for kind in [
+                    BinaryKind::Add, BinaryKind::Subtract, BinaryKind::Multiply, BinaryKind::Maximum,
+                    BinaryKind::Minimum,
+                ] {
+                    let z = b.node(Op::Binary(kind), &[x, y], t, &all);
+                    b.result(z);
+                }
+            }
+            for kind in [
+                BinaryKind::Equal, BinaryKind::NotEqual, BinaryKind::Less, BinaryKind::LessEqual, BinaryKind::Greater,
+                BinaryKind::GreaterEqual,
+            ] {
+                let z = b.node(Op::Binary(kind), &[x, y], ElementType::Boolean, &all);
+                let chosen = b.node(Op::Select, &[z, x, y], t, &all);
+                b.result(chosen);
+                let w = b.node(Op::Binary(BinaryKind::LogicalXor), &[z, z], ElementType::Boolean, &all);
+                b.result(w);
+            }
+            for to in [ElementType::F32, ElementType::I32, ElementType::I64, ElementType::U8, ElementType::Boolean] {
+                let z = b.unary(Op::Convert(to), x, to);
+                if to != t {
+                    b.result(z);
+                }
+            }
+        }
+        check_bits(&b, &inputs, 0);
+    }
+
+    #[test]
     fn softmax_along_every_axis(shape in [1usize..3, 1..20, 1..5, 1..90], seed: u64, images: bool) {
         let mut b = Builder::default();
         let mut x = b.input(ElementType::F32, &shape);
@@ -119,7 +285,7 @@ proptest! {
             let y = b.unary(Op::Softmax { axis }, x, ElementType::F32);
             b.result(y);
         }
-        check_bits(&b, &[image(&mut Noise(seed), &shape)], 1);
+        check_bits(&b, &[image(&mut Noise(seed), &shape)], EXPONENTIAL);
     }
 
     #[test]

@@ -325,6 +325,46 @@ pub(crate) fn evaluate(
     Ok(vec![Tensor::from_f64(data.element_type(), &shape, &values)?])
 }
 
+/// Where the values along one axis of an interpolation come from.
+#[derive(Debug, Clone)]
+pub struct AxisTaps {
+    /// The axis.
+    pub axis: usize,
+    /// Per output index: input indices and their weights.
+    pub taps: Vec<Vec<(usize, f64)>>,
+}
+
+/// The passes of an interpolation without padding, in the order in which [`evaluate`] makes them; `None` with padding.
+/// Weighted sums along one axis after another are the whole operation, `linear_onnx` in f32, other modes in f64.
+///
+/// # Errors
+/// If sizes, scales or axes are not known or do not fit, or an axis has no element to interpolate from.
+pub fn axis_taps(
+    attrs: &InterpolateAttrs,
+    inputs: &[Input],
+    from: &[usize],
+    to: &[usize],
+) -> Result<Option<Vec<AxisTaps>>, OpError> {
+    if attrs.pads_begin.iter().chain(&attrs.pads_end).any(|&p| p > 0) {
+        return Ok(None);
+    }
+    let plan = plan(attrs, inputs, from, to)?;
+    let antialias = attrs.antialias && plan.scales.iter().any(|&s| s < 1.0);
+    let passes = plan.axes.iter().enumerate().rev().map(|(i, &axis)| {
+        let (out_length, in_length) = (plan.lengths[i], from[axis]);
+        if in_length == 0 {
+            bail!("axis {axis} has no element to interpolate from");
+        }
+        Ok(AxisTaps {
+            axis,
+            taps: (0..out_length)
+                .map(|o| taps(attrs, o, plan.scales[i], out_length, in_length, antialias))
+                .collect(),
+        })
+    });
+    passes.collect::<Result<Vec<_>, OpError>>().map(Some)
+}
+
 /// The values with zeros around, `begin` of them before each axis.
 fn pad_with_zeros(data: &Tensor, begin: &[usize], shape: &[usize]) -> Vec<f64> {
     let values = data.to_f64();
