@@ -490,6 +490,8 @@ fn image_wishes(graph: &Graph) -> Vec<bool> {
             | Op::GroupConvolution(_)
             | Op::QuantizedConvolution(_)
             | Op::QuantizedDeconvolution(_)
+            | Op::ConvolutionBackpropData(_)
+            | Op::GroupConvolutionBackpropData(_)
             | Op::MaxPool(_)
             | Op::AvgPool { .. } => wants[data.node.index()] |= image(data),
             Op::Reduce { .. } => wants[data.node.index()] |= graph.info(data).shape.len() == 4,

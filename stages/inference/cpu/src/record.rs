@@ -6,7 +6,7 @@ use flow_model::{ElementType, Graph};
 
 use crate::bind::{Bound, Step};
 use crate::kernels::{KernelTable, Window};
-use crate::lower::Action;
+use crate::lower::{Action, PhaseKernel};
 
 /// What a step is: for inspection and performance counters.
 #[derive(Debug, Clone)]
@@ -40,7 +40,14 @@ pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTa
             let path = path(table, conv.split_percent());
             format!("depthwise_u8s8_{}_{isa}{path}", size(&conv.window))
         }
-        Action::Phases(phases) => format!("deconv_u8s8_{}_phases_{isa}", phases.len()),
+        Action::Phases(phases) => {
+            let real = matches!(
+                phases.first().map(|p| &p.kernel),
+                Some(PhaseKernel::DenseF32(_) | PhaseKernel::DepthwiseF32(_))
+            );
+            let types = if real { "f32" } else { "u8s8" };
+            format!("deconv_{types}_{}_phases_{isa}", phases.len())
+        }
         Action::AffineU8(_) if draft.inputs.len() > 1 => format!("add_u8_{isa}"),
         Action::AffineU8(_) => format!("requantize_u8_{isa}"),
         Action::AvgPoolU8 { .. } => format!("avg_pool_u8_{isa}"),

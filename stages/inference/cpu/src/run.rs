@@ -243,24 +243,18 @@ impl Machine<'_> {
                 }
                 Action::Phases(phases) => {
                     for phase in phases {
-                        let input = View::new(first, phase.input(&call.inputs[0]))?;
+                        let layouts = [phase.input(&call.inputs[0]), phase.output(&call.output)];
                         let residual = match has_second {
                             true => Some(View::new(second, phase.output(&call.inputs[1]))?),
                             false => None,
                         };
-                        let output = output(to, phase.output(&call.output), element_type)?;
-                        match &phase.kernel {
-                            PhaseKernel::Dense(conv) => {
-                                let mut args = ConvU8Args::new(conv, input, residual, output)?;
-                                let all = args.whole();
-                                table.conv_u8(&mut args, &all);
-                            }
-                            PhaseKernel::Depthwise(conv) => {
-                                let rows = 0..output.layout().height;
-                                let mut args = DepthwiseU8Args::new(conv, input, residual, output)?;
-                                table.depthwise_u8(&mut args, rows);
-                            }
-                        }
+                        self::phase(
+                            table,
+                            &phase.kernel,
+                            (first, residual, &mut *to),
+                            layouts,
+                            element_type,
+                        )?;
                     }
                 }
                 Action::AffineU8(epilogue) => {
@@ -466,6 +460,41 @@ fn cut<'a>(data: &'a [u8], layout: &Layout, first: usize, rows: usize) -> Result
         ..below(layout, first)
     };
     View::new(data, layout)
+}
+
+/// Runs one phase of a transposed convolution on input, residual and output.
+fn phase(
+    table: &KernelTable,
+    kernel: &PhaseKernel,
+    (from, residual, to): (&[u8], Option<View<'_, u8>>, &mut [u8]),
+    [input, result]: [Layout; 2],
+    element_type: ElementType,
+) -> Result<(), Fault> {
+    match kernel {
+        PhaseKernel::Dense(conv) => {
+            let output = output(to, result, element_type)?;
+            let mut args = ConvU8Args::new(conv, View::new(from, input)?, residual, output)?;
+            let all = args.whole();
+            table.conv_u8(&mut args, &all);
+        }
+        PhaseKernel::Depthwise(conv) => {
+            let output = output(to, result, element_type)?;
+            let mut args = DepthwiseU8Args::new(conv, View::new(from, input)?, residual, output)?;
+            table.depthwise_u8(&mut args, 0..result.height);
+        }
+        PhaseKernel::DenseF32(conv) => {
+            let output = ViewMut::new(cast_mut::<f32>(to)?, result)?;
+            let mut args = ConvF32Args::new(conv, View::new(cast(from)?, input)?, None, output)?;
+            let all = args.whole();
+            table.conv_f32(&mut args, &all);
+        }
+        PhaseKernel::DepthwiseF32(conv) => {
+            let output = ViewMut::new(cast_mut::<f32>(to)?, result)?;
+            let mut args = DepthwiseF32Args::new(conv, View::new(cast(from)?, input)?, None, output)?;
+            table.depthwise_f32(&mut args, 0..result.height);
+        }
+    }
+    Ok(())
 }
 
 fn output<'a>(to: &'a mut [u8], layout: Layout, element_type: ElementType) -> Result<Output<'a>, Fault> {

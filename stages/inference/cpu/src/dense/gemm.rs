@@ -12,12 +12,20 @@ pub(crate) struct MatMul {
     geometry: Geometry,
     /// The second factor where it is constant, one packed matrix after another; `geometry` then counts in it.
     packed: Option<AlignedVec<f32>>,
+    /// Terms that are summed before they are added to the rest.
+    block: usize,
 }
 
 impl MatMul {
-    /// A product of two inputs.
-    pub fn new(geometry: Geometry) -> Self {
+    /// A product of two inputs; `computed` says whether both depend on inputs of the network.
+    pub fn new(geometry: Geometry, computed: bool) -> Self {
+        let short = computed && geometry.size[1] <= gemm::BLOCK;
         Self {
+            block: if short {
+                gemm::BLOCK_OF_COMPUTED
+            } else {
+                gemm::BLOCK
+            },
             geometry,
             packed: None,
         }
@@ -62,7 +70,7 @@ impl MatMul {
             self.geometry.left,
             self.geometry.size,
             packed,
-            gemm::BLOCK,
+            self.block,
             to,
         )?)
     }

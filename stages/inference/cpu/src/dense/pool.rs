@@ -17,18 +17,19 @@ pub(crate) enum Pooling {
     },
 }
 
-/// One output index along an axis: first input and number of inputs inside, and places of the window in all.
+/// One output index along an axis: first input, and number of inputs inside.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     first: usize,
     inside: usize,
-    places: usize,
 }
 
 /// A pooling.
 #[derive(Debug)]
 pub(crate) struct Pool {
     pooling: Pooling,
+    /// What an average is divided by, where it is not the number of inputs inside.
+    area: Option<usize>,
     dilation: [usize; 3],
     spans: [Vec<Span>; 3],
     /// Pictures and channels.
@@ -49,33 +50,31 @@ impl Pool {
         let mut dilation = [1; 3];
         for (at, spans) in spans.iter_mut().enumerate() {
             let Some(axis) = (at + axes).checked_sub(3) else {
-                spans.push(Span {
-                    first: 0,
-                    inside: 1,
-                    places: 1,
-                });
+                spans.push(Span { first: 0, inside: 1 });
                 continue;
             };
             let step = pool.dilations.get(axis).copied().unwrap_or(1);
             dilation[at] = step;
-            let (length, begin, end) = (input[axis + 2], pool.pads_begin[axis], pool.pads_end[axis]);
+            let (length, begin) = (input[axis + 2], pool.pads_begin[axis]);
             for o in 0..output[axis + 2] {
                 let start = o * pool.strides[axis];
                 let at = |k: usize| start + k * step;
-                let places = (0..pool.kernel[axis])
-                    .filter(|&k| at(k) < begin + length + end)
-                    .count();
                 let mut inside = (0..pool.kernel[axis]).filter(|&k| (begin..begin + length).contains(&at(k)));
-                let first = inside.next()?;
+                let first = inside.next();
+                if first.is_none() && pooling == Pooling::Max {
+                    return None;
+                }
                 spans.push(Span {
-                    first: at(first) - begin,
-                    inside: 1 + inside.count(),
-                    places,
+                    first: first.map_or(0, |k| at(k) - begin),
+                    inside: first.map_or(0, |_| 1 + inside.count()),
                 });
             }
         }
+        let padded = pool.pads_begin.iter().chain(&pool.pads_end).any(|&p| p > 0);
+        let whole = padded && pooling == Pooling::Average { exclude_pad: false };
         Some(Self {
             pooling,
+            area: whole.then(|| pool.kernel.iter().product()),
             dilation,
             spans,
             planes: [input[0], input[1]],
@@ -123,10 +122,7 @@ impl Dense for Pool {
                         let at = self.offsets[0] + n * d[0] + oz * d[2] + oy * d[3] + ox * d[4];
                         let begin =
                             self.offsets[1] + n * s[0] + z.first * s[2] + y.first * s[3] + x.first * s[4];
-                        let count = match self.pooling {
-                            Pooling::Average { exclude_pad: false } => z.places * y.places * x.places,
-                            _ => z.inside * y.inside * x.inside,
-                        };
+                        let count = self.area.unwrap_or(z.inside * y.inside * x.inside);
                         for c in (0..channels).step_by(LANES) {
                             let lanes = LANES.min(channels - c);
                             let mut kept = [start; LANES];
@@ -145,6 +141,7 @@ impl Dense for Pool {
                             for (lane, &value) in kept[..lanes].iter().enumerate() {
                                 to[at + (c + lane) * d[1]] = match self.pooling {
                                     Pooling::Max => value,
+                                    Pooling::Average { .. } if count == 0 => 0.0,
                                     Pooling::Average { .. } => value / count as f32,
                                 };
                             }

@@ -44,6 +44,20 @@ unary! {
     mish, mish_body: f64 |x, p| math::mish(x);
     soft_plus, soft_plus_body: f64 |x, p| math::soft_plus(x);
     erf, erf_body: f64 |x, p| math::erf(x);
+    sin, sin_body: f64 |x, p| x.sin();
+    cos, cos_body: f64 |x, p| x.cos();
+    tan, tan_body: f64 |x, p| x.tan();
+    asin, asin_body: f64 |x, p| x.asin();
+    acos, acos_body: f64 |x, p| x.acos();
+    atan, atan_body: f64 |x, p| x.atan();
+    sinh, sinh_body: f64 |x, p| x.sinh();
+    cosh, cosh_body: f64 |x, p| x.cosh();
+    asinh, asinh_body: f64 |x, p| x.asinh();
+    acosh, acosh_body: f64 |x, p| x.acosh();
+    atanh, atanh_body: f64 |x, p| x.atanh();
+    soft_sign, soft_sign_body: f64 |x, p| x / (1.0 + x.abs());
+    round_even, round_even_body: f64 |x, p| x.round_ties_even();
+    round_away, round_away_body: f64 |x, p| x.round();
     hard_swish, hard_swish_body: f64 |x, p| x * clamp(x + 3.0, 0.0, 6.0) / 6.0;
     hard_sigmoid, hard_sigmoid_body: f64 |x, p| clamp(x + 3.0, 0.0, 6.0) / 6.0;
 }

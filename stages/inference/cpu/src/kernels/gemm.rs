@@ -8,6 +8,9 @@ use super::{ArgError, error::expect_len};
 /// Terms that are summed before they are added to the rest.
 pub(crate) const BLOCK: usize = 1024;
 
+/// As [`BLOCK`], for a product of two computed factors whose inner axis has at most [`BLOCK`] elements.
+pub(crate) const BLOCK_OF_COMPUTED: usize = 512;
+
 /// Columns that lie together in a packed second factor.
 pub(crate) const PANEL: usize = 16;
 

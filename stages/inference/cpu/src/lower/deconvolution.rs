@@ -1,17 +1,20 @@
-//! Transposed convolutions of codes: one ordinary convolution per phase of the stride.
+//! Transposed convolutions: one ordinary convolution per phase of the stride.
 //!
 //! Along an axis, output `y` sums the taps `t` with `y + pad = in * stride + t * dilation`. Outputs a stride apart
 //! read the same taps at neighbouring inputs: a convolution of stride 1 with those taps in descending order.
 
-use flow_model::op::{Op, QuantizedDeconv};
-use flow_model::{NodeId, Value};
+use flow_model::op::{ConvAttrs, Op};
+use flow_model::{ElementType, NodeId, Value};
 
 use super::chain::{Abilities, Chain, Site, bias_of};
 use super::convolution::weight_codes;
 use super::heavy::{Heavy, epilogue, macs};
 use super::window::{image_dims, kernel_dims, two};
 use super::{Action, Form, Lowering};
-use crate::kernels::{Channels, ConvU8, DepthwiseU8, Halo, Layout, WeightCodes, Weights, Window};
+use crate::kernels::{
+    Channels, ConvF32, ConvU8, DepthwiseF32, DepthwiseU8, EpilogueF32, Halo, Layout, WeightCodes, Weights,
+    Window,
+};
 
 /// The outputs of one phase along both axes.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct Phase {
 pub(crate) enum PhaseKernel {
     Dense(Box<ConvU8>),
     Depthwise(Box<DepthwiseU8>),
+    DenseF32(Box<ConvF32>),
+    DepthwiseF32(Box<DepthwiseF32>),
 }
 
 impl Phase {
@@ -106,6 +111,96 @@ fn axis_phases(taps: usize, stride: usize, dilation: usize, pad: isize, outputs:
     (0..stride.min(outputs)).map(phase).collect()
 }
 
+/// Phases of both axes, and the padding that they read.
+struct Plan {
+    axes: [Vec<AxisPhase>; 2],
+    step: [usize; 2],
+    halo: Halo,
+}
+
+impl Plan {
+    fn new(conv: &ConvAttrs, kernel: [usize; 2], input: [usize; 2], output: [usize; 2]) -> Option<Self> {
+        let (step, dilations) = (two(&conv.strides, 1)?, two(&conv.dilations, 1)?);
+        let pads = two(&conv.pads_begin, 0)?;
+        let axes = [0, 1].map(|i| {
+            let mut phases = axis_phases(kernel[i], step[i], dilations[i], pads[i], output[i]);
+            for phase in phases.iter_mut().filter(|p| p.start >= input[i] as isize) {
+                // It would read padding alone.
+                phase.taps.clear();
+                (phase.start, phase.dilation) = (0, 1);
+            }
+            phases
+        });
+        let margin = |phases: &[AxisPhase], inputs: usize| -> Option<[usize; 2]> {
+            let first = phases.iter().map(|p| p.start).min()?;
+            let last = phases.iter().map(AxisPhase::end).max()?;
+            Some([
+                first.min(0).unsigned_abs(),
+                usize::try_from(last + 1 - inputs as isize).unwrap_or(0),
+            ])
+        };
+        let ([top, bottom], [left, right]) = (margin(&axes[0], input[0])?, margin(&axes[1], input[1])?);
+        let halo = Halo {
+            top,
+            bottom,
+            left,
+            right,
+        };
+        Some(Self { axes, step, halo })
+    }
+
+    /// All phases; `kernel` makes one from its window and the places of its taps in a kernel of that width. A phase that
+    /// no tap meets has one tap and no place.
+    fn phases(
+        &self,
+        width: usize,
+        mut kernel: impl FnMut(Window, &[usize]) -> Option<PhaseKernel>,
+    ) -> Option<Vec<Phase>> {
+        let mut phases = Vec::new();
+        for y in &self.axes[0] {
+            for x in &self.axes[1] {
+                let window = Window {
+                    kernel: [y.taps.len().max(1), x.taps.len().max(1)],
+                    stride: [1, 1],
+                    dilation: [y.dilation, x.dilation],
+                    pad_begin: [y.start, x.start].map(|start| start.min(0).unsigned_abs()),
+                };
+                let taps = y
+                    .taps
+                    .iter()
+                    .flat_map(|ty| x.taps.iter().map(move |tx| ty * width + tx));
+                phases.push(Phase {
+                    kernel: kernel(window, &taps.collect::<Vec<_>>())?,
+                    skip: [y.start, x.start].map(|start| start.max(0).unsigned_abs()),
+                    first: [y.first, x.first],
+                    count: [y.count, x.count],
+                    step: self.step,
+                });
+            }
+        }
+        Some(phases)
+    }
+}
+
+/// The taps of one phase of every plane of a kernel, `nothing(plane)` where it has none.
+fn pick<T: Copy>(
+    values: &[T],
+    taps: usize,
+    window: Window,
+    places: &[usize],
+    nothing: impl Fn(usize) -> T,
+) -> Vec<T> {
+    let mut picked = Vec::new();
+    for (plane, values) in values.chunks_exact(taps.max(1)).enumerate() {
+        if places.len() < window.taps() {
+            picked.extend(std::iter::repeat_n(nothing(plane), window.taps()));
+        } else {
+            picked.extend(places.iter().map(|&place| values[place]));
+        }
+    }
+    picked
+}
+
 impl Lowering<'_> {
     pub(super) fn quantized_deconvolution(&self, id: NodeId) -> Option<(Heavy, Chain)> {
         let node = self.graph.node(id);
@@ -113,9 +208,8 @@ impl Lowering<'_> {
             return None;
         };
         let (data, weights) = (node.inputs[0], self.constant(node.inputs[1])?);
-        let output = self.shape(Value::of(id));
-        let [_, ic, h, w] = image_dims(&self.shape(data))?;
-        let [_, oc, oh, ow] = image_dims(&output)?;
+        let (input, output) = (self.shape(data), self.shape(Value::of(id)));
+        let ([_, ic, h, w], [_, oc, oh, ow]) = (image_dims(&input)?, image_dims(&output)?);
         let [_, group_ic, kh, kw] = kernel_dims(weights.shape())?;
         let site = Site {
             rank: output.len(),
@@ -126,26 +220,9 @@ impl Lowering<'_> {
         let bias = bias_of(self.element_type(data)) as i32;
         let zero_points: Vec<i32> = q.data_zero_point.iter().map(|z| z + bias).collect();
         let fill = zero_points.first().and_then(|&z| u8::try_from(z).ok())?;
-        let [axis_y, axis_x] = axes(q, [kh, kw], [oh, ow])?;
-        let margin = |phases: &[AxisPhase], inputs: usize| -> Option<[usize; 2]> {
-            let first = phases.iter().map(|p| p.start).min()?;
-            let last = phases.iter().map(AxisPhase::end).max()?;
-            // A phase that begins behind the image reads padding alone: too rare for a kernel.
-            let inside = phases.iter().all(|p| p.start < inputs as isize);
-            inside.then_some([
-                first.min(0).unsigned_abs(),
-                usize::try_from(last + 1 - inputs as isize).unwrap_or(0),
-            ])
-        };
-        let ([top, bottom], [left, right]) = (margin(&axis_y, h)?, margin(&axis_x, w)?);
-        let halo = Halo {
-            top,
-            bottom,
-            left,
-            right,
-        };
+        let plan = Plan::new(&q.conv, [kh, kw], [h, w], [oh, ow])?;
         // The halo holds one code for all channels.
-        if halo != Halo::default() && zero_points.iter().any(|&z| z != i32::from(fill)) {
+        if plan.halo != Halo::default() && zero_points.iter().any(|&z| z != i32::from(fill)) {
             return None;
         }
         let depthwise = q.groups == ic && q.groups == oc;
@@ -155,83 +232,113 @@ impl Lowering<'_> {
             output: oc,
             groups: q.groups,
         };
-        let mut phases = Vec::new();
-        for y in &axis_y {
-            for x in &axis_x {
-                let window = Window {
-                    kernel: [y.taps.len().max(1), x.taps.len().max(1)],
-                    stride: [1, 1],
-                    dilation: [y.dilation, x.dilation],
-                    pad_begin: [y.start, x.start].map(|start| start.min(0).unsigned_abs()),
-                };
-                let places: Vec<usize> = y
-                    .taps
-                    .iter()
-                    .flat_map(|ty| x.taps.iter().map(move |tx| ty * kw + tx))
-                    .collect();
-                let pick = |plane: usize| places.iter().map(move |&place| plane * kh * kw + place);
-                let mut signed = Vec::new();
-                let mut unsigned = Vec::new();
-                let given = weight_codes(weights)?;
-                for plane in 0..oc * group_ic {
-                    // A phase that no tap meets: one tap that weighs nothing.
-                    let nothing = q.weight_zero_point[if q.weight_zero_point.len() == 1 {
-                        0
-                    } else {
-                        plane / group_ic
-                    }];
-                    match given {
-                        WeightCodes::I8(_) if places.len() < window.taps() => {
-                            signed.extend(std::iter::repeat_n(i8::try_from(nothing).ok()?, window.taps()));
-                        }
-                        WeightCodes::U8(_) if places.len() < window.taps() => {
-                            unsigned.extend(std::iter::repeat_n(u8::try_from(nothing).ok()?, window.taps()));
-                        }
-                        WeightCodes::I8(codes) => signed.extend(pick(plane).map(|at| codes[at])),
-                        WeightCodes::U8(codes) => unsigned.extend(pick(plane).map(|at| codes[at])),
-                    }
+        let zero = |plane: usize| match q.weight_zero_point.as_slice() {
+            &[zero] => zero,
+            all => all[plane / group_ic],
+        };
+        let given = weight_codes(weights)?;
+        let phases = plan.phases(kw, |window, places| {
+            let (signed, unsigned);
+            // Zero points of weights that no code is are those of weights far from zero.
+            let codes = match given {
+                WeightCodes::I8(codes) => {
+                    signed = pick(codes, kh * kw, window, places, |p| zero(p).clamp(-128, 127) as i8);
+                    WeightCodes::I8(&signed)
                 }
-                let packed = Weights {
-                    codes: match given {
-                        WeightCodes::I8(_) => WeightCodes::I8(&signed),
-                        WeightCodes::U8(_) => WeightCodes::U8(&unsigned),
-                    },
-                    zero_point: &q.weight_zero_point,
-                    data_zero_point: &zero_points,
-                };
-                let epilogue = epilogue(oc, &chain).ok()?;
-                let kernel = if depthwise {
-                    PhaseKernel::Depthwise(Box::new(
-                        DepthwiseU8::new(self.table, window, &packed, epilogue).ok()?,
-                    ))
-                } else {
-                    let conv = ConvU8::new(self.table, window, channels, &packed, epilogue, stride).ok()?;
-                    PhaseKernel::Dense(Box::new(conv))
-                };
-                phases.push(Phase {
-                    kernel,
-                    skip: [y.start, x.start].map(|start| start.max(0).unsigned_abs()),
-                    first: [y.first, x.first],
-                    count: [y.count, x.count],
-                    step: two(&q.conv.strides, 1)?,
-                });
-            }
-        }
-        let inputs: Vec<usize> = self.shape(data);
+                WeightCodes::U8(codes) => {
+                    unsigned = pick(codes, kh * kw, window, places, |p| zero(p).clamp(0, 255) as u8);
+                    WeightCodes::U8(&unsigned)
+                }
+            };
+            let packed = Weights {
+                codes,
+                zero_point: &q.weight_zero_point,
+                data_zero_point: &zero_points,
+            };
+            let epilogue = epilogue(oc, &chain).ok()?;
+            Some(if depthwise {
+                PhaseKernel::Depthwise(Box::new(
+                    DepthwiseU8::new(self.table, window, &packed, epilogue).ok()?,
+                ))
+            } else {
+                let conv = ConvU8::new(self.table, window, channels, &packed, epilogue, stride).ok()?;
+                PhaseKernel::Dense(Box::new(conv))
+            })
+        })?;
         let heavy = Heavy {
             form: Form::Image,
-            halo: Some((halo, fill)),
-            macs: macs(&inputs, oc / q.groups * kh * kw),
+            halo: Some((plan.halo, fill)),
+            macs: macs(&input, oc / q.groups * kh * kw),
             ..Heavy::new(Action::Phases(phases), data)
         };
         Some((heavy, chain))
     }
-}
 
-fn axes(q: &QuantizedDeconv, kernel: [usize; 2], outputs: [usize; 2]) -> Option<[Vec<AxisPhase>; 2]> {
-    let (strides, dilations) = (two(&q.conv.strides, 1)?, two(&q.conv.dilations, 1)?);
-    let pads = two(&q.conv.pads_begin, 0)?;
-    Some([0, 1].map(|i| axis_phases(kernel[i], strides[i], dilations[i], pads[i], outputs[i])))
+    /// In f32.
+    pub(super) fn deconvolution(&self, id: NodeId, conv: &ConvAttrs) -> Option<(Heavy, Chain)> {
+        let node = self.graph.node(id);
+        let (data, weights) = (node.inputs[0], self.constant(node.inputs[1])?);
+        let (input, output) = (self.shape(data), self.shape(Value::of(id)));
+        let ([_, ic, h, w], [_, oc, oh, ow]) = (image_dims(&input)?, image_dims(&output)?);
+        let (groups, kernel) = match (&node.op, weights.shape()) {
+            (Op::ConvolutionBackpropData(_), kernel) => (1, kernel),
+            (_, [groups, kernel @ ..]) => (*groups, kernel),
+            _ => return None,
+        };
+        let [group_ic, group_oc, kh, kw] = kernel_dims(kernel)?;
+        if weights.element_type() != ElementType::F32 || self.element_type(data) != ElementType::F32 {
+            return None;
+        }
+        let site = Site {
+            rank: output.len(),
+            axis: 1,
+            channels: oc,
+        };
+        let chain = self.extend(site, Abilities::REAL, Chain::start(Value::of(id)))?;
+        let taps = kh * kw;
+        // From [group][input channel][output channel] to [group][output channel][input channel]; a scale after the
+        // sum moves into the weights.
+        let given = weights.to_f32();
+        let mut values = Vec::with_capacity(given.len());
+        for channel in 0..oc {
+            let (group, inside) = (channel / group_oc, channel % group_oc);
+            for from in 0..group_ic {
+                let plane = (group * group_ic + from) * group_oc + inside;
+                let scale = chain.first.scale.at(channel);
+                let plane = given.get(plane * taps..(plane + 1) * taps)?;
+                values.extend(plane.iter().map(|&v| (f64::from(v) * scale) as f32));
+            }
+        }
+        let plan = Plan::new(conv, [kh, kw], [h, w], [oh, ow])?;
+        let channels = Channels {
+            input: ic,
+            output: oc,
+            groups,
+        };
+        let phases = plan.phases(kw, |window, places| {
+            let values = pick(&values, taps, window, places, |_| 0.0);
+            let epilogue = EpilogueF32::new(
+                oc,
+                &chain.first.offset.to_f32(),
+                &chain.low.to_f32(),
+                &chain.high.to_f32(),
+            )
+            .ok()?;
+            Some(if groups == ic && groups == oc {
+                PhaseKernel::DepthwiseF32(Box::new(DepthwiseF32::new(window, &values, epilogue).ok()?))
+            } else {
+                let conv = ConvF32::new(self.table, window, channels, &values, epilogue).ok()?;
+                PhaseKernel::DenseF32(Box::new(conv))
+            })
+        })?;
+        let heavy = Heavy {
+            form: Form::Image,
+            halo: Some((plan.halo, 0)),
+            macs: macs(&input, group_oc * taps),
+            ..Heavy::new(Action::Phases(phases), data)
+        };
+        Some((heavy, chain))
+    }
 }
 
 #[cfg(test)]

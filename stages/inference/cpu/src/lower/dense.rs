@@ -95,7 +95,9 @@ impl Lowering<'_> {
                 transpose_b,
             } if f32s(inputs) => {
                 let transpose = [*transpose_a, *transpose_b];
-                let mut product = MatMul::new(Geometry::new(&shape, &self.shape(inputs[1]), transpose)?);
+                let geometry = Geometry::new(&shape, &self.shape(inputs[1]), transpose)?;
+                let computed = inputs.iter().all(|&v| self.constant(v).is_none());
+                let mut product = MatMul::new(geometry, computed);
                 let mut read = vec![inputs[0]];
                 match self.constant(inputs[1]) {
                     Some(weights) => product.pack(&weights.to_f32()).ok()?,

@@ -51,6 +51,9 @@ impl Lowering<'_> {
             (Op::QuantizedMatMul(_), 0) => self.quantized_matmul(id),
             (Op::QuantizedBatchMatMul(_), 0) => self.quantized_product(id),
             (Op::Convolution(a) | Op::GroupConvolution(a), 0) => self.convolution(id, &a.clone()),
+            (Op::ConvolutionBackpropData(a) | Op::GroupConvolutionBackpropData(a), 0) => {
+                self.deconvolution(id, &a.conv)
+            }
             (Op::AvgPool { .. } | Op::Reduce { .. }, 1) => self.average(id),
             (Op::Binary(BinaryKind::Add | BinaryKind::Subtract), 1) => self.addition(id),
             (Op::Dequantize(_), 2) => self.requantization(id),
