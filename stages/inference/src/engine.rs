@@ -152,6 +152,9 @@ impl Engine {
             None => graph,
         };
         let mut original = with_stated(graph, path, options)?;
+        if let Some(wide) = flow_model::half::in_f32(&original) {
+            original = wide;
+        }
         let shaped = is_open(&original).then(|| Shaped::new(path, original.clone(), options));
         if options.device == Device::Cpu {
             // Bodies that run a known number of times are operations like any other.

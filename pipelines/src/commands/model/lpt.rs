@@ -8,6 +8,7 @@ use crate::failure::Failure;
 
 pub fn lpt(args: &Lpt) -> Result<ExitCode, Failure> {
     let graph = flow_model::ir::read(&args.model).map_err(Failure::failed)?;
+    let graph = flow_model::half::in_f32(&graph).unwrap_or(graph);
     let numerics = match args.numerics {
         NumericsName::Literal => flow_lpt::Numerics::Literal,
         NumericsName::Openvino => flow_lpt::Numerics::OpenVino,

@@ -24,6 +24,7 @@ pub mod evaluate;
 mod file;
 pub mod fusing;
 pub mod graph;
+pub mod half;
 pub mod ir;
 pub mod npy;
 pub mod op;
