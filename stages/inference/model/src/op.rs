@@ -456,6 +456,8 @@ pub enum InterpolateMode {
     Linear,
     LinearOnnx,
     Cubic,
+    BilinearPillow,
+    BicubicPillow,
 }
 
 /// How an output coordinate leads to an input coordinate.

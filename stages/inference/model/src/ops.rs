@@ -5,12 +5,15 @@
 //! and rounded once to the element type. Sums of products of integers are exact.
 
 mod activation;
+mod adaptive_pool;
+mod attention;
 pub mod attributes;
 mod axis_broadcast;
 mod binary;
 mod bitwise;
 mod chain;
 mod classify;
+mod col2im;
 mod concat;
 pub mod control;
 mod convert;
@@ -18,21 +21,28 @@ mod convert_like;
 mod convolution;
 mod ctc;
 mod deconvolution;
+mod deformable;
 mod depth_to_space;
 mod detection;
+mod einsum;
 mod exponential;
 pub mod fake_quantize;
+mod fourier;
 mod gather;
+mod grid_sample;
 mod index;
 mod interpolate;
+mod interpolate_1;
 mod lanes;
 mod log_softmax;
 mod matmul;
 mod normalize;
 mod pad;
 mod pool;
+mod pool_variants;
 mod quantized;
 mod rearrange;
+mod recurrent;
 mod reduce;
 mod reshape;
 mod slice;
@@ -74,7 +84,15 @@ type Family = fn(&Attributes) -> Result<Option<Op>, OpError>;
 /// How every operation is read.
 const FAMILIES: &[Family] = &[
     activation::parse,
+    adaptive_pool::parse,
+    attention::parse,
+    col2im::parse,
+    deformable::parse,
+    einsum::parse,
+    fourier::parse,
+    grid_sample::parse,
     log_softmax::parse,
+    recurrent::parse,
     axis_broadcast::parse,
     convert::parse,
     binary::parse,
@@ -83,6 +101,7 @@ const FAMILIES: &[Family] = &[
     convolution::parse,
     deconvolution::parse,
     matmul::parse,
+    pool_variants::parse,
     pool::parse,
     reduce::parse,
     reshape::parse,
@@ -92,6 +111,7 @@ const FAMILIES: &[Family] = &[
     strided_slice::parse,
     gather::parse,
     interpolate::parse,
+    interpolate_1::parse,
     depth_to_space::parse,
     softmax::parse,
     topk::parse,

@@ -8,11 +8,13 @@ use crate::op::{CoordinateMode, InterpolateAttrs, InterpolateMode, NearestMode, 
 use crate::tensor::Tensor;
 
 /// Names of modes.
-pub(crate) const MODES: [(&str, InterpolateMode); 4] = [
+pub(crate) const MODES: [(&str, InterpolateMode); 6] = [
     ("nearest", InterpolateMode::Nearest),
     ("linear", InterpolateMode::Linear),
     ("linear_onnx", InterpolateMode::LinearOnnx),
     ("cubic", InterpolateMode::Cubic),
+    ("bilinear_pillow", InterpolateMode::BilinearPillow),
+    ("bicubic_pillow", InterpolateMode::BicubicPillow),
 ];
 /// Names of coordinate modes.
 pub(crate) const COORDINATES: [(&str, CoordinateMode); 5] = [
@@ -65,7 +67,7 @@ struct Plan {
     /// Output lengths, one per entry of `axes`.
     lengths: Vec<usize>,
     /// Scales, one per entry of `axes`.
-    scales: Vec<f64>,
+    scales: Vec<f32>,
 }
 
 /// Axis lengths with padding.
@@ -160,8 +162,8 @@ fn plan(
 ) -> Result<Plan, OpError> {
     let (axes, _, scales) = given(attrs, inputs)?;
     let scales = match scales {
-        Some(scales) => scales,
-        None => axes.iter().map(|&a| shape[a] as f64 / padded[a] as f64).collect(),
+        Some(scales) => scales.into_iter().map(|s| s as f32).collect(),
+        None => axes.iter().map(|&a| shape[a] as f32 / padded[a] as f32).collect(),
     };
     Ok(Plan {
         lengths: axes.iter().map(|&a| shape[a]).collect(),
@@ -170,9 +172,9 @@ fn plan(
     })
 }
 
-/// Input coordinate of an output index.
-fn coordinate(mode: CoordinateMode, out: usize, scale: f64, out_length: usize, in_length: usize) -> f64 {
-    let x = out as f64;
+/// Input coordinate of an output index, each step rounded to f32.
+fn coordinate(mode: CoordinateMode, out: usize, scale: f32, out_length: usize, in_length: usize) -> f32 {
+    let x = out as f32;
     if scale == 1.0 || out_length == in_length {
         return x;
     }
@@ -183,12 +185,12 @@ fn coordinate(mode: CoordinateMode, out: usize, scale: f64, out_length: usize, i
         CoordinateMode::Asymmetric => x / scale,
         CoordinateMode::TfHalfPixelForNn => (x + 0.5) / scale,
         CoordinateMode::AlignCorners if out_length == 1 => 0.0,
-        CoordinateMode::AlignCorners => x * (in_length as f64 - 1.0) / (out_length as f64 - 1.0),
+        CoordinateMode::AlignCorners => x * ((in_length as f32 - 1.0) / (out_length as f32 - 1.0)),
     }
 }
 
 /// The nearest index of a coordinate.
-fn nearest(mode: NearestMode, x: f64, scale: f64) -> f64 {
+fn nearest(mode: NearestMode, x: f32, scale: f32) -> f32 {
     let half = x - x.floor() == 0.5;
     match mode {
         NearestMode::RoundPreferFloor if half => x.floor(),
@@ -205,63 +207,97 @@ fn nearest(mode: NearestMode, x: f64, scale: f64) -> f64 {
 fn taps(
     attrs: &InterpolateAttrs,
     out: usize,
-    scale: f64,
+    scale: f32,
     out_length: usize,
     in_length: usize,
     antialias: bool,
 ) -> Vec<(usize, f64)> {
-    let last = in_length as f64 - 1.0;
+    let last = in_length as f32 - 1.0;
     let x = coordinate(attrs.coordinates, out, scale, out_length, in_length);
-    let index = |x: f64| x.clamp(0.0, last) as usize;
+    let index = |x: f32| x.clamp(0.0, last) as usize;
     match attrs.mode {
         InterpolateMode::Nearest => vec![(index(nearest(attrs.nearest, x, scale)), 1.0)],
-        InterpolateMode::LinearOnnx => {
+        InterpolateMode::Linear if antialias => triangle(x, scale, in_length),
+        InterpolateMode::Linear | InterpolateMode::LinearOnnx => {
             let x = x.clamp(0.0, last);
-            let fraction = x - x.floor();
+            let (left, right) = (x.floor(), (x.floor() + 1.0).min(last));
+            let weights = match left == right {
+                true => [0.5, 0.5],
+                false => [right - x, x - left],
+            };
             vec![
-                (index(x.floor()), 1.0 - fraction),
-                (index(x.floor() + 1.0), fraction),
+                (index(left), f64::from(weights[0])),
+                (index(right), f64::from(weights[1])),
             ]
         }
-        InterpolateMode::Linear => {
-            // A triangle, widened when antialiasing; weights are normalized over the taps inside.
-            let a = if antialias { scale } else { 1.0 };
-            let radius = if scale > 1.0 { 2.0 } else { (2.0 / a).ceil() };
-            let centre = x.round();
-            let (from, to) = ((centre - radius).max(0.0), (centre + radius).min(last));
-            let mut taps = Vec::new();
-            let mut i = from;
-            while i <= to {
-                let weight = a * (1.0 - (a * (x - i)).abs()).max(0.0);
-                if weight > 0.0 {
-                    taps.push((i as usize, weight));
-                }
-                i += 1.0;
-            }
-            let sum: f64 = taps.iter().map(|t| t.1).sum();
-            taps.iter_mut().for_each(|t| t.1 /= sum);
-            taps
-        }
         InterpolateMode::Cubic => {
+            // Keys' cubic convolution kernel.
+            let (a, floor) = (attrs.cube_coeff, x.floor());
+            let m = x - floor;
+            let weights = [
+                a * (m - 1.0) * (m - 1.0) * m,
+                ((a + 2.0) * m - (a + 3.0)) * m * m + 1.0,
+                (((-a - 2.0) * m + (2.0 * a + 3.0)) * m - a) * m,
+                -a * m * m * (m - 1.0),
+            ];
+            let place = |(k, weight): (usize, f32)| (index(floor + k as f32 - 1.0), f64::from(weight));
+            weights.into_iter().enumerate().map(place).collect()
+        }
+        InterpolateMode::BilinearPillow => {
+            pillow(out, out_length, in_length, 1.0, |d| (1.0 - d.abs()).max(0.0))
+        }
+        InterpolateMode::BicubicPillow => {
             let a = f64::from(attrs.cube_coeff);
-            let floor = x.floor();
-            // Keys' cubic convolution kernel at distance |d|.
-            let kernel = |d: f64| {
-                let d = d.abs();
-                if d <= 1.0 {
-                    ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
-                } else {
-                    ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a
-                }
-            };
-            (-1..=2)
-                .map(|k| {
-                    let at = floor + f64::from(k);
-                    (index(at), kernel(x - at))
-                })
-                .collect()
+            pillow(out, out_length, in_length, 2.0, |d| match d.abs() {
+                d if d < 1.0 => ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0,
+                d if d < 2.0 => (((d - 5.0) * d + 8.0) * d - 4.0) * a,
+                _ => 0.0,
+            })
         }
     }
+}
+
+/// A triangle around a coordinate, widened when shrinking; weights sum to 1 over the taps inside.
+fn triangle(x: f32, scale: f32, in_length: usize) -> Vec<(usize, f64)> {
+    let (x, a) = (f64::from(x), f64::from(scale));
+    let radius = if scale > 1.0 { 2.0 } else { (2.0 / a).ceil() };
+    normalized(x.round() - radius, x.round() + radius, in_length, |i| {
+        a * (1.0 - (a * (x - i)).abs()).max(0.0)
+    })
+}
+
+/// Taps as the Pillow library chooses them: a filter around the middle of the output pixel, widened when shrinking.
+fn pillow(
+    out: usize,
+    out_length: usize,
+    in_length: usize,
+    support: f64,
+    filter: impl Fn(f64) -> f64,
+) -> Vec<(usize, f64)> {
+    if out_length == in_length {
+        return vec![(out, 1.0)];
+    }
+    let scale = in_length as f64 / out_length as f64;
+    let width = scale.max(1.0);
+    let (centre, reach) = ((out as f64 + 0.5) * scale, support * width);
+    let (from, to) = (
+        (centre - reach + 0.5).trunc(),
+        (centre + reach + 0.5).trunc() - 1.0,
+    );
+    normalized(from, to, in_length, |i| filter((i - centre + 0.5) / width))
+}
+
+/// The indices from `from` to `to` that exist, with weights that sum to 1.
+fn normalized(from: f64, to: f64, length: usize, weight: impl Fn(f64) -> f64) -> Vec<(usize, f64)> {
+    let (from, to) = (
+        from.max(0.0) as usize,
+        to.min(length as f64 - 1.0).max(0.0) as usize,
+    );
+    let mut taps: Vec<(usize, f64)> = (from..=to).map(|i| (i, weight(i as f64))).collect();
+    taps.retain(|t| t.1 != 0.0);
+    let sum: f64 = taps.iter().map(|t| t.1).sum();
+    taps.iter_mut().for_each(|t| t.1 /= sum);
+    taps
 }
 
 /// Blends two neighbours along the `i`-th interpolated axis of `count` in the rounding of linear
@@ -276,7 +312,7 @@ fn blend(values: [f64; 2], weights: [f64; 2], i: usize, count: usize) -> f64 {
     })
 }
 
-/// Evaluates the operation. `linear_onnx` on floats works in f32, the last axis first, in the order that
+/// Evaluates the operation. Linear interpolation of floats works in f32, the last axis first, in the order that
 /// `docs/numerics.md` states; every other mode sums in f64. Integers are rounded to nearest, ties away from zero.
 pub(crate) fn evaluate(
     attrs: &InterpolateAttrs,
@@ -293,7 +329,11 @@ pub(crate) fn evaluate(
     let antialias = attrs.antialias && plan.scales.iter().any(|&s| s < 1.0);
     let mut values = pad_with_zeros(data, &attrs.pads_begin, &current);
     let count = plan.axes.len();
-    let in_f32 = attrs.mode == InterpolateMode::LinearOnnx && data.element_type().is_float();
+    let linear = match attrs.mode {
+        InterpolateMode::Linear => !antialias,
+        mode => mode == InterpolateMode::LinearOnnx,
+    };
+    let in_f32 = linear && data.element_type().is_float();
     for (i, &axis) in plan.axes.iter().enumerate().rev() {
         let (out_length, in_length) = (plan.lengths[i], current[axis]);
         if in_length == 0 && out_length != 0 {
