@@ -139,7 +139,7 @@ impl Operation for PoolVariant {
             let axis = support::axis(self.axis, indices.shape().len())?;
             let inner = support::product(&inputs[0].shape()[axis..]) as i128;
             let within: Vec<i128> = indices.to_i128().iter().map(|i| i % inner).collect();
-            *indices = Tensor::from_i128(self.index_type, &indices.shape().to_vec(), &within)?;
+            *indices = Tensor::from_i128(self.index_type, indices.shape(), &within)?;
         }
         Ok(found)
     }

@@ -179,25 +179,26 @@ impl Recurrent {
                 states[0] = (0..s).map(|u| f(0, gate(0, u))).collect();
             }
             Kind::Lstm => {
-                for u in 0..s {
+                let unit = |(u, &cell): (usize, &f64)| {
                     let [forget, input, output] = [0, 1, 3].map(|g| f(0, gate(g, u)));
-                    states[1][u] = forget * states[1][u] + input * f(1, gate(2, u));
-                    states[0][u] = output * f(2, states[1][u]);
-                }
+                    let cell = forget * cell + input * f(1, gate(2, u));
+                    (output * f(2, cell), cell)
+                };
+                (states[0], states[1]) = states[1].iter().enumerate().map(unit).unzip();
             }
             Kind::Gru { linear_before_reset } => {
                 let [update, reset] = [0, 1].map(|g| (0..s).map(|u| f(0, gate(g, u))).collect::<Vec<_>>());
                 let kept: Vec<f64> = reset.iter().zip(&h).map(|(r, h)| r * h).collect();
-                for u in 0..s {
+                let unit = |(u, &h_u): (usize, &f64)| {
                     let row = 2 * s + u;
                     let inner = if linear_before_reset {
                         input(row) + reset[u] * (recurrent(row, &h) + step.b[3 * s + u])
                     } else {
                         input(row) + recurrent(row, &kept)
                     };
-                    let new = f(1, clipped(inner));
-                    states[0][u] = (1.0 - update[u]) * new + update[u] * h[u];
-                }
+                    (1.0 - update[u]) * f(1, clipped(inner)) + update[u] * h_u
+                };
+                states[0] = h.iter().enumerate().map(unit).collect();
             }
         }
     }
