@@ -64,7 +64,7 @@ bench: build ## Run the benchmarks of the kernels
 
 fuzz-short: ## Fuzz each parser for $(FUZZ_SECONDS) seconds (needs cargo-fuzz)
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz
-	@set -e; for dir in stages/decode stages/inference/model; do \
+	@set -e; for dir in stages/decode stages/inference/model stages/inference; do \
 	  for target in $$(cd $$dir && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz list); do \
 	    echo "==> fuzzing $$target for $(FUZZ_SECONDS) s"; \
 	    (cd $$dir && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048); \

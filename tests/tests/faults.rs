@@ -162,6 +162,37 @@ fn damaged_models_are_refused_or_run() {
 }
 
 #[test]
+fn the_damaged_detector_of_the_demo_is_refused_or_compiled() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/demo");
+    let xml = std::fs::read_to_string(demo.join("detector-int8.xml")).unwrap();
+    let weights = std::fs::read(demo.join("detector-int8.bin")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let compiles = move |xml: &str, weights: &[u8]| {
+        std::fs::write(path.join("net.xml"), xml).unwrap();
+        std::fs::write(path.join("net.bin"), weights).unwrap();
+        match Engine::load(path.join("net.xml"), &flow_inference::Options::default()) {
+            Ok(_) => true,
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains("net."), "the file is not named: {text}");
+                assert!(
+                    text.contains("layer \"") || text.contains("net.xml:"),
+                    "no place: {text}"
+                );
+                false
+            }
+        }
+    };
+    for_each_seed(120, move |seed| match seed {
+        0 => assert!(compiles(&xml, &weights)),
+        1 => assert!(!compiles(&xml, &weights[..weights.len() / 2])),
+        _ if seed % 4 == 0 => drop(compiles(&xml, &damaged(&weights, seed))),
+        _ => drop(compiles(&renumbered(&xml, seed), &weights)),
+    });
+}
+
+#[test]
 fn files_of_the_wrong_kind_are_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

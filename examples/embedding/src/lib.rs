@@ -59,7 +59,11 @@ pub fn classify(
     session.run(&[Input::Values(&tensor.data)])?;
 
     let output = engine.outputs().first().ok_or("the network has no output")?;
-    let scores = Tensor::new(output.element_type, output.shape.clone(), session.output(0))?;
+    let scores = Tensor::new(
+        output.element_type,
+        session.output_shape(0).to_vec(),
+        session.output(0),
+    )?;
     Ok(rank(&scores.to_f32(), top))
 }
 

@@ -21,6 +21,8 @@
 
 mod adapt;
 mod benchmark;
+#[cfg(test)]
+mod bodies;
 mod counters;
 mod device;
 mod engine;

@@ -98,9 +98,6 @@ pub(crate) struct Bound {
     pub fill_once: Vec<TensorId>,
 }
 
-/// Most bytes of activations in a request.
-const MAX_ARENA: usize = 1 << 34;
-
 /// Places tensors and binds steps.
 pub(crate) fn bind(draft: &mut Draft, graph: &Graph) -> Result<Bound, CompileError> {
     let roots: Vec<TensorId> = (0..draft.tensors.len())
@@ -119,7 +116,7 @@ pub(crate) fn bind(draft: &mut Draft, graph: &Graph) -> Result<Bound, CompileErr
     let owners: Vec<TensorId> = (0..lifetimes.len()).filter(|&t| lifetimes[t].is_some()).collect();
     let buffers: Vec<Lifetime> = owners.iter().filter_map(|&t| lifetimes[t]).collect();
     let plan = plan(&buffers)
-        .filter(|plan| plan.bytes <= MAX_ARENA)
+        .filter(|plan| plan.bytes <= flow_model::limits::memory())
         .ok_or(CompileError::TooLarge)?;
     let alone = exclusive(&buffers, &plan);
     let mut place = vec![None; draft.tensors.len()];

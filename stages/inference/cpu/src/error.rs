@@ -33,7 +33,11 @@ pub enum CompileError {
         element_type: &'static str,
     },
     /// The activations do not fit the address space.
-    #[error("the activations of the network take more than 16 GiB; use smaller input shapes")]
+    #[error(
+        "the activations of the network take more than {} MiB, which is the limit; use smaller input shapes or raise \
+         FLOW_MEMORY_LIMIT",
+        flow_model::limits::memory() >> 20
+    )]
     TooLarge,
     /// `FLOW_MAX_ISA` holds no instruction set.
     #[error(transparent)]

@@ -1,7 +1,7 @@
 //! From a model as it was before low precision transformations to what its f32 arithmetic does, so that codes
 //! are rounded as there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use flow_model::fusing::{Quantization, quantizations};
@@ -31,6 +31,23 @@ pub(crate) struct Model<'a> {
     quantizations: Vec<Option<Quantization>>,
     by_name: HashMap<&'a str, NodeId>,
     constants: RefCell<HashMap<NodeId, Option<Vec<Tensor>>>>,
+    /// How deep a question has led into the model, and how many nodes it has asked.
+    asked: Cell<(usize, usize)>,
+}
+
+/// Nodes between an operation and the FakeQuantize behind it, at most.
+const MAX_DEPTH: usize = 256;
+/// Nodes that a question may ask; a value that is added to itself again and again has paths without number.
+const MAX_ASKED: usize = 20_000;
+
+/// A question on its way through the model.
+struct Search<'a>(&'a Cell<(usize, usize)>);
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        let (depth, asked) = self.0.get();
+        self.0.set((depth - 1, if depth == 1 { 0 } else { asked }));
+    }
 }
 
 impl<'a> Model<'a> {
@@ -40,6 +57,7 @@ impl<'a> Model<'a> {
             quantizations: quantizations(graph),
             by_name: graph.iter().map(|(id, node)| (&*node.name, id)).collect(),
             constants: RefCell::new(HashMap::new()),
+            asked: Cell::default(),
         }
     }
 
@@ -75,8 +93,19 @@ impl<'a> Model<'a> {
         Some(&self.graph.node(source.node).name)
     }
 
+    /// Goes one node further; `None` if that is too far.
+    fn search(&self) -> Option<Search<'_>> {
+        let (depth, asked) = self.asked.get();
+        if depth >= MAX_DEPTH || asked >= MAX_ASKED {
+            return None;
+        }
+        self.asked.set((depth + 1, asked + 1));
+        Some(Search(&self.asked))
+    }
+
     /// A value that depends on no input of the network.
     pub fn constant(&self, value: Value) -> Option<Tensor> {
+        let _search = self.search()?;
         if let Some(known) = self.constants.borrow().get(&value.node) {
             return known.as_ref()?.get(value.port as usize).cloned();
         }
@@ -88,7 +117,7 @@ impl<'a> Model<'a> {
                 let inputs: Option<Vec<Tensor>> = node.inputs.iter().map(|&v| self.constant(v)).collect();
                 inputs
                     .filter(|i| !i.is_empty())
-                    .and_then(|inputs| flow_model::ops::evaluate(op, &inputs).ok())
+                    .and_then(|inputs| flow_model::ops::fold(op, &inputs))
             }
         };
         let found = outputs.as_ref().and_then(|o| o.get(value.port as usize).cloned());
@@ -159,6 +188,7 @@ impl<'a> Model<'a> {
 
     /// What stored codes of a tensor mean that is a FakeQuantize moved about, or a function of one.
     pub fn values(&self, value: Value) -> Option<Values> {
+        let _search = self.search()?;
         let node = self.graph.node(value.node);
         let first = || self.values(*node.inputs.first()?);
         let uniform = || first().filter(|values| values.channels() == 1);
@@ -249,6 +279,7 @@ impl<'a> Model<'a> {
     }
 
     fn walk(&self, root: NodeId, value: Value, site: Site, operations: &mut Vec<Operation>) -> Option<()> {
+        let _search = self.search()?;
         if value.node == root {
             return Some(());
         }

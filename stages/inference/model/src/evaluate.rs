@@ -103,6 +103,7 @@ fn evaluate_each(
             inputs_of(id).iter().for_each(|v| uses[v.node.index()] += 1);
         }
     }
+    let mut held = 0usize;
     let mut values: Vec<Option<Vec<Tensor>>> = vec![None; graph.nodes.len()];
     for (id, node) in graph
         .iter()
@@ -137,13 +138,23 @@ fn evaluate_each(
             }
             .map_err(failed)?
         };
+        held = held.saturating_add(bytes_of(&outputs));
+        if held > crate::limits::memory() {
+            let limit = crate::limits::memory() >> 20;
+            let message = format!(
+                "the values up to here take more than {limit} MiB, which is the limit (see FLOW_MEMORY_LIMIT)"
+            );
+            return Err(failed(OpError(message)));
+        }
         values[id.index()] = Some(outputs);
         after(id);
         for input in inputs_of(id) {
             let left = &mut uses[input.node.index()];
             *left -= 1;
-            if *left == 0 {
-                values[input.node.index()] = None;
+            if *left == 0
+                && let Some(gone) = values[input.node.index()].take()
+            {
+                held = held.saturating_sub(bytes_of(&gone));
             }
         }
     }
@@ -157,6 +168,13 @@ fn evaluate_each(
             found.ok_or_else(|| EvalError::UnknownName(format!("{v:?}")))
         })
         .collect()
+}
+
+fn bytes_of(tensors: &[Tensor]) -> usize {
+    tensors
+        .iter()
+        .map(|t| t.bytes().len())
+        .fold(0, usize::saturating_add)
 }
 
 fn check_inputs(graph: &Graph, inputs: &[Tensor]) -> Result<(), EvalError> {

@@ -26,6 +26,7 @@ pub mod fusing;
 pub mod graph;
 pub mod half;
 pub mod ir;
+pub mod limits;
 pub mod npy;
 pub mod op;
 pub mod operation;

@@ -75,7 +75,7 @@ use crate::graph::OutputInfo;
 use crate::op::{MvnAxes, Op};
 use crate::tensor::{Tensor, element_count};
 
-/// Largest tensor that evaluation makes, in elements.
+/// Largest tensor that evaluation makes, in elements; [`limits::memory`](crate::limits::memory) may lower it.
 pub const MAX_ELEMENTS: usize = 1 << 30;
 
 /// Reads an operation of one family from its attributes; `None` if it is of another.
@@ -258,11 +258,14 @@ pub fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
 ///
 /// An axis of no length makes a tensor empty, not the others short: loops over those are bounded as well.
 fn inferred(op: &Op, tensors: &[Tensor]) -> Result<Vec<OutputInfo>, OpError> {
+    let most = crate::limits::max_elements();
     let bounded = |shape: &[usize], what: &str| {
         let lengths: Vec<usize> = shape.iter().copied().filter(|&length| length > 0).collect();
         match element_count(&lengths) {
-            Some(count) if count <= MAX_ELEMENTS => Ok(()),
-            _ => bail!("the {what} {shape:?} has axes of more than {MAX_ELEMENTS} elements"),
+            Some(count) if count <= most => Ok(()),
+            _ => bail!(
+                "the {what} {shape:?} has axes of more than {most} elements, which is the limit (see FLOW_MEMORY_LIMIT)"
+            ),
         }
     };
     for tensor in tensors {
@@ -349,6 +352,22 @@ pub(crate) fn evaluate_among(op: &Op, tensors: &[Tensor], computed: &[bool]) -> 
         }
         _ => evaluate(op, tensors),
     }
+}
+
+/// The outputs of an operation whose inputs are constants, where they may be computed before the network runs:
+/// they are not much larger than the inputs and take little work. What does not evaluate is `None` here, and
+/// reported when the network runs.
+pub fn fold(op: &Op, tensors: &[Tensor]) -> Option<Vec<Tensor>> {
+    if control::has_bodies(op) {
+        return None;
+    }
+    let shapes = support::shapes(tensors);
+    let inputs = support::known(tensors, &shapes);
+    let outputs = infer(op, &inputs).ok()?;
+    if !crate::limits::may_fold(op, &inputs, &outputs) {
+        return None;
+    }
+    evaluate(op, tensors).ok()
 }
 
 /// Writes what follows from the inputs into an operation: the padding that `auto_pad` chooses, and the shapes in

@@ -6,9 +6,6 @@ use crate::op::{BinaryKind, Op};
 use crate::ops;
 use crate::tensor::{ElementType, Tensor};
 
-/// Largest constant that folding makes out of smaller ones, in bytes.
-const MAX_GROWTH: usize = 1 << 20;
-
 /// Removes nodes that no Result needs. Parameters stay: they are the network's signature.
 pub fn eliminate_dead(graph: &Graph) -> Graph {
     let mut live = vec![false; graph.nodes.len()];
@@ -67,8 +64,7 @@ pub fn fold_constants(graph: &Graph) -> Result<Graph, ModelError> {
             quantized[index] = small && !zero_points[index];
             continue;
         }
-        let stays = matches!(node.op, Op::Result) || ops::control::has_bodies(&node.op);
-        if node.inputs.is_empty() || stays || node.outputs.len() != 1 {
+        if node.inputs.is_empty() || matches!(node.op, Op::Result) || node.outputs.len() != 1 {
             continue;
         }
         let from_weights = node.inputs.first().is_some_and(|v| quantized[v.node.index()]);
@@ -87,10 +83,7 @@ pub fn fold_constants(graph: &Graph) -> Result<Graph, ModelError> {
                 .iter()
                 .map(|v| values[v.node.index()].clone().filter(|_| v.port == 0))
                 .collect();
-            inputs.filter(|inputs| may_fold(node, inputs)).and_then(|inputs| {
-                // What does not evaluate here is reported when the network runs.
-                ops::evaluate(&node.op, &inputs).ok()?.pop()
-            })
+            inputs.and_then(|inputs| ops::fold(&node.op, &inputs)?.pop())
         };
         if let Some(tensor) = value {
             values[index] = Some(tensor.clone());
@@ -138,17 +131,6 @@ fn only_zero_points(graph: &Graph) -> Vec<bool> {
             matches!(node.op, Op::Constant(_)) && (through || subtracted(id))
         })
         .collect()
-}
-
-/// Whether the output is not much larger than the inputs: a Broadcast of a constant stays as it is.
-fn may_fold(node: &Node, inputs: &[Tensor]) -> bool {
-    let given: usize = inputs.iter().map(|t| t.bytes().len()).sum();
-    let made = node.outputs[0].static_shape().and_then(|shape| {
-        node.outputs[0]
-            .element_type
-            .byte_len(crate::tensor::element_count(&shape)?)
-    });
-    made.is_some_and(|made| made <= given.saturating_mul(8).max(MAX_GROWTH))
 }
 
 /// The shape of a value as a constant, if it is fixed.

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
-use crate::error::{ModelError, OpError};
+use crate::error::{ModelError, OpError, bail};
 use crate::graph::{Graph, Node, OutputInfo, PartialShape, Value};
 use crate::op::Op;
 use crate::ops::{self, Input};
 use crate::tensor::Tensor;
 use crate::text::describe;
+
+/// Most axes of a value.
+pub(crate) const MAX_RANK: usize = 64;
 
 /// Values of more elements are not computed while shapes are inferred.
 const MAX_KNOWN: usize = 1024;
@@ -123,6 +126,9 @@ impl Graph {
                 });
             }
             let inferred = ops::infer(&node.op, &inputs).map_err(|e| located(node, e))?;
+            for info in &inferred {
+                check_size(info).map_err(|e| located(node, e))?;
+            }
             let values = small_values(&node.op, &inputs, &inferred);
             ops::settle(&mut node.op, &inputs);
             // A second output that nobody uses may be left out.
@@ -153,6 +159,25 @@ impl Graph {
     }
 }
 
+/// Fails where a value cannot be held, whatever its open axes are.
+fn check_size(info: &OutputInfo) -> Result<(), OpError> {
+    let fixed: Vec<usize> = info.shape.iter().flatten().copied().collect();
+    let bytes = crate::tensor::element_count(&fixed).and_then(|n| info.element_type.byte_len(n));
+    let limit = crate::limits::memory();
+    match bytes {
+        _ if info.shape.len() > MAX_RANK => bail!(
+            "its output has {} axes, expected at most {MAX_RANK}",
+            info.shape.len()
+        ),
+        Some(bytes) if bytes <= limit => Ok(()),
+        _ => bail!(
+            "its output {} takes more than {} MiB, which is the limit (see FLOW_MEMORY_LIMIT)",
+            describe(info),
+            limit >> 20
+        ),
+    }
+}
+
 /// The outputs of an operation, if they follow from known inputs and all are small.
 fn small_values(op: &Op, inputs: &[Input], outputs: &[OutputInfo]) -> Vec<Tensor> {
     let small = |shape: &[Option<usize>]| {
@@ -180,7 +205,5 @@ fn small_values(op: &Op, inputs: &[Input], outputs: &[OutputInfo]) -> Vec<Tensor
     }
     let tensors: Option<Vec<Tensor>> = inputs.iter().map(|i| i.value.cloned()).collect();
     // What does not evaluate here is reported when the network runs.
-    tensors
-        .and_then(|t| ops::evaluate(op, &t).ok())
-        .unwrap_or_default()
+    tensors.and_then(|t| ops::fold(op, &t)).unwrap_or_default()
 }

@@ -173,7 +173,8 @@ fn count(shape: &[usize]) -> usize {
 /// operation itself, run on the indices of the elements.
 fn index_maps(graph: &Graph, node: &Node) -> Option<Vec<IndexMap>> {
     let shape = graph.info(node.inputs[0]).static_shape()?;
-    if count(&shape) > MAX_MAP {
+    let most = MAX_MAP.min(flow_model::limits::max_elements());
+    if count(&shape) > most {
         return None;
     }
     let indices: Vec<i32> = (0..count(&shape) as i32).collect();

@@ -1,6 +1,7 @@
 //! From XML to a checked graph.
 
 mod body;
+mod finite;
 mod known;
 mod parameter;
 mod source;
@@ -19,6 +20,7 @@ use crate::error::{ModelError, UnknownOperation};
 use crate::graph::{Graph, Node, NodeId, OutputInfo, PartialShape, Value};
 use crate::op::Op;
 use crate::ops::attributes::Attributes;
+use crate::shapes::MAX_RANK;
 use crate::tensor::{ElementType, SharedBytes, Tensor, element_count};
 use crate::text::describe;
 
@@ -189,6 +191,12 @@ impl Reader<'_> {
             }
             other => other,
         })?;
+        for node in &graph.nodes {
+            finite::check_quantization(&graph, node).map_err(|error| {
+                let place = format!("layer \"{}\" ({})", node.name, node.op.type_name());
+                self.source.error(node.line, place, error.0, REEXPORT)
+            })?;
+        }
         Ok(Some(Network {
             graph,
             parameters,
@@ -331,6 +339,10 @@ impl Reader<'_> {
         place: &dyn Fn() -> String,
     ) -> Result<(), ModelError> {
         let fixed: Vec<usize> = shape.iter().flatten().copied().collect();
+        if shape.len() > MAX_RANK {
+            let message = format!("expected at most {MAX_RANK} axes, found {}", shape.len());
+            return Err(self.source.error(line, place(), message, REEXPORT));
+        }
         match element_count(&fixed).and_then(|n| n.checked_mul(64)) {
             Some(_) => Ok(()),
             None => Err(self.source.error(

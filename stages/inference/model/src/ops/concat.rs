@@ -7,6 +7,9 @@ use crate::graph::{Dim, OutputInfo};
 use crate::op::Op;
 use crate::tensor::Tensor;
 
+/// Most parts of a split.
+const MAX_PARTS: usize = 65536;
+
 /// Reads an operation of this family; `None` if it is of another.
 pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
     Ok(match a.kind {
@@ -56,6 +59,9 @@ pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpErro
     let length = data.shape[axis];
     let parts: Vec<Dim> = match op {
         Op::Split { num_splits } => {
+            if *num_splits > MAX_PARTS {
+                bail!("expected at most {MAX_PARTS} parts, found {num_splits}");
+            }
             if let Some(length) = length.filter(|l| l % num_splits != 0) {
                 bail!("axis {axis} of length {length} does not split into {num_splits} equal parts");
             }
@@ -63,7 +69,7 @@ pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpErro
         }
         _ => match (inputs[2].integers(), inputs[2].shape) {
             (Some(lengths), _) => variadic(&lengths, length)?,
-            (None, [Some(count)]) if *count <= 65536 => vec![None; *count],
+            (None, [Some(count)]) if *count <= MAX_PARTS => vec![None; *count],
             _ => bail!("the number of parts is not fixed: the lengths must be a constant"),
         },
     };

@@ -394,6 +394,14 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
     let dims = |s: &[usize]| s.iter().map(|&d| Some(d)).collect::<PartialShape>();
     resolve(&mut attrs, &dims(data.shape()), &dims(kernel));
     let geometry = Geometry::new(&attrs, groups, data.shape(), kernel, &shape);
+    // One tap of every input channel of a group is laid out per output pixel.
+    let pixels = shape[2..]
+        .iter()
+        .try_fold(data.shape()[1] / groups.max(1), |n, &d| n.checked_mul(d));
+    let most = crate::limits::max_elements();
+    if pixels.is_none_or(|n| n > most) {
+        bail!("its input channels at every output pixel are more than {most} elements, which is the limit");
+    }
     let sums = geometry.convolve_f32(&data.to_f32(), &weights.to_f32());
     Ok(vec![support::from_f32(outputs[0].element_type, &shape, &sums)?])
 }

@@ -325,6 +325,18 @@ pub(crate) fn evaluate(
     let shape = support::fixed(&outputs[0])?;
     let dims: PartialShape = data.shape().iter().map(|&d| Some(d)).collect();
     let mut current: Vec<usize> = padded(attrs, &dims)?.into_iter().flatten().collect();
+    // Axes change one after another: what lies between may be larger than both ends.
+    let largest = current.iter().zip(&shape).map(|(&a, &b)| a.max(b).max(1));
+    let most = crate::limits::max_elements();
+    if largest
+        .clone()
+        .try_fold(1usize, usize::checked_mul)
+        .is_none_or(|n| n > most)
+    {
+        bail!(
+            "on the way from {current:?} to {shape:?} there are more than {most} elements, which is the limit"
+        );
+    }
     let plan = plan(attrs, &inputs, &current, &shape)?;
     let antialias = attrs.antialias && plan.scales.iter().any(|&s| s < 1.0);
     let mut values = pad_with_zeros(data, &attrs.pads_begin, &current);

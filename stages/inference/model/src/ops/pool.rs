@@ -8,6 +8,9 @@ use crate::graph::{Dim, OutputInfo};
 use crate::op::{AutoPad, Op, PoolAttrs};
 use crate::tensor::{ElementType, Tensor};
 
+/// Longest window along an axis.
+const MAX_KERNEL: usize = 65536;
+
 /// Reads an operation of this family; `None` if it is of another.
 pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
     if !matches!(a.kind, "MaxPool" | "AvgPool") {
@@ -90,6 +93,9 @@ pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpErro
             axes + 2,
             support::show(data.shape)
         );
+    }
+    if let Some(kernel) = pool.kernel.iter().find(|&&k| k > MAX_KERNEL) {
+        bail!("attribute `kernel`: expected at most {MAX_KERNEL} along an axis, found {kernel}");
     }
     resolve(&mut pool, data.shape);
     let mut shape = data.shape[..2].to_vec();

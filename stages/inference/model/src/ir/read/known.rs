@@ -92,8 +92,7 @@ pub(super) fn why(kind: &str, version: &str) -> String {
         };
     };
     if matches!(kind, "Assign" | "ReadValue") {
-        return "networks with a state are not supported; make the state an input and an output (openvino: \
-                `apply_make_stateful_transformation` undone, ovc: `--stateful` left out)"
+        return "networks with a state are not supported; export the model so that the state is an input and an output"
             .to_owned();
     }
     let sets: Vec<u32> = (1..=NEWEST).filter(|&set| is_read(kind, set)).collect();
