@@ -64,8 +64,9 @@ macro_rules! dot_kernels {
             use std::ops::Range;
 
             use super::simd::finish::Target;
-            use super::simd::{Vector, conv, depthwise};
+            use super::simd::{Dot, Vector, conv, depthwise};
             use super::{$dot, $vector};
+            use crate::kernels::weights::Packing;
             use crate::kernels::{Band, ConvU8Args, DepthwiseU8Args};
 
             kernels! {
@@ -74,6 +75,13 @@ macro_rules! dot_kernels {
                 depthwise_u8(args: &mut DepthwiseU8Args<'_>, rows: Range<usize>) =
                     depthwise::depthwise::<$dot>(args, rows, finish_channels);
             }
+
+            /// How its kernels want weights.
+            pub(in super::super) const PACKING: Packing = Packing {
+                lanes: $vector::LANES,
+                pairs: $dot::PAIRS,
+                many_registers: $vector::MANY_REGISTERS,
+            };
 
             static TILES: conv::Tiles = conv::Tiles {
                 one_row: [&[$(tile::<1, $mr, 1>),*], &[$(tile::<1, $mr, 2>),*]],
@@ -153,25 +161,25 @@ vector_kernels!(
 );
 dot_kernels!(
     /// 8 accumulators.
-    sse42, "sse4.2,ssse3", Sse42, V128, tiles [1 2 3 4], two rows [1 2]
+    sse42, "sse4.2,ssse3", Sse42, V128, tiles [1 2 3 4], two rows []
 );
 dot_kernels!(
     /// 12 accumulators, two weight vectors, a broadcast and a product fill 16 registers.
-    avx2, "avx2,fma", Avx2, V256, tiles [1 2 3 4 5 6], two rows [1 2 3]
+    avx2, "avx2,fma", Avx2, V256, tiles [1 2 3 4 5 6], two rows []
 );
 dot_kernels!(
     /// As AVX2, without the product.
-    avxvnni, "avx2,fma,avxvnni", AvxVnni, V256, tiles [1 2 3 4 5 6], two rows [1 2 3]
+    avxvnni, "avx2,fma,avxvnni", AvxVnni, V256, tiles [1 2 3 4 5 6], two rows []
 );
 dot_kernels!(
     /// The same through AVX-512 instructions.
     evex256, "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", Evex256, V256,
-    tiles [1 2 3 4 5 6], two rows [1 2 3]
+    tiles [1 2 3 4 5 6], two rows []
 );
 dot_kernels!(
     /// 24 accumulators, two weight vectors, a broadcast, ones and products.
     avx512bw, "avx512f,avx512bw,avx512vl,avx512dq", Avx512Bw, V512,
-    tiles [1 2 3 4 5 6 7 8 9 10 11 12], two rows [1 2 3 4 5 6]
+    tiles [1 2 3 4 5 6 7 8 9 10 11 12], two rows []
 );
 dot_kernels!(
     /// 28 accumulators, two weight vectors and a broadcast fill 31 of 32 registers.

@@ -118,12 +118,14 @@ pub(super) trait Vector: Copy + 'static {
     unsafe fn greater(a: Self::F, b: Self::F) -> u32;
 }
 
-/// The dot product of an instruction set, and the tile of convolution that fills its registers.
+/// The dot product of an instruction set.
 ///
 /// # Safety
 /// As [`Vector`].
 pub(super) trait Dot: Copy + 'static {
     type V: Vector;
+    /// Whether products are added in pairs of 16 bits, so that most layers have panels that are split.
+    const PAIRS: bool;
     /// `acc` plus the products of unsigned bytes `x` and signed bytes `w`, four to an element.
     unsafe fn dot(
         acc: <Self::V as Vector>::I,

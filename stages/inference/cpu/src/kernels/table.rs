@@ -65,14 +65,10 @@ pub(crate) static SCALAR: KernelTable = KernelTable {
 /// The table of an instruction set: what is named comes from the module, the rest from another table.
 #[cfg(target_arch = "x86_64")]
 macro_rules! table {
-    ($isa:ident, pairs $pairs:literal, $vectors:ident, $lanes:literal, $dots:ident) => {
+    ($isa:ident, $vectors:ident, $dots:ident) => {
         KernelTable {
             isa: Isa::$isa,
-            packing: Packing {
-                lanes: $lanes,
-                pairs: $pairs,
-                many_registers: $lanes == 16,
-            },
+            packing: $dots::PACKING,
             conv_u8: $dots::conv_u8,
             depthwise_u8: $dots::depthwise_u8,
             max_pool_u8: $vectors::max_pool_u8,
@@ -91,27 +87,27 @@ macro_rules! table {
 
 /// 128-bit vectors, products added in pairs.
 #[cfg(target_arch = "x86_64")]
-pub(crate) static SSE42: KernelTable = table!(Sse42, pairs true, v128, 4, sse42);
+pub(crate) static SSE42: KernelTable = table!(Sse42, v128, sse42);
 
 /// 256-bit vectors, products added in pairs.
 #[cfg(target_arch = "x86_64")]
-pub(crate) static AVX2: KernelTable = table!(Avx2, pairs true, v256, 8, avx2);
+pub(crate) static AVX2: KernelTable = table!(Avx2, v256, avx2);
 
 /// 256-bit vectors, VEX `vpdpbusd`.
 #[cfg(target_arch = "x86_64")]
-pub(crate) static AVX_VNNI: KernelTable = table!(AvxVnni, pairs false, v256, 8, avxvnni);
+pub(crate) static AVX_VNNI: KernelTable = table!(AvxVnni, v256, avxvnni);
 
 /// 256-bit vectors, EVEX `vpdpbusd`: stands in for [`AVX_VNNI`] on processors with AVX-512 VNNI alone.
 #[cfg(target_arch = "x86_64")]
-pub(crate) static EVEX_256: KernelTable = table!(AvxVnni, pairs false, v256, 8, evex256);
+pub(crate) static EVEX_256: KernelTable = table!(AvxVnni, v256, evex256);
 
 /// 512-bit vectors, products added in pairs.
 #[cfg(target_arch = "x86_64")]
-pub(crate) static AVX512_BW: KernelTable = table!(Avx512Bw, pairs true, v512, 16, avx512bw);
+pub(crate) static AVX512_BW: KernelTable = table!(Avx512Bw, v512, avx512bw);
 
 /// 512-bit vectors, `vpdpbusd`.
 #[cfg(target_arch = "x86_64")]
-pub(crate) static AVX512_VNNI: KernelTable = table!(Avx512Vnni, pairs false, v512, 16, avx512vnni);
+pub(crate) static AVX512_VNNI: KernelTable = table!(Avx512Vnni, v512, avx512vnni);
 
 impl KernelTable {
     /// The table of the best instruction set that this machine supports, that is not above `cap` and not

@@ -123,7 +123,8 @@ unsafe fn accumulate<D: Dot, const SEG: usize, const MR: usize, const NV: usize>
         let mut acc = [start; MAX_TILE];
         let mut w = tile.weights;
         let step = NV * D::V::LANES * 4;
-        if panel.is_split {
+        // With pairs there is one loop, since most panels need it.
+        if D::PAIRS || panel.is_split {
             let mut counts = walk.conv.counts.as_ptr().add(panel.counts);
             let mut offsets = walk.conv.offsets.as_ptr().add(panel.offsets);
             for ky in 0..walk.rows {

@@ -24,6 +24,8 @@ struct Spot<'a> {
     input: *const u8,
     row_step: usize,
     rows: usize,
+    /// Groups of four slots.
+    quads: usize,
     /// Byte offset of each pixel slot.
     slots: &'a [usize; MAX_SLOTS],
     /// Channels to load.
@@ -40,7 +42,7 @@ struct Spot<'a> {
 /// # Safety
 /// Those of [`Vector`]; the channels of the four pixels readable.
 #[inline(always)]
-unsafe fn interleave<V: Vector>(p: *const u8, slots: &[usize], channels: usize) -> Sums<V> {
+unsafe fn interleave<V: Vector>(p: *const u8, slots: &[usize; 4], channels: usize) -> Sums<V> {
     // SAFETY: the caller's contract.
     unsafe {
         let a = V::load_bytes(p.add(slots[0]), channels);
@@ -108,7 +110,7 @@ unsafe fn accumulate_two_rows<D: Dot>(spot: &Spot<'_>) -> [[Sums<D::V>; 2]; 2] {
         let mut acc = [[start::<D::V>(spot.init); 2]; 2];
         for row in 0..=spot.rows {
             let p = spot.input.add(row * spot.row_step);
-            let taps = interleave::<D::V>(p, &spot.slots[..4], spot.channels);
+            let taps = interleave::<D::V>(p, &spot.slots.as_chunks().0[0], spot.channels);
             for r in 0..2 {
                 if row >= r && row - r < spot.rows {
                     add_products::<D, 2>(&mut acc[r], taps, spot, row - r);
@@ -119,20 +121,20 @@ unsafe fn accumulate_two_rows<D: Dot>(spot: &Spot<'_>) -> [[Sums<D::V>; 2]; 2] {
     }
 }
 
-/// Sums of `J` neighbouring outputs from `4 * Q` pixel slots.
+/// Sums of `J` neighbouring outputs.
 ///
 /// # Safety
 /// Those of [`Vector`]; all slots of all rows readable, weights and starts those of the block.
 #[inline(always)]
-unsafe fn accumulate<D: Dot, const J: usize, const Q: usize>(spot: &Spot<'_>) -> [Sums<D::V>; J] {
+unsafe fn accumulate<D: Dot, const J: usize>(spot: &Spot<'_>) -> [Sums<D::V>; J] {
     // SAFETY: the caller's contract.
     unsafe {
         let mut acc = [start::<D::V>(spot.init); J];
         for row in 0..spot.rows {
             let p = spot.input.add(row * spot.row_step);
-            for q in 0..Q {
-                let taps = interleave::<D::V>(p, &spot.slots[4 * q..4 * q + 4], spot.channels);
-                add_products::<D, J>(&mut acc, taps, spot, row * Q + q);
+            for (q, slots) in spot.slots.as_chunks().0[..spot.quads].iter().enumerate() {
+                let taps = interleave::<D::V>(p, slots, spot.channels);
+                add_products::<D, J>(&mut acc, taps, spot, row * spot.quads + q);
             }
         }
         acc
@@ -241,23 +243,19 @@ pub(in super::super) unsafe fn depthwise<D: Dot>(
     let packed = &args.conv.packed;
     // SAFETY: the caller's contract; the packing states which outputs and quads it holds.
     unsafe {
-        match (packed.several.outputs, packed.quads) {
-            (4, 2) => run::<D, 4, 2>(args, rows, finish_any),
-            (2, 1) => run::<D, 2, 1>(args, rows, finish_any),
-            (2, 2) => run::<D, 2, 2>(args, rows, finish_any),
-            (_, 1) => run::<D, 1, 1>(args, rows, finish_any),
-            (_, 2) => run::<D, 1, 2>(args, rows, finish_any),
-            (_, 3) => run::<D, 1, 3>(args, rows, finish_any),
-            (_, 4) => run::<D, 1, 4>(args, rows, finish_any),
-            _ => crate::kernels::scalar::depthwise_u8(args, rows),
+        match packed.several.outputs {
+            _ if packed.quads * 4 > MAX_SLOTS => crate::kernels::scalar::depthwise_u8(args, rows),
+            4 => run::<D, 4>(args, rows, finish_any),
+            2 => run::<D, 2>(args, rows, finish_any),
+            _ => run::<D, 1>(args, rows, finish_any),
         }
     }
 }
 
 /// # Safety
-/// Those of [`Vector`]; `J` and `Q` are those of the packed weights.
+/// Those of [`Vector`]; `J` is that of the packed weights, whose slots are at most [`MAX_SLOTS`].
 #[inline(always)]
-unsafe fn run<D: Dot, const J: usize, const Q: usize>(
+unsafe fn run<D: Dot, const J: usize>(
     args: &mut DepthwiseU8Args<'_>,
     rows: Range<usize>,
     finish_any: FinishFn,
@@ -277,7 +275,7 @@ unsafe fn run<D: Dot, const J: usize, const Q: usize>(
     };
     let (one, many) = (slots(w.kernel[1]), slots(w.kernel[1] + J - 1));
     let width = D::V::LANES * 4;
-    let pairs = D::V::MANY_REGISTERS && J == 2 && Q == 1 && w.stride[0] == 1 && w.dilation[0] == 1;
+    let pairs = D::V::MANY_REGISTERS && J == 2 && packed.quads == 1 && w.stride[0] == 1 && w.dilation[0] == 1;
     let mut next = rows.start;
     while next < rows.end {
         let y = next;
@@ -294,11 +292,12 @@ unsafe fn run<D: Dot, const J: usize, const Q: usize>(
                 plain: e.is_plain() && packed.round_first,
                 finish_any,
             };
-            let starts = |slots: &Slots| slots.starts[index * w.kernel[0] * Q..].as_ptr();
+            let starts = |slots: &Slots| slots.starts[index * w.kernel[0] * packed.quads..].as_ptr();
             let mut spot = Spot {
                 input: std::ptr::null(),
                 row_step: w.dilation[0] * input.row_pitch,
                 rows: w.kernel[0],
+                quads: packed.quads,
                 slots: &many,
                 channels: block.channels,
                 weights: packed.several.weights.as_ptr(),
@@ -323,7 +322,7 @@ unsafe fn run<D: Dot, const J: usize, const Q: usize>(
                         });
                         x += 2;
                     } else if x + J <= output.width && !two {
-                        let acc = accumulate::<D, J, Q>(&spot);
+                        let acc = accumulate::<D, J>(&spot);
                         unroll!([0 1 2 3] I => {
                             if I < J {
                                 let target = Target::pixel(&args.output, y, x + I);
@@ -337,7 +336,7 @@ unsafe fn run<D: Dot, const J: usize, const Q: usize>(
                         spot.weights = packed.one.weights.as_ptr();
                         spot.starts = starts(&packed.one);
                         for y in y..next {
-                            let [acc] = accumulate::<D, 1, Q>(&spot);
+                            let [acc] = accumulate::<D, 1>(&spot);
                             let target = Target::pixel(&args.output, y, x);
                             let residual = residual_pixel(args.residual.as_ref(), y, x);
                             finish::<D::V>(acc, &block, target, residual);

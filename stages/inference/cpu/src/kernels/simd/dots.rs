@@ -6,7 +6,7 @@ use super::{Dot, V128, V256, V512, Vector};
 
 /// A [`Dot`] over vectors `$vector`.
 macro_rules! dots {
-    ($($(#[$doc:meta])* $name:ident: $vector:ty = |$acc:ident, $x:ident, $w:ident| $body:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $vector:ty, pairs $pairs:literal = |$acc:ident, $x:ident, $w:ident| $body:expr;)*) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy)]
@@ -14,6 +14,7 @@ macro_rules! dots {
 
             impl Dot for $name {
                 type V = $vector;
+                const PAIRS: bool = $pairs;
                 #[inline(always)]
                 unsafe fn dot(
                     $acc: <$vector as Vector>::I,
@@ -30,15 +31,15 @@ macro_rules! dots {
 
 dots! {
     /// SSE4.2: `pmaddubsw`, `pmaddwd`.
-    Sse42: V128 = |acc, x, w| V128::dot_pairs(acc, x, w);
+    Sse42: V128, pairs true = |acc, x, w| V128::dot_pairs(acc, x, w);
     /// AVX2: `vpmaddubsw`, `vpmaddwd`.
-    Avx2: V256 = |acc, x, w| V256::dot_pairs(acc, x, w);
+    Avx2: V256, pairs true = |acc, x, w| V256::dot_pairs(acc, x, w);
     /// `vpdpbusd` in its VEX form.
-    AvxVnni: V256 = |acc, x, w| _mm256_dpbusd_avx_epi32(acc, x, w);
+    AvxVnni: V256, pairs false = |acc, x, w| _mm256_dpbusd_avx_epi32(acc, x, w);
     /// The same in its EVEX form, for processors with AVX-512 VNNI that lack the other.
-    Evex256: V256 = |acc, x, w| _mm256_dpbusd_epi32(acc, x, w);
+    Evex256: V256, pairs false = |acc, x, w| _mm256_dpbusd_epi32(acc, x, w);
     /// AVX-512BW: `vpmaddubsw`, `vpmaddwd`.
-    Avx512Bw: V512 = |acc, x, w| V512::dot_pairs(acc, x, w);
+    Avx512Bw: V512, pairs true = |acc, x, w| V512::dot_pairs(acc, x, w);
     /// `vpdpbusd` on 512 bits.
-    Avx512Vnni: V512 = |acc, x, w| _mm512_dpbusd_epi32(acc, x, w);
+    Avx512Vnni: V512, pairs false = |acc, x, w| _mm512_dpbusd_epi32(acc, x, w);
 }
