@@ -1,7 +1,7 @@
 //! Kernels: checked argument types, packed weights, and one table of functions per instruction set.
 //!
-//! A kernel takes arguments that were checked on construction, then runs without checks. Integer kernels give
-//! the same bits on every instruction set; f32 kernels may differ in rounding.
+//! A kernel takes arguments that were checked on construction, then runs without checks. All give the same bits
+//! on every instruction set.
 //!
 //! ```text
 //! let table = KernelTable::select(None)?;

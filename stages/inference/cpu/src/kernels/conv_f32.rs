@@ -1,7 +1,7 @@
 //! f32 convolution: packed weights, checked arguments.
 //!
-//! The result is `clamp(sum + bias[c] (+ residual), low[c], high[c])`. The order of additions inside the sum
-//! differs between instruction sets.
+//! The result is `clamp(sum + bias[c] (+ residual), low[c], high[c])`. The sum is a chain of fused multiply-adds
+//! over kernel rows, taps and input channels, on every instruction set.
 
 use super::error::expect_len;
 use super::{

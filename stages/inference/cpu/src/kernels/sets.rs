@@ -52,12 +52,12 @@ macro_rules! vector_kernels {
     };
 }
 
-/// A module with the integer convolutions of `simd` with dot product `$dot`: tiles of one row and of two, of as many
-/// pixels in a row as are named.
+/// A module with the integer convolutions of `simd` with dot product `$dot`: tiles of one row, of two, and of one row
+/// for panels that are split, of as many pixels in a row as are named.
 macro_rules! dot_kernels {
     (
         $(#[$doc:meta])* $name:ident, $features:tt, $dot:ident, $vector:ident,
-        tiles [$($mr:literal)*], two rows [$($half:literal)*]
+        tiles [$($mr:literal)*], two rows [$($half:literal)*], split [$($listed:literal)*]
     ) => {
         $(#[$doc])*
         pub(super) mod $name {
@@ -84,20 +84,21 @@ macro_rules! dot_kernels {
             };
 
             static TILES: conv::Tiles = conv::Tiles {
-                one_row: [&[$(tile::<1, $mr, 1>),*], &[$(tile::<1, $mr, 2>),*]],
-                two_rows: [&[$(tile::<2, $half, 1>),*], &[$(tile::<2, $half, 2>),*]],
+                one_row: [&[$(tile::<1, $mr, 1, { $dot::PAIRS }>),*], &[$(tile::<1, $mr, 2, { $dot::PAIRS }>),*]],
+                two_rows: [&[$(tile::<2, $half, 1, false>),*], &[$(tile::<2, $half, 2, false>),*]],
+                listed: [&[$(tile::<1, $listed, 1, true>),*], &[$(tile::<1, $listed, 2, true>),*]],
                 finish: finish_tile,
             };
 
             /// # Safety
             /// As [`conv::tile`].
             #[target_feature(enable = $features)]
-            unsafe fn tile<const SEG: usize, const MR: usize, const NV: usize>(
+            unsafe fn tile<const SEG: usize, const MR: usize, const NV: usize, const LIST: bool>(
                 walk: &conv::Walk<'_>,
                 tile: &conv::Tile,
             ) {
                 // SAFETY: the caller's contract.
-                unsafe { conv::tile::<$dot, SEG, MR, NV>(walk, tile) }
+                unsafe { conv::tile::<$dot, SEG, MR, NV, LIST>(walk, tile) }
             }
 
             /// # Safety
@@ -161,28 +162,28 @@ vector_kernels!(
 );
 dot_kernels!(
     /// 8 accumulators.
-    sse42, "sse4.2,ssse3", Sse42, V128, tiles [1 2 3 4], two rows []
+    sse42, "sse4.2,ssse3", Sse42, V128, tiles [1 2 3 4], two rows [], split [1 2 3 4]
 );
 dot_kernels!(
     /// 12 accumulators, two weight vectors, a broadcast and a product fill 16 registers.
-    avx2, "avx2,fma", Avx2, V256, tiles [1 2 3 4 5 6], two rows []
+    avx2, "avx2,fma", Avx2, V256, tiles [1 2 3 4 5 6], two rows [], split [1 2 3 4 5 6]
 );
 dot_kernels!(
     /// As AVX2, without the product.
-    avxvnni, "avx2,fma,avxvnni", AvxVnni, V256, tiles [1 2 3 4 5 6], two rows []
+    avxvnni, "avx2,fma,avxvnni", AvxVnni, V256, tiles [1 2 3 4 5 6], two rows [], split [1 2 3 4 5 6]
 );
 dot_kernels!(
     /// The same through AVX-512 instructions.
     evex256, "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", Evex256, V256,
-    tiles [1 2 3 4 5 6], two rows []
+    tiles [1 2 3 4 5 6], two rows [], split [1 2 3 4 5 6]
 );
 dot_kernels!(
     /// 24 accumulators, two weight vectors, a broadcast, ones and products.
     avx512bw, "avx512f,avx512bw,avx512vl,avx512dq", Avx512Bw, V512,
-    tiles [1 2 3 4 5 6 7 8 9 10 11 12], two rows []
+    tiles [1 2 3 4 5 6 7 8 9 10 11 12], two rows [], split [1 2 3 4 5 6 7 8 9 10 11 12]
 );
 dot_kernels!(
     /// 28 accumulators, two weight vectors and a broadcast fill 31 of 32 registers.
     avx512vnni, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", Avx512Vnni, V512,
-    tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14], two rows [1 2 3 4 5 6 7]
+    tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14], two rows [1 2 3 4 5 6 7], split [1 2 3 4 5 6 7]
 );

@@ -43,7 +43,7 @@ pub(super) trait Vector: Copy + 'static {
     const LANES: usize;
     /// Whether there are 32 registers, not 16.
     const MANY_REGISTERS: bool;
-    /// Whether [`mul_add`](Self::mul_add) rounds once.
+    /// Whether [`fused`](Self::fused) is an instruction.
     const FUSED: bool;
 
     unsafe fn zero() -> Self::I;
@@ -112,8 +112,6 @@ pub(super) trait Vector: Copy + 'static {
     unsafe fn fused(a: Self::F, b: Self::F, c: Self::F, in_doubt: &mut Self::I) -> Self::F;
     /// Whether any bit is set.
     unsafe fn any(v: Self::I) -> bool;
-    /// `a * b + c`, rounded once or twice; see [`FUSED`](Self::FUSED).
-    unsafe fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// Bit `i`: whether `a > b` in element `i`.
     unsafe fn greater(a: Self::F, b: Self::F) -> u32;
 }
@@ -124,7 +122,7 @@ pub(super) trait Vector: Copy + 'static {
 /// As [`Vector`].
 pub(super) trait Dot: Copy + 'static {
     type V: Vector;
-    /// Whether products are added in pairs of 16 bits, so that most layers have panels that are split.
+    /// Whether products are added in pairs of 16 bits.
     const PAIRS: bool;
     /// `acc` plus the products of unsigned bytes `x` and signed bytes `w`, four to an element.
     unsafe fn dot(

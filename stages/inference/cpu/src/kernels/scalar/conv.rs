@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::finish;
 use crate::kernels::conv::RowTaps;
+use crate::kernels::literal::fused;
 use crate::kernels::{Band, ConvF32Args, ConvU8Args, DepthwiseF32Args, DepthwiseU8Args};
 
 /// Widest panel of packed weights.
@@ -132,7 +133,7 @@ pub(crate) fn conv_f32(args: &mut ConvF32Args<'_>, band: &Band) {
                                 *args.input.origin().offset(at).add(panel.group * group_inputs + c)
                             };
                             for (acc, &w) in acc.iter_mut().zip(weights) {
-                                *acc += v * w;
+                                *acc = fused::<false>(v, w, *acc);
                             }
                         }
                     }
@@ -163,7 +164,7 @@ pub(crate) fn depthwise_f32(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>)
                         let ix = (x * w.stride[1] + kx * w.dilation[1]) as isize - w.pad_begin[1] as isize;
                         let taps = &conv.taps[(ky * w.kernel[1] + kx) * conv.padded + first..];
                         for (c, (acc, &tap)) in acc[..count].iter_mut().zip(taps).enumerate() {
-                            *acc += args.input.at(iy, ix, first + c) * tap;
+                            *acc = fused::<false>(args.input.at(iy, ix, first + c), tap, *acc);
                         }
                     }
                 }

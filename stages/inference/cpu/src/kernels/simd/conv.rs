@@ -62,6 +62,8 @@ pub(in super::super) type FinishFn = unsafe fn(&Walk<'_>, &Tile, *const i32, Pix
 
 /// Tile functions of an instruction set: `[vectors - 1][pixels in a row - 1]`.
 pub(in super::super) struct Tiles {
+    /// One row, panels that are split.
+    pub listed: [&'static [TileFn]; 2],
     pub one_row: [&'static [TileFn]; 2],
     pub two_rows: [&'static [TileFn]; 2],
     pub finish: FinishFn,
@@ -103,12 +105,13 @@ unsafe fn quad<D: Dot, const SEG: usize, const MR: usize, const NV: usize>(
     }
 }
 
-/// Sums of `SEG` rows of `MR` pixels x `NV` vectors of output channels.
+/// Sums of `SEG` rows of `MR` pixels x `NV` vectors of output channels; `LIST`: of a panel that may be split. Both in
+/// one function would leave accumulators in memory.
 ///
 /// # Safety
 /// Those of [`Vector`]; all reads that `walk` describes are inside their buffers; `SEG * MR <= MAX_TILE`.
 #[inline(always)]
-unsafe fn accumulate<D: Dot, const SEG: usize, const MR: usize, const NV: usize>(
+unsafe fn accumulate<D: Dot, const SEG: usize, const MR: usize, const NV: usize, const LIST: bool>(
     walk: &Walk<'_>,
     tile: &Tile,
 ) -> [[<D::V as Vector>::I; NV]; MAX_TILE] {
@@ -123,8 +126,7 @@ unsafe fn accumulate<D: Dot, const SEG: usize, const MR: usize, const NV: usize>
         let mut acc = [start; MAX_TILE];
         let mut w = tile.weights;
         let step = NV * D::V::LANES * 4;
-        // With pairs there is one loop, since most panels need it.
-        if D::PAIRS || panel.is_split {
+        if LIST {
             let mut counts = walk.conv.counts.as_ptr().add(panel.counts);
             let mut offsets = walk.conv.offsets.as_ptr().add(panel.offsets);
             for ky in 0..walk.rows {
@@ -159,13 +161,19 @@ unsafe fn accumulate<D: Dot, const SEG: usize, const MR: usize, const NV: usize>
 /// # Safety
 /// As [`accumulate`]; the outputs lie inside their buffer.
 #[inline(always)]
-pub(in super::super) unsafe fn tile<D: Dot, const SEG: usize, const MR: usize, const NV: usize>(
+pub(in super::super) unsafe fn tile<
+    D: Dot,
+    const SEG: usize,
+    const MR: usize,
+    const NV: usize,
+    const LIST: bool,
+>(
     walk: &Walk<'_>,
     tile: &Tile,
 ) {
     // SAFETY: the caller's contract; epilogue arrays are padded by a block, and `sums` holds the sums of a tile.
     unsafe {
-        let acc = accumulate::<D, SEG, MR, NV>(walk, tile);
+        let acc = accumulate::<D, SEG, MR, NV, LIST>(walk, tile);
         let lanes = D::V::LANES;
         match tile.target {
             Target::U8(out) if tile.plain => {
@@ -409,8 +417,12 @@ pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles
     let pitch = input.row_pitch as isize;
     let stride = input.pixel_stride as isize;
     let mut run = |panel: &Panel, rows: std::ops::Range<usize>| {
-        let one_row = tiles.one_row[panel.lanes / lanes - 1];
-        let two_rows = tiles.two_rows[panel.lanes / lanes - 1];
+        let vectors = panel.lanes / lanes;
+        let (one_row, two_rows): (&[TileFn], &[TileFn]) = if panel.is_split {
+            (tiles.listed[vectors - 1], &[])
+        } else {
+            (tiles.one_row[vectors - 1], tiles.two_rows[vectors - 1])
+        };
         walk.prefetch = if small { panel.bytes } else { 0 };
         let tile_at = |y: usize, x: usize| {
             let iy = (y * w.stride[0]) as isize - w.pad_begin[0] as isize;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{Vector, unroll};
 use crate::kernels::conv_f32::PanelF32;
+use crate::kernels::literal::fused;
 use crate::kernels::{Band, ConvF32Args, DepthwiseF32Args, EpilogueF32};
 
 /// Most pixels in a tile of any instruction set.
@@ -51,6 +52,7 @@ pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>
     // SAFETY: the caller's contract; epilogue arrays are padded by a block.
     unsafe {
         let mut acc = [[V::splat_f32(0.0); NV]; MAX_TILE];
+        let mut in_doubt = V::zero();
         let mut w = tile.weights;
         let step = walk.pixel_step;
         for ky in 0..walk.rows {
@@ -65,7 +67,7 @@ pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>
                         if I < MR {
                             let x = V::splat_f32(*p.add(I * step));
                             for j in 0..NV {
-                                acc[I][j] = V::mul_add(x, wv[j], acc[I][j]);
+                                acc[I][j] = V::fused(x, wv[j], acc[I][j], &mut in_doubt);
                             }
                         }
                     });
@@ -73,6 +75,16 @@ pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>
                     p = p.add(1);
                 }
             }
+        }
+        if !V::FUSED && V::any(in_doubt) {
+            unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
+                if I < MR {
+                    for j in 0..NV {
+                        let sums = exact_sums(walk, tile, I, j * V::LANES, NV * V::LANES);
+                        acc[I][j] = V::load_f32(sums.as_ptr());
+                    }
+                }
+            });
         }
         unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
             if I < MR {
@@ -86,6 +98,30 @@ pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>
             }
         });
     }
+}
+
+/// Sums of pixel `i` and up to 16 lanes from `first` on, of `lanes`, without an instruction that multiplies and adds.
+///
+/// # Safety
+/// As [`tile`].
+#[cold]
+#[inline(never)]
+unsafe fn exact_sums(walk: &Walk<'_>, tile: &Tile, i: usize, first: usize, lanes: usize) -> [f32; 16] {
+    let mut sums = [0.0; 16];
+    let mut w = tile.weights.wrapping_add(first);
+    for ky in 0..walk.rows {
+        for kx in 0..walk.taps {
+            let at = i * walk.pixel_step + ky * walk.row_step + kx * walk.tap_step;
+            for c in 0..walk.inputs {
+                for (lane, sum) in sums[..(lanes - first).min(16)].iter_mut().enumerate() {
+                    // SAFETY: the caller's contract.
+                    *sum = unsafe { fused::<false>(*tile.input.add(at + c), *w.add(lane), *sum) };
+                }
+                w = w.wrapping_add(lanes);
+            }
+        }
+    }
+    sums
 }
 
 /// # Safety
@@ -188,6 +224,17 @@ pub(in super::super) unsafe fn depthwise<V: Vector>(args: &mut DepthwiseF32Args<
     let w = &conv.window;
     let input = *args.input.layout();
     let channels = conv.epilogue.channels;
+    // Addresses of a tap's pixel and weights, over all taps.
+    let taps = |start: *const f32| {
+        (0..w.kernel[0] * w.kernel[1]).map(move |tap| {
+            let (ky, kx) = (tap / w.kernel[1], tap % w.kernel[1]);
+            let at = ky * w.dilation[0] * input.row_pitch + kx * w.dilation[1] * input.pixel_stride;
+            (
+                start.wrapping_add(at),
+                conv.taps.as_ptr().wrapping_add(tap * conv.padded),
+            )
+        })
+    };
     for y in rows {
         let iy = (y * w.stride[0]) as isize - w.pad_begin[0] as isize;
         for x in 0..args.output.layout().width {
@@ -204,16 +251,19 @@ pub(in super::super) unsafe fn depthwise<V: Vector>(args: &mut DepthwiseF32Args<
                 // the output; only its channels are accessed, weights are padded.
                 unsafe {
                     let mut acc = V::splat_f32(0.0);
-                    for ky in 0..w.kernel[0] {
-                        for kx in 0..w.kernel[1] {
-                            let p = start.add(
-                                ky * w.dilation[0] * input.row_pitch
-                                    + kx * w.dilation[1] * input.pixel_stride
-                                    + c,
-                            );
-                            let tap = conv.taps.as_ptr().add((ky * w.kernel[1] + kx) * conv.padded + c);
-                            acc = V::mul_add(V::load_some_f32(p, used), V::load_f32(tap), acc);
+                    let mut in_doubt = V::zero();
+                    for (p, tap) in taps(start) {
+                        let (x, w) = (V::load_some_f32(p.add(c), used), V::load_f32(tap.add(c)));
+                        acc = V::fused(x, w, acc, &mut in_doubt);
+                    }
+                    if !V::FUSED && V::any(in_doubt) {
+                        let mut sums = [0.0; 16];
+                        for (p, tap) in taps(start) {
+                            for (lane, sum) in sums[..used.min(V::LANES)].iter_mut().enumerate() {
+                                *sum = fused::<false>(*p.add(c + lane), *tap.add(c + lane), *sum);
+                            }
                         }
+                        acc = V::load_f32(sums.as_ptr());
                     }
                     finish::<V>(&conv.epilogue, acc, c, used, args.output.pixel(y, x), residual);
                 }

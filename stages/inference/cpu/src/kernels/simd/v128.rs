@@ -157,7 +157,6 @@ impl Vector for V128 {
             _mm_movelh_ps(low, high)
         };
         any(v: __m128i) -> bool = _mm_testz_si128(v, v) == 0;
-        mul_add(a: __m128, b: __m128, c: __m128) -> __m128 = _mm_add_ps(_mm_mul_ps(a, b), c);
         greater(a: __m128, b: __m128) -> u32 = _mm_movemask_ps(_mm_cmpgt_ps(a, b)) as u32;
     }
 }

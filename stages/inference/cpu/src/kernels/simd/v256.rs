@@ -139,7 +139,6 @@ impl Vector for V256 {
         round_f32(v: __m256) -> __m256 = _mm256_round_ps::<8>(v);
         fused(a: __m256, b: __m256, c: __m256, _in_doubt: &mut __m256i) -> __m256 = _mm256_fmadd_ps(a, b, c);
         any(v: __m256i) -> bool = _mm256_testz_si256(v, v) == 0;
-        mul_add(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
         greater(a: __m256, b: __m256) -> u32 = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) as u32;
     }
 }

@@ -112,7 +112,6 @@ impl Vector for V512 {
         round_f32(v: __m512) -> __m512 = _mm512_roundscale_ps::<8>(v);
         fused(a: __m512, b: __m512, c: __m512, _in_doubt: &mut __m512i) -> __m512 = _mm512_fmadd_ps(a, b, c);
         any(v: __m512i) -> bool = _mm512_test_epi32_mask(v, v) != 0;
-        mul_add(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
         greater(a: __m512, b: __m512) -> u32 = u32::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b));
     }
 }

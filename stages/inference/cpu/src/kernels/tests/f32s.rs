@@ -1,4 +1,4 @@
-//! f32 kernels, within rounding of an f64 reference.
+//! f32 kernels: within rounding of an f64 reference, and the same bits on every instruction set.
 
 use proptest::prelude::*;
 
@@ -76,6 +76,7 @@ fn run(case: &Case, depthwise: bool) {
         unsafe { *view.pixel(n / ic / wd, n / ic % wd).add(n % ic) = v };
     }
     let out_layout = Layout::dense(out[0], out[1], oc);
+    let mut first: Option<Vec<u32>> = None;
     for table in tables() {
         let e = EpilogueF32::new(oc, &bias, &low, &high).unwrap();
         let mut output = Guarded::<f32>::new(out[0] * out[1] * oc, true);
@@ -99,6 +100,12 @@ fn run(case: &Case, depthwise: bool) {
             let whole = args.whole();
             table.conv_f32(&mut args, &whole);
         }
+        let bits: Vec<u32> = output.iter().map(|v| v.to_bits()).collect();
+        assert!(
+            first.get_or_insert_with(|| bits.clone()) == &bits,
+            "{} differs",
+            table.isa()
+        );
         for (n, &found) in output.iter().enumerate() {
             let (y, x, o) = (n / oc / out[1], n / oc % out[1], n % oc);
             let group = o / case.group_out;
