@@ -473,6 +473,9 @@ impl Session {
 
     /// Forgets the times so far.
     pub fn clear_profile(&mut self) {
+        if let Some(session) = self.sessions.last_mut() {
+            session.clear_profile();
+        }
         if let Some(profile) = &mut self.profile {
             *profile = Profile::default();
         }
