@@ -125,6 +125,9 @@ def distance(node, x):
             t = (x - low) * steps / width
             near = 2.0**-24 * (8 * steps + 64 * size / np.abs(width) * steps + 64 * np.abs(low) / np.abs(width) * steps)
         far = np.abs(t - np.floor(t) - 0.5)
+        # An inverted interval jumps from one end to the other at its limits.
+        ends = np.minimum(np.abs(t), np.abs(t - steps))
+        far = np.where(low > high, np.minimum(far, ends), far)
         if node["levels"] == 2:
             near = near + 1e-6
         return far, near
@@ -153,6 +156,8 @@ def ties(node, found, expected, before):
         return None
     far, near = distance(node, before)
     step = np.broadcast_to(step_of(node, list(before.shape)), a.shape)
+    if node.get("il", 0.0) > node.get("ih", 0.0):
+        step = step * (node["levels"] - 1)
     if node["op"] == "select":
         allowed = differs & (far <= near)
     else:

@@ -2,7 +2,7 @@
 import numpy as np
 import openvino as ov
 
-from spec import build
+from spec import build, data
 
 LITERAL = {"LP_TRANSFORMS_MODE": False}
 TRANSFORMED = {}
@@ -27,6 +27,22 @@ class Oracle:
     def literal(self, spec, inputs, extra=()):
         """What the network says: weights are given as f32 constants."""
         return self.run(build(spec, True, extra, oracle=True), inputs, LITERAL)
+
+    def literals(self, specs):
+        """The literal outputs of many graphs, compiled as one model, which takes less than half the time; None where that
+        fails."""
+        results, parameters, inputs = [], [], []
+        for spec in specs:
+            model = build(spec, True, oracle=True)
+            results += model.get_results()
+            parameters += model.get_parameters()
+            inputs += data(spec)
+        try:
+            outputs = self.run(ov.Model(results, parameters, "many"), inputs, LITERAL)
+        except RuntimeError:
+            return [None] * len(specs)
+        outputs = iter(outputs)
+        return [[next(outputs) for _ in spec["outputs"]] for spec in specs]
 
     def transformed(self, spec, inputs):
         return self.run(build(spec, oracle=True), inputs, TRANSFORMED)

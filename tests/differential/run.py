@@ -126,11 +126,19 @@ class Differential:
             return "within", apart
         return ("rounded", apart) if compare.between_codes(spec) else ("differs", (apart, own))
 
-    def case(self, seed, arguments):
-        spec = generate(seed, arguments.without)
-        if spec is None:
-            self.counts["nothing drawn"] += 1
-            return
+    def cases(self, seeds, arguments):
+        """Compares the graphs of some seeds."""
+        specs = {}
+        for seed in seeds:
+            spec = generate(seed, arguments.without)
+            if spec is None:
+                self.counts["nothing drawn"] += 1
+            else:
+                specs[seed] = spec
+        for (seed, spec), expected in zip(specs.items(), self.oracle.literals(specs.values())):
+            self.case(seed, spec, expected, arguments)
+
+    def case(self, seed, spec, expected, arguments):
         inputs = data(spec)
         for op in {n["op"] for n in spec["nodes"]}:
             self.operations[op] += 1
@@ -139,12 +147,14 @@ class Differential:
             names.append("cpu-openvino")
         if seed % 4 == 0:
             names.append("scalar-literal")
-        try:
-            expected = self.oracle.literal(spec, inputs)
-        except RuntimeError as error:
-            self.counts["OpenVINO fails"] += 1
-            return
         found = self.engine.run(spec, inputs, names)
+        ours = found["cpu-literal"]
+        if expected is None or isinstance(ours, str) or compare.worst(ours, expected) > compare.CLOSE:
+            try:
+                expected = self.oracle.literal(spec, inputs)
+            except RuntimeError:
+                self.counts["OpenVINO fails"] += 1
+                return
         outcome, known = self.judge(spec, inputs, expected, found["cpu-literal"], "cpu-literal")
         self.counts[f"literal {outcome}"] += 1
         if outcome == "unsupported":
@@ -215,10 +225,10 @@ def main():
     arguments = parser.parse_args()
     run = Differential(arguments)
     start = time.time()
-    for seed in range(arguments.seed, arguments.seed + arguments.count):
-        run.case(seed, arguments)
-        done = seed - arguments.seed + 1
-        if done % 500 == 0:
+    for done in range(0, arguments.count, 8):
+        first = arguments.seed + done
+        run.cases(range(first, min(first + 8, arguments.seed + arguments.count)), arguments)
+        if done and done % 512 == 0:
             print(f"-- {done} graphs, {time.time() - start:.0f} s, {dict(run.counts)}", flush=True)
     print(f"{arguments.count} graphs in {time.time() - start:.0f} s; {run.tied} elements one step apart at ties")
     for name, count in sorted(run.counts.items()):
