@@ -26,6 +26,9 @@ def draw_unary(g):
     name = g.rng.choices(names, [COMMON.get(n, 0.5) for n in names])[0]
     if name in ("exp", "sinh") and g.amp(ref) > 4:
         return None
+    # Codes mean values exactly, f32 to the last bit: the level that means 0 may be 1e-9 there, and round up to 1.
+    if name in ("floor", "ceiling", "sign") and g.notes[ref]["quantized"]:
+        return None
     (out,) = g.add("unary", [ref], name=name)
     amp = g.amp(ref)
     if name == "exp":
