@@ -7,7 +7,7 @@
 
 use crate::error::{OpError, bail};
 use crate::graph::{Graph, Node, NodeId, Value};
-use crate::op::{BinaryKind, Op};
+use crate::op::{BinaryKind, Op, UnaryKind};
 use crate::ops;
 use crate::ops::fake_quantize::Formula;
 use crate::tensor::Tensor;
@@ -132,7 +132,6 @@ impl<'a> Surroundings<'a> {
                 | Op::GroupConvolutionBackpropData(_)
                 | Op::MatMul { .. }
                 | Op::AvgPool { .. }
-                | Op::MaxPool(_)
                 | Op::Reduce { .. }
                 | Op::Mvn(_)
                 | Op::NormalizeL2 { .. }
@@ -146,6 +145,7 @@ impl<'a> Surroundings<'a> {
                 | Op::Clamp { .. }
                 | Op::PRelu
                 | Op::Select
+                | Op::MaxPool(_)
                 | Op::Quantize(_)
                 | Op::Dequantize(_)
                 | Op::Lookup(_)
@@ -176,6 +176,11 @@ impl<'a> Surroundings<'a> {
             Formula::Separate
         };
         let mut folded = Vec::new();
+        if let Some(before) = self.clipped_by(input, il, ih)
+            && self.foldable(before).is_some()
+        {
+            input = before;
+        }
         while let Some((kind, before, constant)) = self.foldable(input) {
             folded.push((kind, constant));
             input = before;
@@ -187,6 +192,20 @@ impl<'a> Surroundings<'a> {
             folded,
             formula,
         })
+    }
+
+    /// What a Relu takes, if nothing else reads the Relu and an interval from 0 or more upwards clips as it does.
+    fn clipped_by(&self, value: Value, low: Value, high: Value) -> Option<Value> {
+        let node = self.graph.node(value.node);
+        let Op::Unary(UnaryKind::Relu) = node.op else {
+            return None;
+        };
+        let limits = |limit: Value| match &self.graph.node(limit.node).op {
+            Op::Constant(tensor) => Some(tensor.to_f32()),
+            _ => None,
+        };
+        let clips = limits(low)?.iter().chain(&limits(high)?).all(|&v| v >= 0.0);
+        (clips && self.uses[value.node.index()] == 1).then(|| node.inputs[0])
     }
 
     /// If the value is the sum, difference or product of a tensor and a constant that goes into the limits:

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flow_model::op::{
     AutoPad, BinaryKind, ConvAttrs, CoordinateMode, InterpolateAttrs, InterpolateMode, NearestMode,
-    PoolAttrs, ReduceKind,
+    PoolAttrs, ReduceKind, UnaryKind,
 };
 use flow_model::{ElementType, Graph, Node, Op, OutputInfo, Tensor, Value, npy};
 
@@ -136,12 +136,17 @@ impl Network {
 
     /// Quantizes what `before` makes of the input.
     fn run(x: &Tensor, before: impl FnOnce(&mut Self, Value) -> Value) -> Tensor {
+        Self::run_from(-1.23, x, before)
+    }
+
+    /// The same with another lower limit of the input.
+    fn run_from(low: f32, x: &Tensor, before: impl FnOnce(&mut Self, Value) -> Value) -> Tensor {
         let mut net = Self(Graph::default());
         let parameter = net.node(Op::Parameter, &[], x.shape());
         net.0.parameters.push(parameter.node);
         let value = before(&mut net, parameter);
         let mut inputs = vec![value];
-        for limit in [-1.23, 7.7, -0.5, 6.5] {
+        for limit in [low, 7.7, -0.5, 6.5] {
             inputs.push(net.constant(&[1, 1, 1, 1], &[limit]));
         }
         let quantized = net.node(Op::FakeQuantize { levels: 256 }, &inputs, x.shape());
@@ -185,4 +190,37 @@ fn constants_before_fake_quantize_go_into_its_limits() {
         net.node(Op::Binary(BinaryKind::Subtract), &[scaled, term], shape)
     });
     expect_bits(&found, "quantized_folded");
+}
+
+#[test]
+fn constants_before_a_relu_that_the_limits_repeat_go_into_them() {
+    let near = golden("near_positive");
+    let x: Vec<f32> = near.to_f32().iter().map(|v| (v + 0.3) / 1.7).collect();
+    let x = Tensor::from_slice(near.shape(), &x).unwrap();
+    let found = Network::run_from(0.0, &x, |net, x| {
+        let (factor, term) = (net.constant(&[], &[1.7]), net.constant(&[], &[0.3]));
+        let shape = near.shape();
+        let scaled = net.node(Op::Binary(BinaryKind::Multiply), &[x, factor], shape);
+        let shifted = net.node(Op::Binary(BinaryKind::Subtract), &[scaled, term], shape);
+        net.node(Op::Unary(UnaryKind::Relu), &[shifted], shape)
+    });
+    expect_bits(&found, "quantized_behind_relu");
+}
+
+#[test]
+fn fake_quantize_rounds_twice_behind_a_maximum() {
+    let near = golden("near");
+    let found = Network::run(&near, |net, x| {
+        let pool = PoolAttrs {
+            kernel: vec![1; 2],
+            strides: vec![1; 2],
+            dilations: vec![1; 2],
+            pads_begin: vec![0; 2],
+            pads_end: vec![0; 2],
+            auto_pad: AutoPad::Explicit,
+            ceil: false,
+        };
+        net.node(Op::MaxPool(pool), &[x], near.shape())
+    });
+    expect_bits(&found, "quantized_pooled");
 }

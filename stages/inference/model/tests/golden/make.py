@@ -46,14 +46,21 @@ case("linear", lambda x: op.interpolate(identity(x), op.constant([8, 8]), "linea
      coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor"), (1, 16, 4, 4))
 
 low, high = f32(-1.23), f32(7.7)
-scale = f32(255) / (high - low)
-level = np.arange(255) + 0.5
-middle = ((level - np.float64(-low * scale)) / np.float64(scale)).astype(f32)
-near = np.stack([(middle.view(np.int32) + d).view(f32) for d in (-2, -1, 0, 1)]).reshape(1, 4, 15, 17)
+
+
+def next_to_middles(low):
+    scale = f32(255) / (high - low)
+    level = np.arange(255) + 0.5
+    middle = ((level - np.float64(-low * scale)) / np.float64(scale)).astype(f32)
+    return np.stack([(middle.view(np.int32) + d).view(f32) for d in (-2, -1, 0, 1)]).reshape(1, 4, 15, 17)
+
+
+near = next_to_middles(low)
 np.save(here / "near.npy", near)
+np.save(here / "near_positive.npy", next_to_middles(f32(0)))
 
 
-def quantized(name, before, x=near):
+def quantized(name, before, x=near, low=low):
     p = op.parameter([1, 4, 15, 17], f32)
     limits = [op.constant(np.array(v, f32).reshape(1, 1, 1, 1)) for v in (low, high, -0.5, 6.5)]
     np.save(here / f"{name}.npy", run(op.fake_quantize(before(p), *limits, 256), [p], x))
@@ -62,3 +69,6 @@ def quantized(name, before, x=near):
 quantized("quantized_behind_sum", identity)
 quantized("quantized_input", lambda p: p)
 quantized("quantized_folded", lambda p: op.subtract(op.multiply(p, op.constant(f32(1.7))), op.constant(f32(0.3))), (near + f32(0.3)) / f32(1.7))
+quantized("quantized_pooled", lambda p: op.max_pool(p, [1, 1], [1, 1], [0, 0], [0, 0], [1, 1]).output(0))
+quantized("quantized_behind_relu", lambda p: op.relu(op.subtract(op.multiply(p, op.constant(f32(1.7))), op.constant(f32(0.3)))),
+          (next_to_middles(f32(0)) + f32(0.3)) / f32(1.7), f32(0))
