@@ -50,7 +50,10 @@ class Differential:
         apart = compare.worst(found, expected)
         if apart <= compare.CLOSE:
             return "equal", apart
-        return self.pieces(spec, inputs, expected, found, apart, name)
+        try:
+            return self.pieces(spec, inputs, expected, found, apart, name)
+        except RuntimeError as error:
+            return "uncut", f"OpenVINO cannot run a piece: {str(error).strip()[:200]}"
 
     def pieces(self, spec, inputs, expected, found, apart, name):
         """Whether ties explain the difference."""
