@@ -18,7 +18,7 @@ pub(crate) struct Regions<'a> {
 fn is_fusable(node: &Node) -> bool {
     let kind = match &node.op {
         Op::Unary(_) | Op::Clamp { .. } | Op::PRelu | Op::AvgPool { .. } => true,
-        Op::Reduce { kind, .. } => *kind == ReduceKind::Mean,
+        Op::Reduce { kind, .. } => matches!(kind, ReduceKind::Mean | ReduceKind::Sum),
         Op::Binary(kind) => matches!(
             kind,
             BinaryKind::Add

@@ -133,8 +133,9 @@ pub(crate) enum Root {
     Depthwise,
     /// The value of the code itself.
     Identity,
-    /// The mean over the window, inside the image: summed pixel by pixel, or row by row and then the rows.
-    Mean { by_rows: bool },
+    /// The sum over the window, inside the image: pixel by pixel, or row by row and then the rows; the mean if it is
+    /// `divided` by their count.
+    Sum { by_rows: bool, divided: bool },
 }
 
 /// How codes come about, to the last bit.
@@ -303,7 +304,7 @@ impl Literal {
                     }
                 }
             }
-            Root::Mean { by_rows } => {
+            Root::Sum { by_rows, divided } => {
                 for (sums, doubt) in sums.iter_mut().zip(doubts) {
                     let (mut count, mut row) = (0_u32, None);
                     let mut of_row = [0.0_f32; LANES];
@@ -327,7 +328,10 @@ impl Literal {
                         },
                     );
                     for (sum, of_row) in sums.iter_mut().zip(of_row) {
-                        *sum = (*sum + of_row) / count.max(1) as f32;
+                        *sum += of_row;
+                        if divided {
+                            *sum /= count.max(1) as f32;
+                        }
                     }
                 }
             }

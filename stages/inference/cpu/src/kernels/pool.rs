@@ -63,10 +63,12 @@ pub enum AverageOver {
         /// Zero point of the input as stored.
         pad_code: u8,
     },
+    /// Nothing: the sum over the pixels of the image in the window.
+    Nothing,
 }
 
 /// Checked arguments of average pooling: the exact sum of codes through an epilogue whose scale is divided
-/// by the number of codes: `f = sum as f32 * (scale[c] / count as f32) + bias[c]`, then as any epilogue.
+/// by the number of codes (by 1 for [`AverageOver::Nothing`]): `f = sum as f32 * (scale[c] / count as f32) + bias[c]`, then as any epilogue.
 #[derive(Debug)]
 pub struct AvgPoolArgs<'a> {
     pub(crate) window: Window,

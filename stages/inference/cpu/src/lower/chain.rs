@@ -25,7 +25,8 @@ impl PerChannel {
         let n = self.0.len().max(other.0.len());
         Self((0..n).map(|c| f(self.at(c), other.at(c))).collect())
     }
-    fn map(&self, f: impl Fn(f64) -> f64) -> Self {
+    /// Changes each value.
+    pub fn map(&self, f: impl Fn(f64) -> f64) -> Self {
         Self(self.0.iter().map(|&v| f(v)).collect())
     }
     /// The value, if it is the same for all channels.

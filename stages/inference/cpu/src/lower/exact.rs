@@ -107,30 +107,38 @@ impl Lowering<'_> {
         })
     }
 
-    /// For a mean.
-    pub(super) fn literal_mean(
+    /// For a sum over windows, or a mean, which divides it.
+    pub(super) fn literal_windows(
         &self,
         id: NodeId,
         chain: &Chain,
         site: Site,
         window: Window,
+        divided: bool,
     ) -> Option<Box<Literal>> {
         let model = self.model.as_ref()?;
         let last = self.last_quantization(chain)?;
         let original = model.find(&self.graph.node(id).name)?;
         let path = model.path(original, last, site)?;
         let values = model.values(model.input(original, 0)?)?;
+        let by_rows = matches!(self.graph.node(id).op, Op::Reduce { .. });
+        let terms = window.taps() as f64;
+        let additions = if by_rows {
+            (window.kernel[0] + window.kernel[1]) as f64
+        } else {
+            terms
+        };
+        let largest = values.0.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        let sum = f64::from(largest) / 2.0 * if divided { 1.0 } else { terms };
         self.finish_literal(
             chain,
             site,
             path,
             window,
-            Root::Mean {
-                by_rows: matches!(self.graph.node(id).op, Op::Reduce { .. }),
-            },
+            Root::Sum { by_rows, divided },
             values,
             AlignedVec::zeroed(0),
-            |_| 0.0,
+            |_| sum * additions.sqrt(),
         )
     }
 

@@ -1,4 +1,4 @@
-//! Pooling and means.
+//! Pooling, means and sums.
 
 use flow_model::op::{Op, ReduceKind};
 use flow_model::{ElementType, NodeId, Value};
@@ -32,7 +32,7 @@ impl Lowering<'_> {
         Ok(true)
     }
 
-    /// An average of dequantized codes: the sum of codes, then an epilogue.
+    /// An average or a sum of dequantized codes: the sum of codes, then an epilogue.
     pub(super) fn average(&self, id: NodeId) -> Option<(Heavy, Chain)> {
         let node = self.graph.node(id);
         let real = node.inputs[0];
@@ -68,7 +68,7 @@ impl Lowering<'_> {
                 (window, over, 1)
             }
             Op::Reduce {
-                kind: ReduceKind::Mean,
+                kind: kind @ (ReduceKind::Mean | ReduceKind::Sum),
                 ..
             } => {
                 let axes = self.constant(*node.inputs.get(1)?)?.to_i64();
@@ -81,10 +81,19 @@ impl Lowering<'_> {
                     kernel: [h, w],
                     ..Window::POINT
                 };
-                (window, AverageOver::Valid, 1)
+                let over = match kind {
+                    ReduceKind::Sum => AverageOver::Nothing,
+                    _ => AverageOver::Valid,
+                };
+                (window, over, 1)
             }
             _ => return None,
         };
+        // Sums of codes are i32.
+        let summed = h.checked_mul(w)?.min(window.taps());
+        if summed > i32::MAX as usize / 255 {
+            return None;
+        }
         if output.len() >= 3 && !windows_meet_image(&window, &input, &output) {
             return None;
         }
@@ -95,13 +104,18 @@ impl Lowering<'_> {
         };
         let mut start = Chain::start(Value::of(id));
         start.first = chain::dequantization(d, bias, site)?;
+        if over == AverageOver::Nothing {
+            // The sum of n values `(q - z) * s` is `(sum of q - n * z) * s`.
+            start.first.offset = start.first.offset.map(|v| v * summed as f64);
+        }
         let site = Site {
             rank: output.len(),
             ..site
         };
         let chain = self.extend(site, Abilities::CODES, start)?;
         let literal = match over {
-            AverageOver::Valid => self.literal_mean(id, &chain, site, window),
+            AverageOver::Valid => self.literal_windows(id, &chain, site, window, true),
+            AverageOver::Nothing => self.literal_windows(id, &chain, site, window, false),
             AverageOver::All { .. } => None,
         };
         let epilogue = Box::new(match &literal {

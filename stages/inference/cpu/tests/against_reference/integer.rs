@@ -235,6 +235,28 @@ proptest! {
     }
 
     #[test]
+    fn sums_over_images(ic in 1usize..60, h in 1usize..8, w in 1usize..8, signed: bool, keep_dims: bool, seed: u64) {
+        let mut noise = Noise(seed);
+        let mut b = Builder::default();
+        let shape = [1, ic, h, w];
+        let x = b.input(ElementType::F32, &shape);
+        let t = if signed { ElementType::I8 } else { ElementType::U8 };
+        let codes = b.quantize(x, -1.7, 1.6, t);
+        let real = b.dequantize(codes, 3.3 / 255.0, if signed { 3.0 } else { 131.0 });
+        let axes = b.constant(Tensor::from_slice(&[2], &[2i64, -1]).unwrap());
+        let sum = Op::Reduce { kind: ReduceKind::Sum, keep_dims };
+        let out = if keep_dims { vec![1, ic, 1, 1] } else { vec![1, ic] };
+        let sum = b.node(sum, &[real, axes], ElementType::F32, &out);
+        let n = (h * w) as f32;
+        let row = b.quantize(sum, -0.6 * n, 0.5 * n, ElementType::U8);
+        b.result(row);
+        let program = compile(&b.graph, &CompileOptions::default()).unwrap();
+        let kernels: Vec<String> = program.steps().iter().map(|s| s.kernel.clone()).collect();
+        prop_assert!(kernels.iter().any(|k| k.starts_with("avg_pool_u8")), "{:?}", kernels);
+        check(&b.graph, &[image(&mut noise, &shape)], 0.02);
+    }
+
+    #[test]
     fn codes_instead_of_values_give_the_same(ic in 1usize..5, h in 1usize..9, w in 1usize..9, c in any_conv(), seed: u64) {
         let mut noise = Noise(seed);
         let mut b = Builder::default();

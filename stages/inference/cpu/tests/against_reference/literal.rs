@@ -2,7 +2,7 @@
 
 use flow_cpu::kernels::Isa;
 use flow_cpu::{CompileOptions, Input, compile};
-use flow_model::op::{AutoPad, BinaryKind, ConvAttrs, Op, UnaryKind};
+use flow_model::op::{AutoPad, BinaryKind, ConvAttrs, Op, ReduceKind, UnaryKind};
 use flow_model::{ElementType, Graph, Tensor, Value};
 
 use crate::support::{Builder, Noise, image};
@@ -66,6 +66,95 @@ fn model(noise: &mut Noise, channels: [usize; 2], size: usize) -> Graph {
     let out = fq(&mut b, sum, -1.1, 2.9713, &shape);
     b.result(out);
     b.graph
+}
+
+/// Checks on each instruction set that a model, lowered, gives the codes of its own arithmetic, and returns how often
+/// a vector of codes was evaluated again.
+fn codes_equal(graph: &Graph, input: &Tensor, step: f32) -> u64 {
+    let expected = flow_model::evaluate(graph, std::slice::from_ref(input)).unwrap()[0].to_f32();
+    let lowered = flow_lpt::transform(graph, &flow_lpt::Options::default()).unwrap();
+    let mut doubts = 0;
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported()) {
+        let options = CompileOptions {
+            isa: Some(isa),
+            rounding_of: Some(graph),
+        };
+        let program = compile(&lowered.graph, &options).unwrap();
+        let mut request = program.request();
+        request.run(&[Input::Values(input.bytes())]).unwrap();
+        let found = request.output(0).chunks_exact(4);
+        let found: Vec<f32> = found.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        assert_eq!(found.len(), expected.len());
+        for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
+            assert!((a - b).abs() <= step / 2.0, "{isa}, code {i}: {a} is not {b}");
+        }
+        doubts += request.rounding_counts()[1];
+    }
+    doubts
+}
+
+/// A FakeQuantize per tensor.
+fn quantized(b: &mut Builder, x: Value, low: f32, high: f32) -> Value {
+    let shape = b.graph.info(x).static_shape().unwrap();
+    let limits = [low, high, low, high].map(|v| b.constant(Tensor::from_slice(&[1], &[v]).unwrap()));
+    let inputs = [x, limits[0], limits[1], limits[2], limits[3]];
+    b.node(
+        Op::FakeQuantize { levels: 256 },
+        &inputs,
+        ElementType::F32,
+        &shape,
+    )
+}
+
+#[test]
+fn sums_of_codes_are_rounded_as_the_model_rounds_them() {
+    let mut doubts = 0;
+    for kind in [ReduceKind::Sum, ReduceKind::Mean] {
+        let mut b = Builder::default();
+        let shape = [1, 4096, 2, 2];
+        let x = b.input(ElementType::F32, &shape);
+        let x = quantized(&mut b, x, -1.7, 1.6);
+        let axes = b.constant(Tensor::from_slice(&[2], &[2i64, 3]).unwrap());
+        let op = Op::Reduce {
+            kind,
+            keep_dims: true,
+        };
+        let y = b.node(op, &[x, axes], ElementType::F32, &[1, 4096, 1, 1]);
+        let factor = if kind == ReduceKind::Sum { 4.0 } else { 1.0 };
+        // One step of the result is four steps of the sum: every fourth sum lies next to a tie.
+        let y = quantized(&mut b, y, -1.7 * factor, 1.6 * factor);
+        let y = b.node(
+            Op::Unary(UnaryKind::Relu),
+            &[y],
+            ElementType::F32,
+            &[1, 4096, 1, 1],
+        );
+        let w: Vec<i8> = vec![1; 4096];
+        let w = b.constant(Tensor::from_slice(&[4096, 1, 1, 1, 1], &w).unwrap());
+        let w = b.node(
+            Op::Convert(ElementType::F32),
+            &[w],
+            ElementType::F32,
+            &[4096, 1, 1, 1, 1],
+        );
+        let attrs = ConvAttrs {
+            strides: vec![1; 2],
+            dilations: vec![1; 2],
+            pads_begin: vec![0; 2],
+            pads_end: vec![0; 2],
+            auto_pad: AutoPad::Explicit,
+        };
+        let y = b.node(
+            Op::GroupConvolution(attrs),
+            &[y, w],
+            ElementType::F32,
+            &[1, 4096, 1, 1],
+        );
+        b.result(y);
+        let input = image(&mut Noise(7), &shape);
+        doubts += codes_equal(&b.graph, &input, 3.3 / 255.0 * factor);
+    }
+    assert!(doubts > 0, "no value lay near a tie");
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod matmul;
 mod order;
 
 use flow_model::graph::{Graph, Value};
-use flow_model::op::{BinaryKind, Op, PadMode, UnaryKind};
+use flow_model::op::{BinaryKind, Op, PadMode, ReduceKind, UnaryKind};
 use flow_model::tensor::{ElementType, Tensor};
 
 use crate::report::{Fate, ReasonCode};
@@ -329,6 +329,72 @@ fn operations_that_map_values_become_tables() {
         Fate::FusedInto("last".into())
     );
     assert!(kinds(&lowered.graph).contains(&"Lookup"));
+}
+
+#[test]
+fn means_and_sums_are_part_of_what_quantizes_them() {
+    for kind in [ReduceKind::Mean, ReduceKind::Sum] {
+        let reduced = |b: &mut Builder, x: Value| {
+            let axes = b.i64s(&[2, 3]);
+            let keep_dims = true;
+            b.node("reduce", Op::Reduce { kind, keep_dims }, &[x, axes])
+        };
+        let weighted = |b: &mut Builder, x: Value| {
+            let x = b.fake_quantize("last", x, -2.0, 2.0);
+            let w = b.weights(&[3, 2, 1, 1], &codes(6), &[0.01]);
+            let x = b.node("conv", Op::Convolution(conv(0)), &[x, w]);
+            b.result(x);
+        };
+        let start = |b: &mut Builder| {
+            let x = b.parameter(ElementType::F32, &DATA);
+            b.fake_quantize("first", x, -1.0, 1.0)
+        };
+        let mut b = Builder::default();
+        let x = start(&mut b);
+        let x = reduced(&mut b, x);
+        weighted(&mut b, x);
+        let lowered = check(&b.graph, &noise(&DATA, 5), 1e-5);
+        for name in ["first", "reduce", "last", "conv"] {
+            let layer = lowered.report.layer(name).unwrap();
+            assert!(layer.is_integer(), "{layer:?}");
+        }
+        // A sum that a convolution reads as it is lies on no levels of 8 bits.
+        let mut b = Builder::default();
+        let x = start(&mut b);
+        let x = reduced(&mut b, x);
+        let w = b.weights(&[3, 2, 1, 1], &codes(6), &[0.01]);
+        let x = b.node("conv", Op::Convolution(conv(0)), &[x, w]);
+        b.result(x);
+        let lowered = check(&b.graph, &noise(&DATA, 5), 1e-5);
+        let reason = lowered.report.layer("conv").unwrap().reason.clone().unwrap();
+        assert_eq!(reason.code, ReasonCode::DataOffGrid);
+        assert!(reason.message.contains("\"reduce\""), "{reason}");
+    }
+}
+
+#[test]
+fn activations_with_parameters_become_tables() {
+    for (kind, values) in [
+        ("HardSigmoid", &[0.3, 0.4][..]),
+        ("Selu", &[1.67, 1.05]),
+        ("Swish", &[0.7]),
+    ] {
+        let graph = between(-1.0, 1.0, |b, x| {
+            let attributes = flow_model::ops::attributes::Attributes {
+                kind,
+                opset: 4,
+                pairs: Vec::new(),
+                inputs: values.len() + 1,
+            };
+            let op = flow_model::ops::parse(&attributes).unwrap().unwrap();
+            let mut inputs = vec![x];
+            inputs.extend(values.iter().map(|&v| b.f32s(&[], &[v])));
+            b.node("map", op, &inputs)
+        });
+        let lowered = check(&graph, &noise(&DATA, 4), STEP);
+        let fate = &lowered.report.layer("map").unwrap().fate;
+        assert_eq!(*fate, Fate::FusedInto("last".into()), "{kind}");
+    }
 }
 
 #[test]

@@ -94,4 +94,8 @@ impl Operation for Activation {
         let (element_type, shape) = (inputs[0].element_type(), inputs[0].shape());
         Ok(vec![support::from_f32(element_type, shape, &values)?])
     }
+
+    fn maps_values(&self) -> bool {
+        true
+    }
 }

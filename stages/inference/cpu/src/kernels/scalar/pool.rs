@@ -52,6 +52,7 @@ pub(crate) fn avg_pool_u8(args: &mut AvgPoolArgs<'_>, rows: Range<usize>) {
             let valid = ys.clone().count() * xs.clone().count();
             let (start, count) = match args.over {
                 AverageOver::Valid => (0, valid),
+                AverageOver::Nothing => (0, 1),
                 AverageOver::All { pad_code } => ((taps - valid) as i32 * i32::from(pad_code), taps),
             };
             for c in 0..l.channels {

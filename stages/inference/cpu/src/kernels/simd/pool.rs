@@ -108,6 +108,7 @@ pub(in super::super) unsafe fn avg_pool_u8<V: Vector>(args: &mut AvgPoolArgs<'_>
             let valid = height * width;
             let (start, count) = match args.over {
                 AverageOver::Valid => (0, valid),
+                AverageOver::Nothing => (0, 1),
                 AverageOver::All { pad_code } => ((taps - valid) as i32 * i32::from(pad_code), taps),
             };
             let from = args

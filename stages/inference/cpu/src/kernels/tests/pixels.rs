@@ -71,9 +71,13 @@ proptest! {
     }
 
     #[test]
-    fn average_pool_equals_its_definition((window, image, out) in pool_case(), all: bool, real: bool) {
+    fn average_pool_equals_its_definition((window, image, out) in pool_case(), all: bool, divided: bool, real: bool) {
         let (input, layout) = guarded(&image);
-        let over = if all { AverageOver::All { pad_code: 77 } } else { AverageOver::Valid };
+        let over = match (divided, all) {
+            (false, _) => AverageOver::Nothing,
+            (true, true) => AverageOver::All { pad_code: 77 },
+            (true, false) => AverageOver::Valid,
+        };
         let spec = if real {
             EpilogueSpec::dequantize(vec![0.37], vec![-3.0])
         } else {
@@ -97,7 +101,9 @@ proptest! {
                 let codes_in = windows(&window, &image, at, n % image.c);
                 let mut sum: i32 = codes_in.iter().map(|&q| i32::from(q)).sum();
                 let mut count = codes_in.len();
-                if all {
+                if !divided {
+                    count = 1;
+                } else if all {
                     sum += (window.taps() - count) as i32 * 77;
                     count = window.taps();
                 }
