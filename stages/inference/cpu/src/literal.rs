@@ -25,6 +25,28 @@ pub(crate) struct Path {
     pub levels: Levels,
 }
 
+/// A FakeQuantize of the model, or the part of one that stands behind one branch: low precision transformations move
+/// `Concat, [Relu], FakeQuantize` to the inputs of the Concat, where `NAME` becomes `NAME/0`, `NAME/1` and so on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quantizer {
+    /// The FakeQuantize.
+    pub node: NodeId,
+    /// The branch; `None` for all of it.
+    pub part: Option<Part>,
+}
+
+/// One input of a Concat.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    concat: NodeId,
+    input: usize,
+    /// Axis of the Concat, from the front.
+    pub axis: usize,
+    /// First index along it, and length of all inputs together.
+    start: usize,
+    whole: usize,
+}
+
 /// A model with what is asked of it.
 pub(crate) struct Model<'a> {
     graph: &'a Graph,
@@ -66,6 +88,39 @@ impl<'a> Model<'a> {
         self.by_name.get(name).copied()
     }
 
+    /// The FakeQuantize that an operation of that name in the transformed graph does the work of.
+    pub fn quantizer(&self, name: &str) -> Option<Quantizer> {
+        if let Some(node) = self.find(name) {
+            return Some(Quantizer { node, part: None });
+        }
+        let (moved, input) = name.rsplit_once('/')?;
+        let (node, input) = (self.find(moved)?, input.parse().ok()?);
+        let mut concat = self.quantizations[node.index()].as_ref()?.source().node;
+        if let Op::Unary(UnaryKind::Relu) = self.graph.node(concat).op {
+            concat = self.input(concat, 0)?.node;
+        }
+        let Op::Concat { axis } = self.graph.node(concat).op else {
+            return None;
+        };
+        let rank = self.graph.info(Value::of(concat)).shape.len() as i64;
+        let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok()?;
+        let inputs = self.graph.node(concat).inputs.iter();
+        let lengths: Vec<usize> = inputs
+            .map(|&v| self.graph.info(v).static_shape()?.get(axis).copied())
+            .collect::<Option<_>>()?;
+        let part = Part {
+            concat,
+            input,
+            axis,
+            start: lengths.get(..input)?.iter().sum(),
+            whole: lengths.iter().sum(),
+        };
+        (input < lengths.len()).then_some(Quantizer {
+            node,
+            part: Some(part),
+        })
+    }
+
     /// Input `port` of an operation.
     pub fn input(&self, id: NodeId, port: usize) -> Option<Value> {
         self.graph.node(id).inputs.get(port).copied()
@@ -87,10 +142,23 @@ impl<'a> Model<'a> {
         (values.len() == n * k).then(|| (0..n * k).map(|i| values[i % k * n + i / k]).collect())
     }
 
-    /// Name of what the FakeQuantize at `id` quantizes, before what is moved into its limits.
-    pub fn source_name(&self, id: NodeId) -> Option<&str> {
-        let source = self.quantizations[id.index()].as_ref()?.source();
-        Some(&self.graph.node(source.node).name)
+    /// Whether that is the name of what a FakeQuantize quantizes in the transformed graph, before what is moved into
+    /// its limits.
+    pub fn quantizes(&self, quantizer: Quantizer, name: &str) -> bool {
+        let Some(quantization) = &self.quantizations[quantizer.node.index()] else {
+            return false;
+        };
+        let source = quantization.source().node;
+        let of = |id: NodeId| &*self.graph.node(id).name;
+        match quantizer.part {
+            None => of(source) == name,
+            Some(part) if source == part.concat => self
+                .input(part.concat, part.input)
+                .is_some_and(|v| of(v.node) == name),
+            Some(part) => name
+                .rsplit_once('/')
+                .is_some_and(|(relu, i)| relu == of(source) && i.parse() == Ok(part.input)),
+        }
     }
 
     /// Goes one node further; `None` if that is too far.
@@ -125,8 +193,13 @@ impl<'a> Model<'a> {
         found
     }
 
-    /// One value per channel of `axis` (of `rank`), padded.
-    fn per_channel(&self, tensor: &Tensor, site: Site) -> Option<AlignedVec<f32>> {
+    /// One value per channel of `axis` (of `rank`), padded; those of one part, if the tensor has one for each channel
+    /// of the whole.
+    fn per_channel(&self, tensor: &Tensor, site: Site, part: Option<Part>) -> Option<AlignedVec<f32>> {
+        let (start, length) = match part {
+            Some(part) if part.axis == site.axis => (part.start, part.whole),
+            _ => (0, site.channels),
+        };
         let values = tensor.to_f32();
         let shape = tensor.shape();
         let mut out =
@@ -139,19 +212,20 @@ impl<'a> Model<'a> {
         let along = shape
             .iter()
             .enumerate()
-            .all(|(i, &d)| d == 1 || (i + missing == site.axis && d == site.channels));
+            .all(|(i, &d)| d == 1 || (i + missing == site.axis && d == length));
         if !along {
             return None;
         }
-        out[..site.channels].copy_from_slice(&values);
+        out[..site.channels].copy_from_slice(values.get(start..start.checked_add(site.channels)?)?);
         Some(out)
     }
 
-    /// How the FakeQuantize at `id` puts values on levels.
-    pub fn levels(&self, id: NodeId, site: Site) -> Option<Levels> {
-        let quantization = self.quantizations[id.index()].as_ref()?;
+    /// How a FakeQuantize puts values on levels.
+    pub fn levels(&self, quantizer: Quantizer, site: Site) -> Option<Levels> {
+        let quantization = self.quantizations[quantizer.node.index()].as_ref()?;
         let limits = quantization.limits(|v| self.constant(v)).ok()?;
-        let [low, high, output_low, output_high] = [0, 1, 2, 3].map(|i| self.per_channel(&limits[i], site));
+        let [low, high, output_low, output_high] =
+            [0, 1, 2, 3].map(|i| self.per_channel(&limits[i], site, quantizer.part));
         let (low, high, output_low, output_high) = (low?, high?, output_low?, output_high?);
         let last = (quantization.levels() - 1) as f32;
         // Intervals without width are taken apart otherwise: their codes are not levels.
@@ -203,8 +277,8 @@ impl<'a> Model<'a> {
                 let quantization = self.quantizations[value.node.index()].as_ref()?;
                 let limits = quantization.limits(|v| self.constant(v)).ok()?;
                 let [low, high] = [
-                    self.per_channel(&limits[2], site)?,
-                    self.per_channel(&limits[3], site)?,
+                    self.per_channel(&limits[2], site, None)?,
+                    self.per_channel(&limits[3], site, None)?,
                 ];
                 let last = (quantization.levels() - 1) as f32;
                 let single = limits[2].to_f32().len() == 1 && limits[3].to_f32().len() == 1;
@@ -270,33 +344,49 @@ impl<'a> Model<'a> {
     }
 
     /// What happens between the result of the operation `root` and the FakeQuantize `last`.
-    pub fn path(&self, root: NodeId, last: NodeId, site: Site) -> Option<Path> {
+    pub fn path(&self, root: NodeId, last: Quantizer, site: Site) -> Option<Path> {
         let levels = self.levels(last, site)?;
-        let source = self.quantizations[last.index()].as_ref()?.source();
+        let source = self.quantizations[last.node.index()].as_ref()?.source();
         let mut operations = Vec::new();
-        self.walk(root, source, site, &mut operations)?;
+        self.walk(root, source, (site, last.part), &mut operations)?;
         Some(Path { operations, levels })
     }
 
-    fn walk(&self, root: NodeId, value: Value, site: Site, operations: &mut Vec<Operation>) -> Option<()> {
+    /// As [`Model::path`]; the Concat of `part` is on the way.
+    fn walk(
+        &self,
+        root: NodeId,
+        value: Value,
+        (site, part): (Site, Option<Part>),
+        operations: &mut Vec<Operation>,
+    ) -> Option<()> {
         let _search = self.search()?;
         if value.node == root {
             return Some(());
         }
+        if let Some(part) = part.filter(|part| part.concat == value.node) {
+            let branch = self.input(part.concat, part.input)?;
+            return self.walk(root, branch, (site, None), operations);
+        }
+        let at = (site, part);
         let node = self.graph.node(value.node);
         match (&node.op, node.inputs.as_slice()) {
             (Op::Unary(UnaryKind::Relu), &[x]) => {
-                self.walk(root, x, site, operations)?;
+                self.walk(root, x, at, operations)?;
                 operations.push(Operation::Relu);
             }
             (Op::Clamp { min, max }, &[x]) => {
-                self.walk(root, x, site, operations)?;
+                self.walk(root, x, at, operations)?;
                 operations.push(Operation::Clamp(*min, *max));
             }
             (Op::FakeQuantize { .. }, _) => {
                 let source = self.quantizations[value.node.index()].as_ref()?.source();
-                self.walk(root, source, site, operations)?;
-                operations.push(Operation::Round(self.levels(value.node, site)?));
+                self.walk(root, source, at, operations)?;
+                let inner = Quantizer {
+                    node: value.node,
+                    part,
+                };
+                operations.push(Operation::Round(self.levels(inner, site)?));
             }
             (Op::Binary(kind), &[a, b]) => {
                 let (x, other, first) = if let Some(c) = self.constant(b) {
@@ -307,8 +397,8 @@ impl<'a> Model<'a> {
                     (a, None, true)
                 };
                 if let Some(constant) = other {
-                    self.walk(root, x, site, operations)?;
-                    let c = self.per_channel(&constant, site)?;
+                    self.walk(root, x, at, operations)?;
+                    let c = self.per_channel(&constant, site, part)?;
                     operations.push(match (kind, first) {
                         (BinaryKind::Add, _) => Operation::Add(c),
                         (BinaryKind::Subtract, true) => Operation::Subtract(c),
@@ -320,12 +410,12 @@ impl<'a> Model<'a> {
                 }
                 let before = operations.len();
                 let mut residual = b;
-                if self.walk(root, a, site, operations).is_none() {
+                if self.walk(root, a, at, operations).is_none() {
                     operations.truncate(before);
                     if *kind != BinaryKind::Add {
                         return None;
                     }
-                    self.walk(root, b, site, operations)?;
+                    self.walk(root, b, at, operations)?;
                     residual = a;
                 }
                 let table = self.values(residual)?;

@@ -7,7 +7,7 @@ use super::Lowering;
 use super::chain::{Chain, End, Site};
 use crate::kernels::literal::{LANES, Level, Levels, Literal, Operation, Root, Values};
 use crate::kernels::{AlignedVec, Window};
-use crate::literal::{POINTWISE_BLOCK, Path};
+use crate::literal::{POINTWISE_BLOCK, Path, Quantizer};
 
 /// A convolution of `inputs` channels.
 pub(super) fn dense(inputs: usize, taps: usize) -> Root {
@@ -19,13 +19,27 @@ pub(super) fn dense(inputs: usize, taps: usize) -> Root {
 
 impl Lowering<'_> {
     /// The operation of the model that gives the codes of a chain.
-    fn last_quantization(&self, chain: &Chain) -> Option<NodeId> {
+    fn last_quantization(&self, chain: &Chain) -> Option<Quantizer> {
         if chain.end == End::F32 {
             return None;
         }
         let quantizes = |&&id: &&NodeId| matches!(self.graph.node(id).op, Op::Quantize(_));
         let last = chain.members.iter().rev().find(quantizes)?;
-        self.model.as_ref()?.find(&self.graph.node(*last).name)
+        self.model.as_ref()?.quantizer(&self.graph.node(*last).name)
+    }
+
+    /// The operation of the model whose values are those of codes: behind a Concat of branches of a FakeQuantize, that
+    /// FakeQuantize.
+    fn original_of_codes(&self, codes: NodeId) -> Option<NodeId> {
+        let (node, model) = (self.graph.node(codes), self.model.as_ref()?);
+        let moved = match (&node.op, node.inputs.first()) {
+            (Op::Concat { .. }, Some(first)) => model.quantizer(&self.graph.node(first.node).name),
+            _ => None,
+        };
+        match moved.filter(|quantizer| quantizer.part.is_some()) {
+            Some(quantizer) => Some(quantizer.node),
+            None => model.find(&node.name),
+        }
     }
 
     /// For a quantization of real values: per channel of its axis, or one.
@@ -35,19 +49,16 @@ impl Lowering<'_> {
         let rank = self.graph.info(Value::of(id)).shape.len();
         let model = self.model.as_ref()?;
         let channels = q.input_low.len().max(q.input_high.len());
+        let original = model.quantizer(&node.name)?;
         let site = Site {
             rank,
-            axis: q.axis.unwrap_or(0),
+            axis: q.axis.or(original.part.map(|p| p.axis)).unwrap_or(0),
             channels,
         };
-        let original = model.find(&node.name)?;
         let levels = model.levels(original, site)?;
         // The same constants must have moved into the limits on both ways.
-        let (wanted, found) = (
-            model.source_name(original)?,
-            &self.graph.node(node.inputs[0].node).name,
-        );
-        if found.strip_suffix("/dequantize").unwrap_or(found) != wanted {
+        let found = &self.graph.node(node.inputs[0].node).name;
+        if !model.quantizes(original, found.strip_suffix("/dequantize").unwrap_or(found)) {
             return None;
         }
         Some((0..channels).map(|c| levels.channel(c)).collect())
@@ -59,9 +70,9 @@ impl Lowering<'_> {
         let Op::Dequantize(dequantize) = &node.op else {
             return None;
         };
+        let origin = self.original_of_codes(node.inputs.first()?.node)?;
         let codes = self.graph.node(node.inputs.first()?.node);
-        let model = self.model.as_ref()?;
-        let values = model.values(Value::of(model.find(&codes.name)?))?;
+        let values = self.model.as_ref()?.values(Value::of(origin))?;
         let same =
             values.channels() == 1 && codes.outputs.len() == 1 && dequantizes_to(dequantize, &values.0);
         same.then_some(values)
@@ -148,8 +159,7 @@ impl Lowering<'_> {
         let last = self.last_quantization(chain)?;
         let node = self.graph.node(id);
         let source = if matches!(node.op, Op::Dequantize(_)) {
-            let codes = self.graph.node(node.inputs[0].node);
-            Value::of(model.find(&codes.name)?)
+            Value::of(self.original_of_codes(node.inputs[0].node)?)
         } else {
             model.input(model.find(&node.name)?, 0)?
         };

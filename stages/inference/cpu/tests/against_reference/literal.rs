@@ -123,12 +123,6 @@ fn sums_of_codes_are_rounded_as_the_model_rounds_them() {
         let factor = if kind == ReduceKind::Sum { 4.0 } else { 1.0 };
         // One step of the result is four steps of the sum: every fourth sum lies next to a tie.
         let y = quantized(&mut b, y, -1.7 * factor, 1.6 * factor);
-        let y = b.node(
-            Op::Unary(UnaryKind::Relu),
-            &[y],
-            ElementType::F32,
-            &[1, 4096, 1, 1],
-        );
         let w: Vec<i8> = vec![1; 4096];
         let w = b.constant(Tensor::from_slice(&[4096, 1, 1, 1, 1], &w).unwrap());
         let w = b.node(
@@ -155,6 +149,88 @@ fn sums_of_codes_are_rounded_as_the_model_rounds_them() {
         doubts += codes_equal(&b.graph, &input, 3.3 / 255.0 * factor);
     }
     assert!(doubts > 0, "no value lay near a tie");
+}
+
+/// Two convolutions, their Concat, perhaps a Relu, a FakeQuantize with limits per channel or one for all, and a
+/// depthwise convolution. Many sums lie in the middle between two levels: how f32 rounds decides.
+fn branches(noise: &mut Noise, relu: bool, per_channel: bool) -> Graph {
+    let (size, parts, inputs) = (12, [3, 20], 4);
+    let whole = 23;
+    let mut b = Builder::default();
+    let shape = [1, whole, size, size];
+    let attrs = ConvAttrs {
+        strides: vec![1; 2],
+        dilations: vec![1; 2],
+        pads_begin: vec![0; 2],
+        pads_end: vec![0; 2],
+        auto_pad: AutoPad::Explicit,
+    };
+    let weights = |b: &mut Builder, noise: &mut Noise, shape: &[usize]| {
+        let count: usize = shape.iter().product();
+        let codes: Vec<i8> = (0..count).map(|_| (noise.next() % 17) as i8 - 8).collect();
+        let w = b.constant(Tensor::from_slice(shape, &codes).unwrap());
+        let w = b.node(Op::Convert(ElementType::F32), &[w], ElementType::F32, shape);
+        let scale = b.constant(Tensor::from_slice(&[1], &[1.0_f32 / 128.0]).unwrap());
+        b.node(
+            Op::Binary(BinaryKind::Multiply),
+            &[w, scale],
+            ElementType::F32,
+            shape,
+        )
+    };
+    let x = b.input(ElementType::F32, &[1, inputs, size, size]);
+    let x = quantized(&mut b, x, 0.0, 255.0 / 128.0);
+    let convolved = parts.map(|channels| {
+        let w = weights(&mut b, noise, &[channels, inputs, 1, 1]);
+        let shape = [1, channels, size, size];
+        b.node(Op::Convolution(attrs.clone()), &[x, w], ElementType::F32, &shape)
+    });
+    let mut y = b.node(Op::Concat { axis: -3 }, &convolved, ElementType::F32, &shape);
+    if relu {
+        y = b.relu(y);
+    }
+    // Sums are multiples of 2^-14, a step is an even number of them: one sum in 29 to 52 lies between two levels.
+    let count = if per_channel { whole } else { 1 };
+    let steps: Vec<f32> = (0..count).map(|c| (29 + c) as f32 / 8192.0).collect();
+    let least = if relu { 0.0 } else { -128.0 };
+    let limits = [least, least + 255.0, least, least + 255.0].map(|levels| {
+        let values: Vec<f32> = steps.iter().map(|s| s * levels).collect();
+        b.constant(Tensor::from_slice(&[1, count, 1, 1], &values).unwrap())
+    });
+    let inputs = [y, limits[0], limits[1], limits[2], limits[3]];
+    let y = b.node(
+        Op::FakeQuantize { levels: 256 },
+        &inputs,
+        ElementType::F32,
+        &shape,
+    );
+    let w = vec![1_i8; whole];
+    let w = b.constant(Tensor::from_slice(&[whole, 1, 1, 1, 1], &w).unwrap());
+    let w = b.node(
+        Op::Convert(ElementType::F32),
+        &[w],
+        ElementType::F32,
+        &[whole, 1, 1, 1, 1],
+    );
+    let y = b.node(Op::GroupConvolution(attrs), &[y, w], ElementType::F32, &shape);
+    b.result(y);
+    b.graph
+}
+
+#[test]
+fn branches_of_a_quantization_are_rounded_as_the_whole() {
+    for (seed, relu, per_channel) in [
+        (1, false, false),
+        (2, true, false),
+        (3, false, true),
+        (4, true, true),
+    ] {
+        let mut noise = Noise(seed);
+        let graph = branches(&mut noise, relu, per_channel);
+        let input = image(&mut noise, &[1, 4, 12, 12]);
+        let doubts = codes_equal(&graph, &input, 29.0 / 8192.0);
+        assert!(doubts > 0, "no value lay near a tie");
+    }
 }
 
 #[test]
