@@ -30,6 +30,7 @@ pub mod fake_quantize;
 mod fourier;
 mod gather;
 mod grid_sample;
+mod identity;
 mod index;
 mod interpolate;
 mod interpolate_1;
@@ -91,6 +92,7 @@ const FAMILIES: &[Family] = &[
     einsum::parse,
     fourier::parse,
     grid_sample::parse,
+    identity::parse,
     log_softmax::parse,
     recurrent::parse,
     axis_broadcast::parse,

@@ -13,6 +13,7 @@ mod scatter;
 mod scatter_elements;
 mod scatter_nd;
 mod search;
+mod segment_max;
 mod slice_scatter;
 mod tile;
 mod unique;
@@ -34,6 +35,7 @@ pub(super) const FAMILIES: &[Family] = &[
     scatter_elements::parse,
     scatter_nd::parse,
     search::parse,
+    segment_max::parse,
     slice_scatter::parse,
     tile::parse,
     unique::parse,

@@ -90,7 +90,7 @@ impl Operation for Lrn {
                     let line: Vec<f64> = plane[i..].iter().step_by(inner).copied().collect();
                     for (at, sum) in plane[i..].iter_mut().step_by(inner).enumerate() {
                         let begin = at.saturating_sub(before);
-                        let end = (at + self.size).saturating_sub(before).min(length);
+                        let end = at.saturating_add(self.size).saturating_sub(before).min(length);
                         *sum = line[begin..end].iter().sum();
                     }
                 }

@@ -1,6 +1,7 @@
 """Golden cases of element-wise operations, broadcasting, reductions and decoders: python elementwise.py."""
 import numpy as np
 import openvino.opset1 as op1
+import openvino.opset16 as op16
 
 from openvino.utils.node_factory import NodeFactory
 
@@ -80,3 +81,7 @@ with case("elementwise", "ctc") as c:
     rows, lengths = c.input(x.transpose(1, 0, 2).copy()), c.input(np.array([5, 3], i32))
     c.result(op.ctc_greedy_decoder_seq_len(rows, lengths, merge_repeated=True))
     c.result(op.ctc_greedy_decoder_seq_len(rows, lengths, const(2, i32), False, "i64", "i64"))
+
+with case("elementwise", "identity") as c:
+    c.result(op16.identity(c.input(values((2, 3)))), op16.identity(c.input(np.array([[-128, 127]], np.int8))))
+    c.result(op16.identity(c.input(np.array(True))), op16.identity(c.input(values((0, 2)))))

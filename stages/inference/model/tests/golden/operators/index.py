@@ -1,5 +1,6 @@
 """Golden cases of the operations that pick, place, count or order by index: python index.py."""
 import numpy as np
+import openvino.opset16 as op16
 
 from harness import case, const, op, values
 
@@ -145,6 +146,18 @@ with case("index", "embedding_bag") as c:
         c.result(op.embedding_bag_offsets(table, at, starts, const(1, i32), reduction=reduction))
         c.result(op.embedding_bag_packed(table, pairs, reduction=reduction))
     c.result(op.embedding_bag_offsets(table, at, starts, const(1, i32), weights, "sum"))
+
+with case("index", "segment_max") as c:
+    x, at = c.input(values((6, 3))), c.input(np.array([0, 0, 2, 2, 2, 4], i32))
+    steady = const([0, 1, 1, 1, 3, 3])
+    for fill in "ZERO", "LOWEST":
+        c.result(op16.segment_max(x, at, fill_mode=fill), op16.segment_max(x, steady, fill_mode=fill))
+        for count in 2, 7:
+            c.result(op16.segment_max(x, at, const(count, i32), fill_mode=fill))
+    c.result(op16.segment_max(x, at, c.input(np.array(6, i64)), fill_mode="LOWEST"))
+    c.result(op16.segment_max(c.input(numbers(6, t=np.uint8)), at, fill_mode="LOWEST"))
+    c.result(op16.segment_max(c.input(-numbers(6, 1, 2, t=i32)), steady, fill_mode="LOWEST"))
+    c.result(op16.segment_max(c.input(numbers(0, 2)), const([], i32), const(2, i32), fill_mode="ZERO"))
 
 with case("index", "slice_scatter") as c:
     x, new = c.input(numbers(2, 5)), c.input(-numbers(2, 2))
