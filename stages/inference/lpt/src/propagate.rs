@@ -15,6 +15,7 @@ mod deconvolution;
 mod elementwise;
 mod layout;
 mod matmul;
+mod normalization;
 mod order;
 mod requantize;
 mod sums;
@@ -117,6 +118,7 @@ impl Sweep<'_> {
             } => self.order(id, node),
             Op::AvgPool { .. } => self.average(id, node),
             Op::ShapeOf(_) => self.shape_of(id, node),
+            Op::Mvn(_) | Op::NormalizeL2 { .. } => self.normalization(node),
             op if layout::moves_values(op) => self.layout(id, node),
             Op::Standard(operation) if operation.maps_values() => self.elementwise(id, node),
             Op::Interpolate(_) => self.interpolate(id, node),

@@ -7,7 +7,7 @@ mod matmul;
 mod order;
 
 use flow_model::graph::{Graph, Value};
-use flow_model::op::{BinaryKind, Op, PadMode, ReduceKind, UnaryKind};
+use flow_model::op::{BinaryKind, EpsMode, MvnAttrs, MvnAxes, Op, PadMode, ReduceKind, UnaryKind};
 use flow_model::tensor::{ElementType, Tensor};
 
 use crate::report::{Fate, ReasonCode};
@@ -370,6 +370,64 @@ fn means_and_sums_are_part_of_what_quantizes_them() {
         assert_eq!(reason.code, ReasonCode::DataOffGrid);
         assert!(reason.message.contains("\"reduce\""), "{reason}");
     }
+}
+
+#[test]
+fn normalizations_are_f32_between_codes() {
+    let mvn = Op::Mvn(MvnAttrs {
+        axes: MvnAxes::Input,
+        normalize_variance: true,
+        eps: 1e-2,
+        eps_outside: false,
+    });
+    let eps_mode = EpsMode::Add;
+    for op in [mvn, Op::NormalizeL2 { eps: 1e-2, eps_mode }] {
+        let mut b = Builder::default();
+        let x = b.parameter(ElementType::F32, &DATA);
+        let x = b.fake_quantize("first", x, -1.0, 1.0);
+        let w = b.weights(&[2, 2, 1, 1], &codes(4), &[0.01]);
+        let x = b.node("before", Op::Convolution(conv(0)), &[x, w]);
+        let x = b.fake_quantize("middle", x, -0.1, 0.1);
+        let axes = b.i64s(&[2, 3]);
+        let x = b.node("normalize", op.clone(), &[x, axes]);
+        let x = b.fake_quantize("last", x, -2.0, 2.0);
+        let x = b.node("behind", Op::Convolution(conv(0)), &[x, w]);
+        b.result(x);
+        for numerics in [crate::Numerics::Literal, crate::Numerics::OpenVino] {
+            let options = crate::Options {
+                numerics,
+                ..crate::Options::default()
+            };
+            let lowered = crate::transform(&b.graph, &options).unwrap();
+            for name in ["first", "before", "last", "behind"] {
+                let layer = lowered.report.layer(name).unwrap();
+                assert!(layer.is_integer(), "{layer:?}");
+            }
+            let reason = lowered.report.layer("normalize").unwrap().reason.clone().unwrap();
+            assert_eq!(reason.code, ReasonCode::NoIntegerForm);
+            assert!(reason.message.contains("epsilon"), "{reason}");
+        }
+        check(&b.graph, &noise(&DATA, 6), 1e-4);
+    }
+}
+
+#[test]
+fn slopes_between_a_quantization_and_sums_ask_for_another_quantization() {
+    let mut b = Builder::default();
+    let x = b.parameter(ElementType::F32, &DATA);
+    let x = b.fake_quantize("first", x, -1.0, 1.0);
+    let slope = b.f32s(&[1], &[0.3]);
+    let x = b.node("slope", Op::PRelu, &[x, slope]);
+    let w = b.weights(&[2, 2, 1, 1], &codes(4), &[0.01]);
+    let x = b.node("conv", Op::Convolution(conv(0)), &[x, w]);
+    b.result(x);
+    let lowered = check(&b.graph, &noise(&DATA, 7), 1e-5);
+    let reason = lowered.report.layer("conv").unwrap().reason.clone().unwrap();
+    assert_eq!(
+        reason.to_string(),
+        "data-off-grid: the data of \"conv\" leave the levels they were quantized to in \"slope\"; add a FakeQuantize \
+         behind that operation"
+    );
 }
 
 #[test]
