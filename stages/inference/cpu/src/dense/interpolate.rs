@@ -65,14 +65,14 @@ impl Dims {
 }
 
 impl Interpolate {
-    /// `passes` in the order in which they are made; `blends` where there are two taps that are blended in f32.
-    pub fn new(passes: Vec<AxisTaps>, blends: bool) -> Self {
+    /// `passes` in the order in which they are made.
+    pub fn new(passes: Vec<AxisTaps>) -> Self {
         Self {
+            blends: passes.iter().any(|pass| pass.in_f32),
             passes: passes
                 .into_iter()
                 .map(|pass| (pass.axis, Taps::new(&pass.taps)))
                 .collect(),
-            blends,
             input: Dims::default(),
             output: Dims::default(),
         }

@@ -56,6 +56,12 @@ fn blend(to: &mut [f32], from: &[f32], pass: &Pass, taps: &Taps, first: bool) {
             let to = &mut to[at..at + pass.inner];
             at += pass.inner;
             let &[(a, wa), (b, wb)] = taps.of(index) else {
+                // One neighbour, as it is; none gives 0.
+                to.fill(0.0);
+                for &(k, weight) in taps.of(index) {
+                    let pairs = to.iter_mut().zip(row(k));
+                    pairs.for_each(|(to, x)| *to += x * weight as f32);
+                }
                 continue;
             };
             let (wa, wb) = (wa as f32, wb as f32);

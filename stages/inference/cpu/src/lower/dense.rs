@@ -160,9 +160,8 @@ impl Lowering<'_> {
                     value: Some(tensor),
                 }));
                 let passes = axis_taps(attrs, &known, &shape, &self.shape(output)).ok()??;
-                let blends = attrs.mode == InterpolateMode::LinearOnnx;
                 let form = self.form_of(output, &[]);
-                Plan::new(Interpolate::new(passes, blends), vec![inputs[0]], [form; 2])
+                Plan::new(Interpolate::new(passes), vec![inputs[0]], [form; 2])
             }
             _ => None,
         }

@@ -312,6 +312,14 @@ fn blend(values: [f64; 2], weights: [f64; 2], i: usize, count: usize) -> f64 {
     })
 }
 
+/// Whether two neighbours are blended as [`blend`] does, in f32.
+fn blends(attrs: &InterpolateAttrs, antialias: bool) -> bool {
+    match attrs.mode {
+        InterpolateMode::Linear => !antialias,
+        mode => mode == InterpolateMode::LinearOnnx,
+    }
+}
+
 /// Evaluates the operation. Linear interpolation of floats works in f32, the last axis first, in the order that
 /// `docs/numerics.md` states; every other mode sums in f64. Integers are rounded to nearest, ties away from zero.
 pub(crate) fn evaluate(
@@ -341,11 +349,7 @@ pub(crate) fn evaluate(
     let antialias = attrs.antialias && plan.scales.iter().any(|&s| s < 1.0);
     let mut values = pad_with_zeros(data, &attrs.pads_begin, &current);
     let count = plan.axes.len();
-    let linear = match attrs.mode {
-        InterpolateMode::Linear => !antialias,
-        mode => mode == InterpolateMode::LinearOnnx,
-    };
-    let in_f32 = linear && data.element_type().is_float();
+    let in_f32 = blends(attrs, antialias) && data.element_type().is_float();
     for (i, &axis) in plan.axes.iter().enumerate().rev() {
         let (out_length, in_length) = (plan.lengths[i], current[axis]);
         if in_length == 0 && out_length != 0 {
@@ -384,10 +388,13 @@ pub struct AxisTaps {
     pub axis: usize,
     /// Per output index: input indices and their weights.
     pub taps: Vec<Vec<(usize, f64)>>,
+    /// Whether two taps are blended in f32: for the first axis the second product is rounded and the first added to it
+    /// in one step, for the others the other way round. All else is summed in f64. The same for all axes.
+    pub in_f32: bool,
 }
 
 /// The passes of an interpolation without padding, in the order in which [`evaluate`] makes them; `None` with padding.
-/// Weighted sums along one axis after another are the whole operation, `linear_onnx` in f32, other modes in f64.
+/// Weighted sums along one axis after another are the whole operation.
 ///
 /// # Errors
 /// If sizes, scales or axes are not known or do not fit, or an axis has no element to interpolate from.
@@ -409,6 +416,7 @@ pub fn axis_taps(
         }
         Ok(AxisTaps {
             axis,
+            in_f32: blends(attrs, antialias),
             taps: (0..out_length)
                 .map(|o| taps(attrs, o, plan.scales[i], out_length, in_length, antialias))
                 .collect(),
