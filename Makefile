@@ -43,9 +43,9 @@ test: deps ## Run all tests that need nothing but the repository
 	@echo "==> building and running the tests (a first build takes several minutes)"
 	$(CARGO) test --workspace
 
-test-models: build ## Run the engine over the real models in $(SHARED)
+test-models: deps ## Run the engine over the real models in $(SHARED)
 	@test -d $(SHARED)/models || { echo "test-models: no folder $(SHARED)/models; give it with SHARED=FOLDER"; exit 1; }
-	FLOW_SHARED=$(abspath $(SHARED)) $(CARGO) test --release -p flow-tests --features models --test 'models_*'
+	FLOW_SHARED=$(abspath $(SHARED)) $(CARGO) test -p flow-tests --features models --test 'models_*'
 
 differential: deps ## Compare COUNT random graphs from SEED on with OpenVINO (needs PYTHON with openvino, numpy)
 	$(CARGO) build --release -p flow-tests --bin differential

@@ -99,7 +99,7 @@ fn populate(folder: &Path) {
     put("cut.bin", b"");
     put(
         "unknown-layer.xml",
-        xml.replace("type=\"MatMul\"", "type=\"Einsum\"").as_bytes(),
+        xml.replace("type=\"MatMul\"", "type=\"STFT\"").as_bytes(),
     );
     std::fs::copy(folder.join("classifier.bin"), folder.join("unknown-layer.bin")).unwrap();
     let weights = std::fs::read(folder.join("classifier.bin")).unwrap();

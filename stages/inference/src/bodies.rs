@@ -51,7 +51,7 @@ fn quantized(graph: &mut Graph, name: &str, value: Value, levels: u32, low: f32,
 fn network(trips: Option<i64>) -> Graph {
     let mut body = Graph::default();
     let x = parameter(&mut body, "x", &[1, 2, 4, 4]);
-    let data = quantized(&mut body, "x/fq", x, 256, -4.0, 4.0);
+    let data = quantized(&mut body, "x/fq", x, 256, -4.0, 3.96875);
     let weights: Vec<f32> = (0..36).map(|i| (i * 7 % 13) as f32 / 16.0 - 0.375).collect();
     let weights = Tensor::from_slice(&[2, 2, 3, 3], &weights).unwrap();
     let weights = push(&mut body, "w", Op::Constant(weights), &[]);
