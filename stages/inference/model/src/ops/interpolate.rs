@@ -393,7 +393,7 @@ pub struct AxisTaps {
     pub in_f32: bool,
 }
 
-/// The passes of an interpolation without padding, in the order in which [`evaluate`] makes them; `None` with padding.
+/// The passes of an interpolation without padding, in the order in which evaluation makes them; `None` with padding.
 /// Weighted sums along one axis after another are the whole operation.
 ///
 /// # Errors
