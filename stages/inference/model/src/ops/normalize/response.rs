@@ -49,6 +49,32 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
     }))
 }
 
+impl Lrn {
+    /// Over five channels with an exponent of 3/4, as in AlexNet and GoogLeNet: in f32, in the order of OpenVINO's kernel
+    /// for channels that come in sixteens. `values` are `[batch, channels, ..]`.
+    fn across_five(&self, values: &[f32], batch: usize, channels: usize) -> Vec<f32> {
+        let plane = values.len() / (batch * channels).max(1);
+        let factor = self.alpha / self.size as f32;
+        let normalized = values.iter().enumerate().map(|(i, &x)| {
+            let channel = i / plane % channels;
+            let mut sum = x * x;
+            for (other, at) in [
+                (channel.checked_sub(2), i.wrapping_sub(2 * plane)),
+                (channel.checked_sub(1), i.wrapping_sub(plane)),
+                (Some(channel + 1), i + plane),
+                (Some(channel + 2), i + 2 * plane),
+            ] {
+                if other.is_some_and(|c| c < channels) {
+                    sum = values[at].mul_add(values[at], sum);
+                }
+            }
+            let base = sum.mul_add(factor, self.bias);
+            x / (base * (base * base)).sqrt().sqrt()
+        });
+        normalized.collect()
+    }
+}
+
 impl Operation for Lrn {
     fn type_name(&self) -> &'static str {
         "LRN"
@@ -79,6 +105,18 @@ impl Operation for Lrn {
     fn evaluate(&self, inputs: &[Tensor], _: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
         let data = &inputs[0];
         let axes = support::axes(&inputs[1].to_i64(), data.shape().len())?;
+        if let (&[batch, channels, ..], [1]) = (data.shape(), &axes[..])
+            && (self.size, self.beta) == (5, 0.75)
+            && channels % 16 == 0
+            && data.element_type().is_float()
+        {
+            let values = self.across_five(&data.to_f32(), batch, channels);
+            return Ok(vec![support::from_f32(
+                data.element_type(),
+                data.shape(),
+                &values,
+            )?]);
+        }
         let values = data.to_f64();
         // A window along several axes sums the sums along one.
         let mut sums: Vec<f64> = values.iter().map(|v| v * v).collect();

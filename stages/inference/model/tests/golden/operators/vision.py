@@ -92,6 +92,9 @@ def _(case):
         c.result(op.lrn(x, ints(1), 1e-2, 0.75, 2.0, 3), op.lrn(x, ints(1), 1e-1, 0.75, 1.0, 5))
         c.result(op.lrn(x, ints(2, 3), 1e-2, 0.5, 1.0, 3), op.lrn(y, ints(1), 1e-2, 0.75, 1.0, 3))
         c.result(op.grn(x, 1e-3), op.grn(y, 0.5))
+    with case("response_bits") as c:
+        x = c.input(values((2, 32, 3, 2)))
+        c.result(op.lrn(x, ints(1), 1e-2, 0.75, 1.0, 5))
     with case("groups") as c:
         x, y = c.input(values((2, 6, 3, 2))), c.input(values((1, 4, 5), 9))
         scale, bias = op.constant(values((6,), 3)), op.constant(values((6,), 5))
