@@ -42,6 +42,7 @@ mod table;
 #[cfg(test)]
 #[cfg(all(target_arch = "x86_64", unix))]
 mod tests;
+pub(crate) mod ties;
 pub(crate) mod versions;
 mod view;
 mod weights;

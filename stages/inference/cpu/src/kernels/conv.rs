@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::error::expect_len;
+use super::ties::Doubts;
 use super::weights::{Packing, split};
 use super::{
     AlignedVec, ArgError, Channels, Epilogue, KernelTable, OutputKind, View, ViewMut, Weights, Window,
@@ -13,15 +14,32 @@ use super::{
 pub enum Output<'a> {
     /// Codes.
     U8(ViewMut<'a, u8>),
+    /// Codes, and where they are in doubt; for epilogues that say when.
+    Noted(ViewMut<'a, u8>, &'a mut Doubts),
     /// Real values.
     F32(ViewMut<'a, f32>),
 }
 
 impl Output<'_> {
+    /// Takes the doubts out, to be put back by [`note`](Self::note); `None` where none are noted.
+    pub(crate) fn take_doubts(&mut self) -> Option<Doubts> {
+        match self {
+            Output::Noted(_, doubts) => Some(std::mem::take(doubts)),
+            _ => None,
+        }
+    }
+
+    /// Puts doubts back.
+    pub(crate) fn note(&mut self, noted: Option<Doubts>) {
+        if let (Output::Noted(_, doubts), Some(noted)) = (self, noted) {
+            **doubts = noted;
+        }
+    }
+
     /// Where the elements lie.
     pub fn layout(&self) -> &super::Layout {
         match self {
-            Output::U8(view) => view.layout(),
+            Output::U8(view) | Output::Noted(view, _) => view.layout(),
             Output::F32(view) => view.layout(),
         }
     }
@@ -29,7 +47,7 @@ impl Output<'_> {
     /// Checks element type and channels against the epilogue, the residual against both.
     pub(crate) fn check(&self, epilogue: &Epilogue, residual: Option<&View<'_, u8>>) -> Result<(), ArgError> {
         let kind = match self {
-            Output::U8(_) => OutputKind::U8,
+            Output::U8(_) | Output::Noted(..) => OutputKind::U8,
             Output::F32(_) => OutputKind::F32,
         };
         if kind != epilogue.output {
@@ -38,6 +56,13 @@ impl Output<'_> {
                 expected: if epilogue.output == OutputKind::U8 { 1 } else { 4 },
                 found: if kind == OutputKind::U8 { 1 } else { 4 },
             });
+        }
+        if matches!(self, Output::Noted(..)) {
+            expect_len(
+                "epilogues that know ties",
+                1,
+                usize::from(epilogue.ties.is_some()),
+            )?;
         }
         let layout = self.layout();
         expect_len("output channels", epilogue.channels, layout.channels)?;
@@ -104,6 +129,11 @@ pub(crate) struct Lanes {
     pub mid_offset: AlignedVec<f32>,
     pub residual_scale: AlignedVec<f32>,
     pub residual_offset: AlignedVec<f32>,
+    /// Those of [`Ties`](super::ties::Ties); empty without.
+    pub near: AlignedVec<f32>,
+    pub mid_near: AlignedVec<f32>,
+    pub low: AlignedVec<f32>,
+    pub high: AlignedVec<f32>,
 }
 
 impl Lanes {
@@ -131,6 +161,10 @@ impl Lanes {
             mid_offset: reorder(e.mid.as_ref().map(|m| &m.offset)),
             residual_scale: reorder(e.residual.as_ref().map(|r| &r.scale)),
             residual_offset: reorder(e.residual.as_ref().map(|r| &r.offset)),
+            near: reorder(e.ties.as_ref().map(|t| &t.near)),
+            mid_near: reorder(e.ties.as_ref().map(|t| &t.mid_near).filter(|n| !n.is_empty())),
+            low: reorder(e.ties.as_ref().map(|t| &t.low)),
+            high: reorder(e.ties.as_ref().map(|t| &t.high)),
         }
     }
 }

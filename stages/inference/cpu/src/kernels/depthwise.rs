@@ -1,6 +1,7 @@
 //! Integer depthwise convolution: one filter per channel.
 
 use super::error::expect_len;
+use super::ties::Ties;
 use super::weights::{Centred, Packing, split};
 use super::{AlignedVec, ArgError, Epilogue, KernelTable, Output, View, Weights, Window};
 
@@ -29,6 +30,10 @@ pub(crate) struct Interleaved {
     pub init: AlignedVec<i32>,
     pub scale: AlignedVec<f32>,
     pub bias: AlignedVec<f32>,
+    /// Those of [`Ties`](super::ties::Ties); empty without.
+    pub near: AlignedVec<f32>,
+    pub low: AlignedVec<f32>,
+    pub high: AlignedVec<f32>,
     /// Rounding may come before the clamp; see [`Epilogue::fits_i32`].
     pub round_first: bool,
 }
@@ -117,6 +122,10 @@ impl Interleaved {
             (0..padded).for_each(|n| out[n] = values[channel(n)]);
             out
         };
+        let of_ties = |f: &dyn Fn(&Ties) -> &AlignedVec<f32>| match &epilogue.ties {
+            Some(ties) => reorder(f(ties)),
+            None => AlignedVec::zeroed(0),
+        };
         let mut start = AlignedVec::zeroed(padded);
         (0..padded).for_each(|n| start[n] = init[channel(n)]);
         Ok(Self {
@@ -126,6 +135,9 @@ impl Interleaved {
             init: start,
             scale: reorder(&epilogue.scale),
             bias: reorder(&epilogue.bias),
+            near: of_ties(&|t| &t.near),
+            low: of_ties(&|t| &t.low),
+            high: of_ties(&|t| &t.high),
             round_first: epilogue.fits_i32(magnitude),
         })
     }

@@ -12,6 +12,7 @@
 //!
 //! `clamp(f, lo, hi)` is `m = f > lo ? f : lo; m < hi ? m : hi`, which sends NaN to `lo`.
 
+use super::ties::Ties;
 use super::{AlignedVec, ArgError, error::expect_len};
 
 /// Channels to which per-channel arrays are padded: the widest block a kernel handles at once.
@@ -126,6 +127,8 @@ pub struct Epilogue {
     pub(crate) high_code: AlignedVec<u8>,
     pub(crate) output: OutputKind,
     pub(crate) table: Option<Box<[u8; 256]>>,
+    /// Which roundings are in doubt; none unless asked for.
+    pub(crate) ties: Option<Box<Ties>>,
 }
 
 /// `values`, one or one per channel, as an array padded with zeros.
@@ -245,7 +248,17 @@ impl Epilogue {
             high,
             output: spec.output,
             table: spec.table.clone(),
+            ties: None,
         })
+    }
+
+    /// Lets kernels note values nearer than `margin` (codes, per channel) to a tie of the last rounding, and nearer than
+    /// `mid_margin` to one of the inner rounding.
+    pub(crate) fn with_ties(mut self, margin: &[f32], mid_margin: &[f32]) -> Self {
+        let mid_margin = self.mid.as_ref().map(|_| mid_margin);
+        let ties = Ties::new(self.channels, margin, mid_margin, [&self.low, &self.high]);
+        self.ties = Some(Box::new(ties));
+        self
     }
 
     /// Number of output channels.
@@ -294,12 +307,31 @@ impl Epilogue {
     /// [`apply`](Self::apply) with another scale.
     #[inline(always)]
     pub(crate) fn apply_scaled(&self, acc: i32, scale: f32, c: usize, residual: impl FnOnce() -> u8) -> f32 {
+        self.apply_noting(acc, scale, c, residual, &mut false)
+    }
+
+    /// The same; sets `in_doubt` where a rounding is in doubt.
+    #[inline(always)]
+    pub(crate) fn apply_noting(
+        &self,
+        acc: i32,
+        scale: f32,
+        c: usize,
+        residual: impl FnOnce() -> u8,
+        in_doubt: &mut bool,
+    ) -> f32 {
         let mut f = acc as f32 * scale + self.bias[c];
         if let Some(mid) = &self.mid {
+            if let Some(ties) = &self.ties {
+                *in_doubt |= ties.in_doubt_inside(mid, f, c);
+            }
             f = clamp(f, mid.low, mid.high).round_ties_even() * mid.scale[c] + mid.offset[c];
         }
         if let Some(r) = &self.residual {
             f += f32::from(residual()) * r.scale[c] + r.offset[c];
+        }
+        if let Some(ties) = &self.ties {
+            *in_doubt |= ties.in_doubt(f, c);
         }
         clamp(f, self.low[c], self.high[c])
     }

@@ -1,9 +1,9 @@
 //! Rounding as the model's own f32 arithmetic rounds.
 //!
 //! A sum of integers is exact; the f32 operations that a quantized model is made of round at every step, so
-//! that a value near the middle between two codes may fall on the other side. [`Literal`] finishes exact sums as
-//! an [`Epilogue`] does, marks vectors of 16 channels in which some value lies within `margin` of such a tie, and
-//! evaluates those again in f32, operation by operation, in the order that `docs/numerics.md` states.
+//! that a value near the middle between two codes may fall on the other side. Kernels note the vectors of 16 channels in
+//! which some value lies near such a [tie](super::ties); [`Literal`] evaluates those again in f32, operation by operation,
+//! in the order that `docs/numerics.md` states.
 
 mod fused;
 mod portable;
@@ -11,10 +11,8 @@ mod portable;
 pub(crate) use fused::{EXTRA_BITS, MIDDLE, TINY, fused};
 pub(crate) use portable::Portable;
 
+pub(crate) use super::ties::{Doubt, Doubts, LANES};
 use super::{AlignedVec, Epilogue, Layout, View, ViewMut, Window};
-
-/// Channels evaluated together.
-pub(crate) const LANES: usize = 16;
 
 /// Pixels evaluated side by side, to hide the latency of a chain of additions.
 pub(crate) const SIDE: usize = 4;
@@ -165,43 +163,28 @@ pub(crate) trait Arithmetic {
     /// Whether code is compiled for processors that multiply and add in one instruction.
     const FMA: bool;
 
-    /// Codes of some rows of the output, as [`Epilogue`] finishes them; notes vectors in doubt in `scratch`.
-    unsafe fn finish(args: &mut LiteralArgs<'_, '_>);
-
     /// Adds to [`SIDE`] vectors the products of `weights`, `[term][LANES]`, and `columns`, `[term][SIDE]`, one after
     /// the other and each rounded once.
     unsafe fn chain(weights: &[f32], columns: &[f32]) -> [[f32; LANES]; SIDE];
 }
 
-/// Arguments of [`Literal::run`].
+/// Arguments of [`Literal::settle`].
 #[derive(Debug)]
 pub(crate) struct LiteralArgs<'a, 'b> {
     pub literal: &'a Literal,
-    /// The data, for what is evaluated again.
+    /// The data.
     pub input: &'a View<'a, u8>,
     /// The residual.
     pub operand: Option<&'a View<'a, u8>>,
     pub output: &'a mut ViewMut<'b, u8>,
-    /// First row of the output, and their number. The arguments of a layer come in order of rows.
-    pub rows: [usize; 2],
-    /// Elements of `scratch.sums` per pixel, a multiple of [`LANES`]. The sums are scaled and shifted into codes.
-    pub stride: usize,
+    /// What is in doubt.
     pub scratch: &'a mut Scratch,
-}
-
-/// A vector to evaluate again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Doubt {
-    pub channel: u32,
-    pub row: u32,
-    pub column: u32,
 }
 
 /// Memory that [`Literal`] works in.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    pub sums: Vec<f32>,
-    pub doubts: Vec<Doubt>,
+    pub doubts: Doubts,
     columns: Vec<f32>,
     /// Vectors finished and vectors evaluated again.
     pub counts: [u64; 2],
@@ -378,7 +361,7 @@ impl Literal {
     /// # Safety
     /// Those of [`Arithmetic`].
     #[inline(always)]
-    unsafe fn settle<A: Arithmetic>(args: &mut LiteralArgs<'_, '_>) {
+    pub(crate) unsafe fn settle<A: Arithmetic>(args: &mut LiteralArgs<'_, '_>) {
         let LiteralArgs {
             literal,
             input,
@@ -388,6 +371,8 @@ impl Literal {
             ..
         } = args;
         scratch.doubts.sort_unstable();
+        scratch.doubts.dedup();
+        scratch.counts[1] += scratch.doubts.len() as u64;
         for same in scratch.doubts.chunk_by(|a, b| a.channel == b.channel) {
             for doubts in same.chunks(SIDE) {
                 // SAFETY: the caller's contract.
@@ -415,26 +400,6 @@ impl Literal {
             }
         }
         scratch.doubts.clear();
-    }
-
-    /// Finishes rows of the output from their sums. Vectors in doubt are evaluated again after the last row of the
-    /// output, many side by side.
-    ///
-    /// # Safety
-    /// Those of [`Arithmetic`].
-    #[inline(always)]
-    pub(crate) unsafe fn run<A: Arithmetic>(args: &mut LiteralArgs<'_, '_>) {
-        // SAFETY: the caller's contract.
-        unsafe {
-            A::finish(args);
-            let [first, rows] = args.rows;
-            let layout = *args.output.layout();
-            args.scratch.counts[0] += (rows * layout.width * args.stride / LANES) as u64;
-            if first + rows == layout.height {
-                args.scratch.counts[1] += args.scratch.doubts.len() as u64;
-                Self::settle::<A>(args);
-            }
-        }
     }
 }
 

@@ -34,7 +34,7 @@ macro_rules! vector_kernels {
                     conv_f32::run(args, band, &TILES, $vector::LANES);
                 depthwise_f32(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) =
                     conv_f32::depthwise::<$vector>(args, rows);
-                literal(args: &mut LiteralArgs<'_, '_>) = Literal::run::<$vector>(args);
+                literal(args: &mut LiteralArgs<'_, '_>) = Literal::settle::<$vector>(args);
                 quantize_literal(nest: &Nest<3>, to: &mut [u8], from: &[f32], levels: &[Level], base: f32) =
                     rows::quantize_literal::<{ $vector::FUSED }>(nest, to, from, levels, base);
             }
@@ -66,6 +66,7 @@ macro_rules! dot_kernels {
             use super::simd::finish::Target;
             use super::simd::{Dot, Vector, conv, depthwise};
             use super::{$dot, $vector};
+            use crate::kernels::ties::Doubts;
             use crate::kernels::weights::Packing;
             use crate::kernels::{Band, ConvU8Args, DepthwiseU8Args};
 
@@ -96,18 +97,25 @@ macro_rules! dot_kernels {
             unsafe fn tile<const SEG: usize, const MR: usize, const NV: usize, const LIST: bool>(
                 walk: &conv::Walk<'_>,
                 tile: &conv::Tile,
+                doubts: &mut Doubts,
             ) {
                 // SAFETY: the caller's contract.
-                unsafe { conv::tile::<$dot, SEG, MR, NV, LIST>(walk, tile) }
+                unsafe { conv::tile::<$dot, SEG, MR, NV, LIST>(walk, tile, doubts) }
             }
 
             /// # Safety
             /// As [`conv::finish_tile`].
             #[inline(never)]
             #[target_feature(enable = $features)]
-            unsafe fn finish_tile(walk: &conv::Walk<'_>, tile: &conv::Tile, sums: *const i32, pixels: conv::Pixels) {
+            unsafe fn finish_tile(
+                walk: &conv::Walk<'_>,
+                tile: &conv::Tile,
+                sums: *const i32,
+                pixels: conv::Pixels,
+                doubts: &mut Doubts,
+            ) {
                 // SAFETY: the caller's contract.
-                unsafe { conv::finish_tile::<$vector>(walk, tile, sums, pixels) }
+                unsafe { conv::finish_tile::<$vector>(walk, tile, sums, pixels, doubts) }
             }
 
             /// # Safety
@@ -119,7 +127,7 @@ macro_rules! dot_kernels {
                 block: &depthwise::Block<'_>,
                 target: Target,
                 residual: *const u8,
-            ) {
+            ) -> u64 {
                 // SAFETY: the caller's contract.
                 unsafe { depthwise::finish_any::<$vector>(sums, block, target, residual) }
             }

@@ -31,7 +31,7 @@ pub struct KernelTable {
     pub(crate) quantize: fn(&mut QuantizeArgs<'_>, Range<usize>),
     pub(crate) conv_f32: fn(&mut ConvF32Args<'_>, &Band),
     pub(crate) depthwise_f32: fn(&mut DepthwiseF32Args<'_>, Range<usize>),
-    /// [`Literal::run`].
+    /// [`Literal::settle`].
     pub(crate) literal: fn(&mut LiteralArgs<'_, '_>),
     /// [`rows::quantize_literal`].
     pub(crate) quantize_literal: fn(&Nest<3>, &mut [u8], &[f32], &[Level], f32),
@@ -58,7 +58,7 @@ pub(crate) static SCALAR: KernelTable = KernelTable {
     conv_f32: scalar::conv_f32,
     depthwise_f32: scalar::depthwise_f32,
     // SAFETY: portable arithmetic runs on every processor.
-    literal: |args| unsafe { Literal::run::<Portable>(args) },
+    literal: |args| unsafe { Literal::settle::<Portable>(args) },
     quantize_literal: rows::quantize_literal::<false>,
 };
 
@@ -207,7 +207,7 @@ impl KernelTable {
         (self.conv_f32)(args, band);
     }
 
-    /// Rounds scaled sums of a layer to codes as the model does.
+    /// Evaluates again the codes of a layer that are in doubt.
     pub(crate) fn literal(&self, args: &mut LiteralArgs<'_, '_>) {
         (self.literal)(args);
     }

@@ -4,7 +4,7 @@ use flow_model::op::{BinaryKind, Op};
 use flow_model::{NodeId, Value};
 
 use super::chain::{self, Abilities, Affine, Chain, PerChannel, Site, bias_of, is_code};
-use super::heavy::{Heavy, epilogue, scaled};
+use super::heavy::{Heavy, rounding};
 use super::{Action, Form, Lowering};
 
 impl Lowering<'_> {
@@ -47,10 +47,7 @@ impl Lowering<'_> {
     fn affine(&self, root: NodeId, data: Value, site: Site, start: Chain) -> Option<(Heavy, Chain)> {
         let chain = self.extend(site, Abilities::CODES, start)?;
         let literal = self.literal_codes(root, &chain, site);
-        let epilogue = Box::new(match &literal {
-            Some(_) => scaled(site.channels, &chain).ok()?,
-            None => epilogue(site.channels, &chain).ok()?,
-        });
+        let epilogue = Box::new(rounding(site.channels, &chain, literal.as_deref()).ok()?);
         let heavy = Heavy {
             form: if site.axis == 1 && site.rank > 2 {
                 Form::Image

@@ -4,7 +4,7 @@ use flow_model::op::{ConvAttrs, Op};
 use flow_model::{ElementType, NodeId, Tensor, Value};
 
 use super::chain::{Abilities, Chain, Site, bias_of};
-use super::heavy::{Heavy, epilogue, macs, scaled};
+use super::heavy::{Heavy, macs, rounding};
 use super::window::{image_dims, kernel_dims, window_of_conv};
 use super::{Action, Form, Lowering};
 use crate::kernels::literal::Root;
@@ -43,10 +43,7 @@ impl Lowering<'_> {
             _ => None,
         };
         let literal = root.and_then(|root| self.literal_sums(id, &chain, site, window, root));
-        let epilogue = match &literal {
-            Some(_) => scaled(oc, &chain).ok()?,
-            None => epilogue(oc, &chain).ok()?,
-        };
+        let epilogue = rounding(oc, &chain, literal.as_deref()).ok()?;
         let action = if depthwise {
             Action::DepthwiseU8(Box::new(
                 DepthwiseU8::new(self.table, window, &packed, epilogue).ok()?,

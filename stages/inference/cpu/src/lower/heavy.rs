@@ -125,10 +125,17 @@ impl Lowering<'_> {
     }
 }
 
-/// Only the first scale and offset of a chain, in f32.
-pub(super) fn scaled(channels: usize, chain: &Chain) -> Result<Epilogue, ArgError> {
-    let (scale, bias) = (chain.first.scale.to_f32(), chain.first.offset.to_f32());
-    Epilogue::new(channels, &EpilogueSpec::dequantize(scale, bias))
+/// The epilogue of a chain that rounds as the model's own f32 arithmetic, if `literal` says how that is.
+pub(super) fn rounding(
+    channels: usize,
+    chain: &Chain,
+    literal: Option<&Literal>,
+) -> Result<Epilogue, ArgError> {
+    let epilogue = epilogue(channels, chain)?;
+    Ok(match literal {
+        Some(literal) => epilogue.with_ties(&literal.last_margin, &literal.margin),
+        None => epilogue,
+    })
 }
 
 /// The epilogue of a chain.

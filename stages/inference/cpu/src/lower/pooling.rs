@@ -4,7 +4,7 @@ use flow_model::op::{Op, ReduceKind};
 use flow_model::{ElementType, NodeId, Value};
 
 use super::chain::{self, Abilities, Chain, Site, bias_of, is_code};
-use super::heavy::{Heavy, epilogue, scaled};
+use super::heavy::{Heavy, rounding};
 use super::window::{image_dims, window_of_pool, windows_meet_image};
 use super::{Action, Form, Lowering};
 use crate::error::CompileError;
@@ -118,10 +118,7 @@ impl Lowering<'_> {
             AverageOver::Nothing => self.literal_windows(id, &chain, site, window, false),
             AverageOver::All { .. } => None,
         };
-        let epilogue = Box::new(match &literal {
-            Some(_) => scaled(channels, &chain).ok()?,
-            None => epilogue(channels, &chain).ok()?,
-        });
+        let epilogue = Box::new(rounding(channels, &chain, literal.as_deref()).ok()?);
         let action = Action::AvgPoolU8 {
             window,
             over,

@@ -4,7 +4,7 @@ use flow_model::op::Op;
 use flow_model::{ElementType, NodeId, Value};
 
 use super::chain::{Abilities, Chain, Site, bias_of};
-use super::heavy::{Heavy, epilogue, macs, scaled};
+use super::heavy::{Heavy, epilogue, macs, rounding};
 use super::{Action, Lowering};
 use crate::dense::{Geometry, ProductU8};
 use crate::kernels::literal::Root;
@@ -53,10 +53,7 @@ impl Lowering<'_> {
             block: PRODUCT_BLOCK,
         };
         let literal = self.literal_sums(id, &chain, site, Window::POINT, root);
-        let epilogue = match &literal {
-            Some(_) => scaled(n, &chain).ok()?,
-            None => epilogue(n, &chain).ok()?,
-        };
+        let epilogue = rounding(n, &chain, literal.as_deref()).ok()?;
         let conv = ConvU8::new(
             self.table,
             Window::POINT,

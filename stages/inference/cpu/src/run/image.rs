@@ -6,8 +6,8 @@ use super::{Fault, Machine, cast, cast_mut};
 use crate::bind::{Call, Step};
 use crate::kernels::literal::{LANES, Literal, LiteralArgs, Scratch};
 use crate::kernels::{
-    AffineU8Args, ArgError, AvgPoolArgs, ConvF32Args, ConvU8Args, DepthwiseF32Args, DepthwiseU8Args, Halo,
-    KernelTable, Layout, MaxPoolArgs, Output, View, ViewMut,
+    AffineU8Args, AvgPoolArgs, ConvF32Args, ConvU8Args, DepthwiseF32Args, DepthwiseU8Args, KernelTable,
+    Layout, MaxPoolArgs, Output, View, ViewMut,
 };
 use crate::lower::{Action, PhaseKernel};
 
@@ -102,7 +102,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Runs a kernel that ends in f32 row band by row band, and rounds each band as the model does.
+    /// Runs a kernel, and evaluates again what is in doubt.
     fn literal(
         &mut self,
         step: &Step,
@@ -114,100 +114,50 @@ impl Machine<'_> {
         let has_second = step.draft.inputs.len() > 1;
         let ([first, second], to) = self.operands(step)?;
         for call in calls {
-            let (width, channels) = (call.output.width, call.output.channels);
-            let stride = channels.next_multiple_of(LANES);
-            let rows = match step.draft.action {
-                // Windows are clipped to the image: a band has no rows above it.
-                Action::AvgPoolU8 { .. } => call.output.height,
-                _ => (BAND / (width * stride).max(1)).clamp(1, call.output.height),
-            };
-            scratch
-                .sums
-                .resize((rows * width * stride).max(scratch.sums.len()), 0.0);
-            let whole = View::new(first, call.inputs[0])?;
-            let operand = if has_second {
-                Some(View::new(second, call.inputs[1])?)
-            } else {
-                None
-            };
-            let mut output = ViewMut::new(&mut *to, call.output)?;
+            let input = || View::new(first, call.inputs[0]);
+            let residual = || has_second.then(|| View::new(second, call.inputs[1])).transpose();
+            let height = call.output.height;
+            let vectors = height * call.output.width * call.output.channels.div_ceil(LANES);
+            scratch.counts[0] += vectors as u64;
             scratch.doubts.clear();
-            let mut y = 0;
-            while y < call.output.height {
-                let rows = rows.min(call.output.height - y);
-                let input = View::new(first, below(&call.inputs[0], y * literal.window.stride[0]))?;
-                let layout = Layout {
-                    pixel_stride: stride,
-                    row_pitch: width * stride,
-                    ..Layout::dense(rows, width, channels)
-                };
-                let sums = Output::F32(ViewMut::new(&mut scratch.sums, layout)?);
-                match &step.draft.action {
-                    Action::ConvU8(conv) => {
-                        let mut args = ConvU8Args::new(conv, input, None, sums)?;
-                        let all = args.whole();
-                        table.conv_u8(&mut args, &all);
-                    }
-                    Action::DepthwiseU8(conv) => {
-                        let mut args = DepthwiseU8Args::new(conv, input, None, sums)?;
-                        table.depthwise_u8(&mut args, 0..rows);
-                    }
-                    Action::AffineU8(epilogue) => {
-                        let mut args =
-                            AffineU8Args::new(epilogue, cut(first, &call.inputs[0], y, rows)?, None, sums)?;
-                        table.affine_u8(&mut args, 0..rows);
-                    }
-                    Action::AvgPoolU8 {
-                        window,
-                        over,
-                        epilogue,
-                    } => {
-                        let mut args = AvgPoolArgs::new(*window, *over, epilogue, input, sums)?;
-                        table.avg_pool_u8(&mut args, 0..rows);
-                    }
-                    _ => return Err(Fault::new("no such kernel")),
+            let output = Output::Noted(ViewMut::new(&mut *to, call.output)?, &mut scratch.doubts);
+            match &step.draft.action {
+                Action::ConvU8(conv) => {
+                    let mut args = ConvU8Args::new(conv, input()?, residual()?, output)?;
+                    let all = args.whole();
+                    table.conv_u8(&mut args, &all);
                 }
-                table.literal(&mut LiteralArgs {
-                    literal,
-                    input: &whole,
-                    operand: operand.as_ref(),
-                    output: &mut output,
-                    rows: [y, rows],
-                    stride,
-                    scratch,
-                });
-                y += rows;
+                Action::DepthwiseU8(conv) => {
+                    let mut args = DepthwiseU8Args::new(conv, input()?, residual()?, output)?;
+                    table.depthwise_u8(&mut args, 0..height);
+                }
+                Action::AffineU8(epilogue) => {
+                    let mut args = AffineU8Args::new(epilogue, input()?, residual()?, output)?;
+                    table.affine_u8(&mut args, 0..height);
+                }
+                Action::AvgPoolU8 {
+                    window,
+                    over,
+                    epilogue,
+                } => {
+                    let mut args = AvgPoolArgs::new(*window, *over, epilogue, input()?, output)?;
+                    table.avg_pool_u8(&mut args, 0..height);
+                }
+                _ => return Err(Fault::new("no such kernel")),
             }
+            if scratch.doubts.is_empty() {
+                continue;
+            }
+            table.literal(&mut LiteralArgs {
+                literal,
+                input: &input()?,
+                operand: residual()?.as_ref(),
+                output: &mut ViewMut::new(&mut *to, call.output)?,
+                scratch,
+            });
         }
         Ok(())
     }
-}
-
-/// f32 sums that stay in a cache until they are rounded.
-const BAND: usize = 1 << 14;
-
-/// The image from row `rows` on; what lies above becomes halo.
-fn below(layout: &Layout, rows: usize) -> Layout {
-    let rows = rows.min(layout.height - 1);
-    Layout {
-        height: layout.height - rows,
-        origin: layout.origin + rows * layout.row_pitch,
-        halo: Halo {
-            top: layout.halo.top + rows,
-            ..layout.halo
-        },
-        ..*layout
-    }
-}
-
-/// Rows of an image that is read pixel by pixel.
-fn cut<'a>(data: &'a [u8], layout: &Layout, first: usize, rows: usize) -> Result<View<'a, u8>, ArgError> {
-    let layout = Layout {
-        height: rows,
-        halo: Halo::default(),
-        ..below(layout, first)
-    };
-    View::new(data, layout)
 }
 
 /// Runs one phase of a transposed convolution on input, residual and output.

@@ -77,12 +77,7 @@ pub(crate) fn finish_average(
     count: usize,
 ) {
     let scale = args.epilogue.scale[c] / count as f32;
-    let f = args.epilogue.apply_scaled(sum, scale, c, || 0);
-    // SAFETY: (y, x, c) lies in the output, whose view was checked.
-    unsafe {
-        match &mut args.output {
-            crate::kernels::Output::U8(view) => *view.pixel(y, x).add(c) = args.epilogue.code(f),
-            crate::kernels::Output::F32(view) => *view.pixel(y, x).add(c) = f,
-        }
-    }
+    let mut in_doubt = false;
+    let f = args.epilogue.apply_noting(sum, scale, c, || 0, &mut in_doubt);
+    super::write(args.epilogue, &mut args.output, (y, x), c, f, in_doubt);
 }

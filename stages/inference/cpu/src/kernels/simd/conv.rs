@@ -1,8 +1,9 @@
 //! Integer convolution: tiles of pixels x two vectors of output channels.
 
-use super::finish::{Target, finish_vector, residual_pixel};
+use super::finish::{Target, far, finish_vector, residual_pixel};
 use super::{Dot, Vector, unroll};
 use crate::kernels::conv::{Lanes, Panel, RowTaps};
+use crate::kernels::ties::{Doubts, bits, note};
 use crate::kernels::{Band, ConvU8, ConvU8Args, Epilogue};
 
 /// Most pixels in a tile of any instruction set.
@@ -35,6 +36,8 @@ pub(in super::super) struct Walk<'a> {
     residual_segment: usize,
     /// Bytes ahead at which weights are prefetched.
     prefetch: usize,
+    /// Whether values in doubt are noted.
+    notes: bool,
     finish: FinishFn,
 }
 
@@ -46,7 +49,9 @@ pub(in super::super) struct Tile {
     panel: Panel,
     target: Target,
     residual: *const u8,
-    /// Codes without inner rounding, residual, table or masked channels.
+    /// Output row and column of the first pixel.
+    at: (usize, usize),
+    /// Codes without inner rounding, residual, table, masked channels or ties.
     plain: bool,
 }
 
@@ -57,8 +62,8 @@ pub(in super::super) struct Pixels {
     per_row: usize,
 }
 
-pub(in super::super) type TileFn = unsafe fn(&Walk<'_>, &Tile);
-pub(in super::super) type FinishFn = unsafe fn(&Walk<'_>, &Tile, *const i32, Pixels);
+pub(in super::super) type TileFn = unsafe fn(&Walk<'_>, &Tile, &mut Doubts);
+pub(in super::super) type FinishFn = unsafe fn(&Walk<'_>, &Tile, *const i32, Pixels, &mut Doubts);
 
 /// Tile functions of an instruction set: `[vectors - 1][pixels in a row - 1]`.
 pub(in super::super) struct Tiles {
@@ -170,6 +175,7 @@ pub(in super::super) unsafe fn tile<
 >(
     walk: &Walk<'_>,
     tile: &Tile,
+    doubts: &mut Doubts,
 ) {
     // SAFETY: the caller's contract; epilogue arrays are padded by a block, and `sums` holds the sums of a tile.
     unsafe {
@@ -208,7 +214,7 @@ pub(in super::super) unsafe fn tile<
                     count: SEG * MR,
                     per_row: MR,
                 };
-                (walk.finish)(walk, tile, sums, pixels);
+                (walk.finish)(walk, tile, sums, pixels, doubts);
             }
         }
     }
@@ -252,6 +258,7 @@ pub(in super::super) unsafe fn finish_tile<V: Vector>(
     tile: &Tile,
     sums: *const i32,
     pixels: Pixels,
+    doubts: &mut Doubts,
 ) {
     let (e, panel) = (walk.epilogue, &tile.panel);
     let vectors = panel.lanes / V::LANES;
@@ -261,15 +268,22 @@ pub(in super::super) unsafe fn finish_tile<V: Vector>(
             && walk.conv.round_first
             && e.table.is_none()
         {
+            let codes = Codes {
+                walk,
+                tile,
+                sums,
+                out,
+                pixels,
+            };
             return match (e.mid.is_some(), e.residual.is_some(), vectors) {
-                (false, false, 1) => finish_codes::<V, false, false, 1>(walk, tile, sums, out, pixels),
-                (false, true, 1) => finish_codes::<V, false, true, 1>(walk, tile, sums, out, pixels),
-                (true, false, 1) => finish_codes::<V, true, false, 1>(walk, tile, sums, out, pixels),
-                (true, true, 1) => finish_codes::<V, true, true, 1>(walk, tile, sums, out, pixels),
-                (false, false, _) => finish_codes::<V, false, false, 2>(walk, tile, sums, out, pixels),
-                (false, true, _) => finish_codes::<V, false, true, 2>(walk, tile, sums, out, pixels),
-                (true, false, _) => finish_codes::<V, true, false, 2>(walk, tile, sums, out, pixels),
-                (true, true, _) => finish_codes::<V, true, true, 2>(walk, tile, sums, out, pixels),
+                (false, false, 1) => finish_codes::<V, false, false, 1>(codes, doubts),
+                (false, true, 1) => finish_codes::<V, false, true, 1>(codes, doubts),
+                (true, false, 1) => finish_codes::<V, true, false, 1>(codes, doubts),
+                (true, true, 1) => finish_codes::<V, true, true, 1>(codes, doubts),
+                (false, false, _) => finish_codes::<V, false, false, 2>(codes, doubts),
+                (false, true, _) => finish_codes::<V, false, true, 2>(codes, doubts),
+                (true, false, _) => finish_codes::<V, true, false, 2>(codes, doubts),
+                (true, true, _) => finish_codes::<V, true, true, 2>(codes, doubts),
             };
         }
         for i in 0..pixels.count {
@@ -280,32 +294,69 @@ pub(in super::super) unsafe fn finish_tile<V: Vector>(
                 .wrapping_add(segment * walk.residual_segment + x * walk.residual_step);
             let at = sums.add(i * panel.lanes);
             let first = V::loadu(at);
-            if vectors == 1 {
-                finish_vector::<V>(e, first, panel.first, panel.channels, 1.0, target, residual);
-                continue;
-            }
-            let ordered = V::ordered([first, V::loadu(at.add(V::LANES))]);
-            for j in 0..2 {
-                let (c, used) = (j * V::LANES, panel.channels.saturating_sub(j * V::LANES));
+            let ordered = match vectors {
+                1 => [first; 2],
+                _ => V::ordered([first, V::loadu(at.add(V::LANES))]),
+            };
+            for j in 0..vectors {
+                let (c, used) = (
+                    panel.first + j * V::LANES,
+                    panel.channels.saturating_sub(j * V::LANES),
+                );
                 if used > 0 {
-                    finish_vector::<V>(e, ordered[j], panel.first + c, used, 1.0, target, residual);
+                    let in_doubt = finish_vector::<V>(e, ordered[j], c, used, 1.0, target, residual);
+                    if walk.notes && in_doubt != 0 {
+                        let pixel = (tile.at.0 + segment, tile.at.1 + x);
+                        note(doubts, pixel, bits(in_doubt).filter(|&i| i < used).map(|i| c + i));
+                    }
                 }
             }
         }
     }
 }
 
-/// Codes of a tile, without table. Per-channel arrays stay in registers over the pixels.
+/// What [`finish_codes`] finishes.
+struct Codes<'a, 'b> {
+    walk: &'a Walk<'b>,
+    tile: &'a Tile,
+    sums: *const i32,
+    out: *mut u8,
+    pixels: Pixels,
+}
+
+/// Codes of a tile, without table.
 ///
 /// # Safety
 /// As [`finish_tile`]; the epilogue has an inner rounding if `MID` and a residual if `RES`.
 #[inline(always)]
 unsafe fn finish_codes<V: Vector, const MID: bool, const RES: bool, const NV: usize>(
-    walk: &Walk<'_>,
-    tile: &Tile,
-    mut sum: *const i32,
-    out: *mut u8,
-    pixels: Pixels,
+    codes: Codes<'_, '_>,
+    doubts: &mut Doubts,
+) {
+    // SAFETY: the caller's contract; ties are noted only where the epilogue knows them.
+    unsafe {
+        if codes.walk.notes {
+            codes_of::<V, MID, RES, NV, true>(codes, doubts);
+        } else {
+            codes_of::<V, MID, RES, NV, false>(codes, doubts);
+        }
+    }
+}
+
+/// [`finish_codes`], noting values in doubt if `TIES`. Per-channel arrays stay in registers over the pixels.
+///
+/// # Safety
+/// As [`finish_codes`]; the epilogue knows ties if `TIES`.
+#[inline(always)]
+unsafe fn codes_of<V: Vector, const MID: bool, const RES: bool, const NV: usize, const TIES: bool>(
+    Codes {
+        walk,
+        tile,
+        sums: mut sum,
+        out,
+        pixels,
+    }: Codes<'_, '_>,
+    doubts: &mut Doubts,
 ) {
     let (e, lanes) = (walk.epilogue, walk.lanes);
     let (c, channels) = (tile.panel.first, tile.panel.channels);
@@ -322,11 +373,16 @@ unsafe fn finish_codes<V: Vector, const MID: bool, const RES: bool, const NV: us
         let mid_offset = load_lanes::<V, NV>(&lanes.mid_offset, tile.panel.arrays, MID);
         let res_scale = load_lanes::<V, NV>(&lanes.residual_scale, tile.panel.arrays, RES);
         let res_offset = load_lanes::<V, NV>(&lanes.residual_offset, tile.panel.arrays, RES);
+        let near = load_lanes::<V, NV>(&lanes.near, tile.panel.arrays, TIES);
+        let mid_near = load_lanes::<V, NV>(&lanes.mid_near, tile.panel.arrays, TIES && MID);
+        let least = load_lanes::<V, NV>(&lanes.low, tile.panel.arrays, TIES);
+        let most = load_lanes::<V, NV>(&lanes.high, tile.panel.arrays, TIES);
         let (low, high) = (e.low_code.as_ptr().add(c), e.high_code.as_ptr().add(c));
         for segment in 0..pixels.count / pixels.per_row {
             let mut out = out.add(segment * walk.out_segment + c);
             let mut residual = tile.residual.wrapping_add(segment * walk.residual_segment + c);
-            for _ in 0..pixels.per_row {
+            for x in 0..pixels.per_row {
+                let mut in_doubt = [0; NV];
                 let mut codes = [V::zero(); NV];
                 if RES && NV == 2 {
                     let both = V::load_codes2(residual, channels);
@@ -340,21 +396,47 @@ unsafe fn finish_codes<V: Vector, const MID: bool, const RES: bool, const NV: us
                     let f = V::to_f32(V::loadu(sum.add(j * V::LANES)));
                     let mut f = V::add_f32(V::mul_f32(f, scale[j]), bias[j]);
                     if MID {
-                        f = V::round_f32(V::min_f32(V::max_f32(f, mid_low), mid_high));
+                        f = V::min_f32(V::max_f32(f, mid_low), mid_high);
+                        let level = V::round_f32(f);
+                        if TIES {
+                            in_doubt[j] |= far::<V>(f, level, mid_near[j]);
+                        }
+                        f = level;
                         f = V::add_f32(V::mul_f32(f, mid_scale[j]), mid_offset[j]);
                     }
                     if RES {
                         let r = V::mul_f32(V::to_f32(codes[j]), res_scale[j]);
                         f = V::add_f32(f, V::add_f32(r, res_offset[j]));
                     }
+                    if TIES {
+                        f = V::min_f32(V::max_f32(f, least[j]), most[j]);
+                        let level = V::round_f32(f);
+                        in_doubt[j] |= far::<V>(f, level, near[j]);
+                        f = level;
+                    }
                     q[j] = V::to_i32(f);
                 }
                 store_codes::<V, NV>(q, low, high, out, channels);
+                if TIES && in_doubt[0] | in_doubt[NV - 1] != 0 {
+                    let pixel = (tile.at.0 + segment, tile.at.1 + x);
+                    note_lanes(doubts, pixel, &tile.panel, &in_doubt);
+                }
                 sum = sum.add(NV * V::LANES);
                 out = out.wrapping_add(walk.out_step);
                 residual = residual.wrapping_add(walk.residual_step);
             }
         }
+    }
+}
+
+/// Notes the channels of lanes in doubt, a bit for each lane of each vector.
+#[cold]
+#[inline(never)]
+fn note_lanes(doubts: &mut Doubts, pixel: (usize, usize), panel: &Panel, in_doubt: &[u32]) {
+    for (v, &mask) in in_doubt.iter().enumerate() {
+        let lanes = bits(mask).map(|bit| panel.channel(v * panel.vector + bit));
+        let channels = lanes.filter(|&c| c < panel.channels).map(|c| panel.first + c);
+        note(doubts, pixel, channels);
     }
 }
 
@@ -382,6 +464,9 @@ unsafe fn load_lanes<V: Vector, const NV: usize>(values: &[f32], at: usize, used
 /// The processor has the instruction set of `tiles`, whose vectors have `lanes` elements.
 pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles: &Tiles, lanes: usize) {
     let (rows, panels) = args.limit(band);
+    let mut noted = args.output.take_doubts();
+    let (mut none, notes) = (Doubts::new(), noted.is_some());
+    let doubts = noted.as_mut().unwrap_or(&mut none);
     let conv = args.conv;
     let e = &conv.epilogue;
     let w = &conv.window;
@@ -410,9 +495,10 @@ pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles
         residual_step: residual.map_or(0, |r| r.pixel_stride),
         residual_segment: residual.map_or(0, |r| r.row_pitch),
         prefetch: 0,
+        notes,
         finish: tiles.finish,
     };
-    let plain = e.is_plain() && conv.round_first;
+    let plain = e.is_plain() && conv.round_first && !notes;
     let group_inputs = conv.channels.input / conv.channels.groups;
     let pitch = input.row_pitch as isize;
     let stride = input.pixel_stride as isize;
@@ -437,6 +523,7 @@ pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles
                 panel: *panel,
                 target: Target::pixel(&args.output, y, x),
                 residual: residual_pixel(args.residual.as_ref(), y, x),
+                at: (y, x),
                 plain: plain && panel.channels == panel.lanes,
             }
         };
@@ -446,7 +533,7 @@ pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles
                 let tile = tile_at(y, 0);
                 // SAFETY: the arguments' constructor found every read and write of these two rows inside
                 // their buffers.
-                unsafe { two_rows[output.width - 1](&walk, &tile) };
+                unsafe { two_rows[output.width - 1](&walk, &tile, doubts) };
                 y += 2;
                 continue;
             }
@@ -458,7 +545,7 @@ pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles
                 let tile = tile_at(y, x);
                 // SAFETY: the arguments' constructor found every read and write of this row inside their
                 // buffers.
-                unsafe { one_row[pixels - 1](&walk, &tile) };
+                unsafe { one_row[pixels - 1](&walk, &tile, doubts) };
                 x += pixels;
             }
             y += 1;
@@ -475,4 +562,5 @@ pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles
             }
         }
     }
+    args.output.note(noted);
 }

@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
-use super::finish::{Target, finish_vector, residual_pixel};
+use super::finish::{Target, far, finish_vector, residual_pixel};
 use super::{Dot, Vector, unroll};
 use crate::kernels::depthwise::{Interleaved, Slots};
+use crate::kernels::ties::{Doubts, LANES, bits, note};
 use crate::kernels::{DepthwiseU8Args, Epilogue};
 
 /// Outputs in a row that share an interleave, by pixel slots.
@@ -16,8 +17,8 @@ const MAX_SLOTS: usize = 16;
 /// Sums of one pixel, in unpack order: 128-bit part `l` of vector `v` holds channels `16 l + 4 v ..`.
 type Sums<V> = [<V as Vector>::I; 4];
 
-/// The function for epilogues that are not plain: 64 sums or fewer in unpack order.
-pub(in super::super) type FinishFn = unsafe fn(*const i32, &Block<'_>, Target, *const u8);
+/// The function for epilogues that are not plain: 64 sums or fewer in unpack order. Returns which channels are in doubt.
+pub(in super::super) type FinishFn = unsafe fn(*const i32, &Block<'_>, Target, *const u8) -> u64;
 
 /// One position of a block of channels.
 struct Spot<'a> {
@@ -151,6 +152,8 @@ pub(in super::super) struct Block<'a> {
     channels: usize,
     /// Codes without inner rounding, residual or table.
     plain: bool,
+    /// Whether values in doubt are noted.
+    notes: bool,
     finish_any: FinishFn,
 }
 
@@ -159,28 +162,48 @@ pub(in super::super) struct Block<'a> {
 /// # Safety
 /// Those of [`Vector`]; the channels of the block lie inside `target` and `residual`.
 #[inline(always)]
-unsafe fn finish<V: Vector>(acc: Sums<V>, block: &Block<'_>, target: Target, residual: *const u8) {
+unsafe fn finish<V: Vector>(
+    acc: Sums<V>,
+    block: &Block<'_>,
+    (target, residual): (Target, *const u8),
+    pixel: (usize, usize),
+    doubts: &mut Doubts,
+) {
     // SAFETY: the caller's contract; the arrays are padded to blocks.
     unsafe {
         match target {
-            Target::U8(out) if block.plain => finish_plain::<V>(acc, block, out.add(block.first)),
+            Target::U8(out) if block.plain && !block.notes => {
+                finish_plain::<V, false>(acc, block, out.add(block.first));
+            }
+            Target::U8(out) if block.plain => {
+                let in_doubt = finish_plain::<V, true>(acc, block, out.add(block.first));
+                if in_doubt != 0 {
+                    // Bits 4 l .. of any vector are channels 16 l ..
+                    let channels = bits(in_doubt).map(|bit| block.first + bit / 4 * LANES);
+                    note(doubts, pixel, channels);
+                }
+            }
             _ => {
                 let mut sums = [0_i32; 64];
                 for v in 0..4 {
                     V::store(sums.as_mut_ptr().add(v * V::LANES), acc[v]);
                 }
-                (block.finish_any)(sums.as_ptr(), block, target, residual);
+                let in_doubt = (block.finish_any)(sums.as_ptr(), block, target, residual);
+                if block.notes && in_doubt != 0 {
+                    let channels = (0..block.channels).filter(|c| in_doubt >> c & 1 != 0);
+                    note(doubts, pixel, channels.map(|c| block.first + c));
+                }
             }
         }
     }
 }
 
-/// Writes plain codes at `out`.
+/// Writes plain codes at `out`. If `TIES`, returns in which elements of the vectors, taken together, a value is in doubt.
 ///
 /// # Safety
 /// As [`finish`].
 #[inline(always)]
-unsafe fn finish_plain<V: Vector>(acc: Sums<V>, block: &Block<'_>, out: *mut u8) {
+unsafe fn finish_plain<V: Vector, const TIES: bool>(acc: Sums<V>, block: &Block<'_>, out: *mut u8) -> u32 {
     let (packed, c) = (block.packed, block.first);
     // SAFETY: the caller's contract; the arrays hold a block of floats from `c` on.
     unsafe {
@@ -188,19 +211,29 @@ unsafe fn finish_plain<V: Vector>(acc: Sums<V>, block: &Block<'_>, out: *mut u8)
         let low = V::load(block.epilogue.low_code.as_ptr().add(c));
         let high = V::load(block.epilogue.high_code.as_ptr().add(c));
         let mut q = acc;
+        let mut in_doubt = 0;
         for v in 0..4 {
+            let at = c + v * V::LANES;
             let f = V::mul_f32(V::to_f32(acc[v]), V::load_f32(scale.add(v * V::LANES)));
-            let f = V::add_f32(f, V::load_f32(bias.add(v * V::LANES)));
+            let mut f = V::add_f32(f, V::load_f32(bias.add(v * V::LANES)));
+            if TIES {
+                f = V::max_f32(f, V::load_f32(packed.low.as_ptr().add(at)));
+                f = V::min_f32(f, V::load_f32(packed.high.as_ptr().add(at)));
+                let level = V::round_f32(f);
+                in_doubt |= far::<V>(f, level, V::load_f32(packed.near.as_ptr().add(at)));
+                f = level;
+            }
             q[v] = V::to_i32(f);
         }
         // Packing undoes the order of the unpacking, and saturates.
         let codes = V::pack16(V::pack32(q[0], q[1]), V::pack32(q[2], q[3]));
         let codes = V::min_u8(V::max_u8(codes, low), high);
         V::store_bytes(out, block.channels, codes);
+        in_doubt
     }
 }
 
-/// Writes the outputs of one pixel through any epilogue.
+/// Writes the outputs of one pixel through any epilogue. Returns which channels are in doubt, a bit each.
 ///
 /// # Safety
 /// As [`finish`]; a block of sums at `sums`.
@@ -210,7 +243,7 @@ pub(in super::super) unsafe fn finish_any<V: Vector>(
     block: &Block<'_>,
     target: Target,
     residual: *const u8,
-) {
+) -> u64 {
     // SAFETY: the caller's contract; `ordered` holds a block of sums.
     unsafe {
         let mut ordered = [0_i32; 64];
@@ -224,11 +257,14 @@ pub(in super::super) unsafe fn finish_any<V: Vector>(
                     .write(from.read());
             }
         }
+        let mut in_doubt = 0;
         for c in (0..block.channels).step_by(V::LANES) {
             let used = block.channels - c;
             let sums = V::loadu(ordered.as_ptr().add(c));
-            finish_vector::<V>(block.epilogue, sums, block.first + c, used, 1.0, target, residual);
+            let mask = finish_vector::<V>(block.epilogue, sums, block.first + c, used, 1.0, target, residual);
+            in_doubt |= u64::from(mask) << c;
         }
+        in_doubt
     }
 }
 
@@ -260,6 +296,9 @@ unsafe fn run<D: Dot, const J: usize>(
     rows: Range<usize>,
     finish_any: FinishFn,
 ) {
+    let mut noted = args.output.take_doubts();
+    let (mut none, notes) = (Doubts::new(), noted.is_some());
+    let doubts = noted.as_mut().unwrap_or(&mut none);
     let conv = args.conv;
     let (e, packed, w) = (&conv.epilogue, &conv.packed, &conv.window);
     let input = *args.input.layout();
@@ -290,6 +329,7 @@ unsafe fn run<D: Dot, const J: usize>(
                 first,
                 channels: (e.channels - first).min(width),
                 plain: e.is_plain() && packed.round_first,
+                notes,
                 finish_any,
             };
             let starts = |slots: &Slots| slots.starts[index * w.kernel[0] * packed.quads..].as_ptr();
@@ -318,7 +358,7 @@ unsafe fn run<D: Dot, const J: usize>(
                             let (y, x) = (y + I / 2, x + I % 2);
                             let target = Target::pixel(&args.output, y, x);
                             let residual = residual_pixel(args.residual.as_ref(), y, x);
-                            finish::<D::V>(acc[I / 2][I % 2], &block, target, residual);
+                            finish::<D::V>(acc[I / 2][I % 2], &block, (target, residual), (y, x), doubts);
                         });
                         x += 2;
                     } else if x + J <= output.width && !two {
@@ -327,7 +367,7 @@ unsafe fn run<D: Dot, const J: usize>(
                             if I < J {
                                 let target = Target::pixel(&args.output, y, x + I);
                                 let residual = residual_pixel(args.residual.as_ref(), y, x + I);
-                                finish::<D::V>(acc[I], &block, target, residual);
+                                finish::<D::V>(acc[I], &block, (target, residual), (y, x + I), doubts);
                             }
                         });
                         x += J;
@@ -339,7 +379,7 @@ unsafe fn run<D: Dot, const J: usize>(
                             let [acc] = accumulate::<D, 1>(&spot);
                             let target = Target::pixel(&args.output, y, x);
                             let residual = residual_pixel(args.residual.as_ref(), y, x);
-                            finish::<D::V>(acc, &block, target, residual);
+                            finish::<D::V>(acc, &block, (target, residual), (y, x), doubts);
                             spot.input = spot.input.wrapping_add(input.row_pitch);
                         }
                         x += 1;
@@ -348,4 +388,5 @@ unsafe fn run<D: Dot, const J: usize>(
             }
         }
     }
+    args.output.note(noted);
 }

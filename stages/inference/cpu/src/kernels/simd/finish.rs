@@ -30,7 +30,7 @@ impl Target {
     #[inline(always)]
     pub(super) fn pixel(output: &Output<'_>, y: usize, x: usize) -> Self {
         match output {
-            Output::U8(view) => Target::U8(view.pixel(y, x)),
+            Output::U8(view) | Output::Noted(view, _) => Target::U8(view.pixel(y, x)),
             Output::F32(view) => Target::F32(view.pixel(y, x)),
         }
     }
@@ -47,7 +47,8 @@ pub(super) fn residual_pixel(residual: Option<&View<'_, u8>>, y: usize, x: usize
 
 /// Writes the outputs of `channels` sums (a vector of neighbouring channels at most) that begin at channel `c`.
 ///
-/// `target` and `residual` point to channel 0 of their pixel; `count` divides the scale.
+/// `target` and `residual` point to channel 0 of their pixel; `count` divides the scale. Returns which values are in
+/// doubt, a bit each.
 ///
 /// # Safety
 /// Those of [`Vector`]; channel `c + channels - 1` exists in the epilogue and lies inside both pixels.
@@ -60,7 +61,7 @@ pub(super) unsafe fn finish_vector<V: Vector>(
     count: f32,
     target: Target,
     residual: *const u8,
-) {
+) -> u32 {
     // SAFETY: epilogue arrays are padded by a block; pixels are accessed up to `channels`.
     unsafe {
         let mut scale = V::load_f32(e.scale.as_ptr().add(c));
@@ -71,9 +72,14 @@ pub(super) unsafe fn finish_vector<V: Vector>(
             V::mul_f32(V::to_f32(sums), scale),
             V::load_f32(e.bias.as_ptr().add(c)),
         );
+        let mut in_doubt = 0;
         if let Some(mid) = &e.mid {
             f = V::min_f32(V::max_f32(f, V::splat_f32(mid.low)), V::splat_f32(mid.high));
-            f = V::round_f32(f);
+            let level = V::round_f32(f);
+            if let Some(ties) = &e.ties {
+                in_doubt |= far::<V>(f, level, V::load_f32(ties.mid_near.as_ptr().add(c)));
+            }
+            f = level;
             f = V::add_f32(
                 V::mul_f32(f, V::load_f32(mid.scale.as_ptr().add(c))),
                 V::load_f32(mid.offset.as_ptr().add(c)),
@@ -86,6 +92,11 @@ pub(super) unsafe fn finish_vector<V: Vector>(
                 V::load_f32(r.offset.as_ptr().add(c)),
             );
             f = V::add_f32(f, r);
+        }
+        if let Some(ties) = &e.ties {
+            let f = V::max_f32(f, V::load_f32(ties.low.as_ptr().add(c)));
+            let f = V::min_f32(f, V::load_f32(ties.high.as_ptr().add(c)));
+            in_doubt |= far::<V>(f, V::round_f32(f), V::load_f32(ties.near.as_ptr().add(c)));
         }
         let f = V::max_f32(f, V::load_f32(e.low.as_ptr().add(c)));
         let f = V::min_f32(f, V::load_f32(e.high.as_ptr().add(c)));
@@ -102,5 +113,16 @@ pub(super) unsafe fn finish_vector<V: Vector>(
             }
             Target::F32(out) => V::store_f32(out.add(c), channels, f),
         }
+        in_doubt
     }
+}
+
+/// Bit `i`: whether element `i` lies farther than `near` from its level.
+///
+/// # Safety
+/// Those of [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn far<V: Vector>(f: V::F, level: V::F, near: V::F) -> u32 {
+    // SAFETY: the caller's contract.
+    unsafe { V::greater(V::abs_f32(V::sub_f32(f, level)), near) }
 }

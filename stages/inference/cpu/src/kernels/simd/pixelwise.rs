@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Vector;
 use super::finish::{Target, finish_vector, residual_pixel};
+use crate::kernels::ties::{Doubts, bits, note};
 use crate::kernels::{AffineU8Args, QuantizeArgs};
 
 /// Requantization, dequantization, addition.
@@ -12,6 +13,9 @@ use crate::kernels::{AffineU8Args, QuantizeArgs};
 /// Those of [`Vector`].
 #[inline(always)]
 pub(in super::super) unsafe fn affine_u8<V: Vector>(args: &mut AffineU8Args<'_>, rows: Range<usize>) {
+    let mut noted = args.output.take_doubts();
+    let (mut none, notes) = (Doubts::new(), noted.is_some());
+    let doubts = noted.as_mut().unwrap_or(&mut none);
     let l = *args.input.layout();
     for y in rows {
         for x in 0..l.width {
@@ -26,11 +30,19 @@ pub(in super::super) unsafe fn affine_u8<V: Vector>(args: &mut AffineU8Args<'_>,
                 // SAFETY: (y, x) lies in all images, which were checked; only their channels are accessed.
                 unsafe {
                     let codes = V::load_codes(from.add(c), used);
-                    finish_vector::<V>(args.epilogue, codes, c, used, 1.0, target, residual);
+                    let in_doubt = finish_vector::<V>(args.epilogue, codes, c, used, 1.0, target, residual);
+                    if notes && in_doubt != 0 {
+                        note(
+                            doubts,
+                            (y, x),
+                            bits(in_doubt).filter(|&i| i < used).map(|i| c + i),
+                        );
+                    }
                 }
             }
         }
     }
+    args.output.note(noted);
 }
 
 /// f32 to codes.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Vector;
 use super::finish::{Target, finish_vector};
+use crate::kernels::ties::{Doubts, bits, note};
 use crate::kernels::{AverageOver, AvgPoolArgs, MaxPoolArgs, Window};
 
 /// First input coordinate along `axis` of output `o` inside an image of `len`, and the number of taps inside.
@@ -97,6 +98,9 @@ pub(in super::super) unsafe fn max_pool_f32<V: Vector>(args: &mut MaxPoolArgs<'_
 /// Those of [`Vector`].
 #[inline(always)]
 pub(in super::super) unsafe fn avg_pool_u8<V: Vector>(args: &mut AvgPoolArgs<'_>, rows: Range<usize>) {
+    let mut noted = args.output.take_doubts();
+    let (mut none, notes) = (Doubts::new(), noted.is_some());
+    let doubts = noted.as_mut().unwrap_or(&mut none);
     let l = *args.input.layout();
     let taps = args.window.taps();
     let row_step = args.window.dilation[0] * l.row_pitch;
@@ -127,10 +131,19 @@ pub(in super::super) unsafe fn avg_pool_u8<V: Vector>(args: &mut AvgPoolArgs<'_>
                             sums = V::add(sums, V::load_codes(p, used));
                         }
                     }
-                    let none = std::ptr::null();
-                    finish_vector::<V>(args.epilogue, sums, c, used, count as f32, target, none);
+                    let no_residual = std::ptr::null();
+                    let in_doubt =
+                        finish_vector::<V>(args.epilogue, sums, c, used, count as f32, target, no_residual);
+                    if notes && in_doubt != 0 {
+                        note(
+                            doubts,
+                            (y, x),
+                            bits(in_doubt).filter(|&i| i < used).map(|i| c + i),
+                        );
+                    }
                 }
             }
         }
     }
+    args.output.note(noted);
 }
