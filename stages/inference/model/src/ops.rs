@@ -8,7 +8,6 @@ mod activation;
 mod adaptive_pool;
 mod attention;
 pub mod attributes;
-mod axis_broadcast;
 mod binary;
 mod bitwise;
 mod chain;
@@ -25,6 +24,7 @@ mod deformable;
 mod depth_to_space;
 mod detection;
 mod einsum;
+mod explicit_broadcast;
 mod exponential;
 pub mod fake_quantize;
 mod fourier;
@@ -49,7 +49,7 @@ mod reshape;
 mod slice;
 mod softmax;
 mod strided_slice;
-mod support;
+pub(crate) mod support;
 mod topk;
 mod transpose;
 mod unary;
@@ -95,7 +95,7 @@ const FAMILIES: &[Family] = &[
     identity::parse,
     log_softmax::parse,
     recurrent::parse,
-    axis_broadcast::parse,
+    explicit_broadcast::parse,
     convert::parse,
     binary::parse,
     unary::parse,

@@ -1,6 +1,7 @@
 //! From XML to a checked graph.
 
 mod body;
+mod broadcast;
 mod finite;
 mod known;
 mod parameter;
@@ -151,6 +152,8 @@ impl Reader<'_> {
             let Some(op) = operations[index].take() else {
                 continue;
             };
+            let inputs = broadcast::aligned(&mut graph, &attributes(layer), (layer.name, layer.line), inputs)
+                .map_err(|error| self.source.error(layer.line, layer.place(), error.0, REEXPORT))?;
             ids[index] = graph.push(Node {
                 name: Arc::from(layer.name),
                 line: layer.line,
@@ -434,12 +437,7 @@ impl Reader<'_> {
                 continue;
             }
             let opset = known::opset(layer.version);
-            let attributes = Attributes {
-                kind: known::standard_name(layer.kind),
-                opset: opset.unwrap_or(0),
-                pairs: layer.attributes.clone(),
-                inputs: layer.inputs.len(),
-            };
+            let attributes = attributes(layer);
             // An operation of an extension is not the standard one of the same name.
             let op = match opset {
                 Some(_) => crate::ops::parse(&attributes)
@@ -566,6 +564,16 @@ impl Reader<'_> {
             }
         }
         Ok(order)
+    }
+}
+
+/// The attributes of a layer.
+fn attributes<'x>(layer: &Layer<'x, '_>) -> Attributes<'x> {
+    Attributes {
+        kind: known::standard_name(layer.kind),
+        opset: known::opset(layer.version).unwrap_or(0),
+        pairs: layer.attributes.clone(),
+        inputs: layer.inputs.len(),
     }
 }
 

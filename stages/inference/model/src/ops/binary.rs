@@ -46,15 +46,16 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
     } else {
         return Ok(None);
     };
-    numpy_broadcast(a)?;
+    known_broadcast(a)?;
     Ok(Some(op))
 }
 
-/// Fails unless broadcasting is numpy's; `none` asks for equal shapes, which numpy's rule covers.
-pub(crate) fn numpy_broadcast(a: &Attributes) -> Result<(), OpError> {
+/// Fails if broadcasting is none that there is; the reader aligns inputs as it says, so that the operation itself
+/// broadcasts as numpy does.
+pub(crate) fn known_broadcast(a: &Attributes) -> Result<(), OpError> {
     match a.get("auto_broadcast") {
-        None | Some("numpy" | "none") => Ok(()),
-        Some(other) => bail!("attribute `auto_broadcast`: expected numpy or none, found \"{other}\""),
+        None | Some("numpy" | "none" | "pdpd") => Ok(()),
+        Some(other) => bail!("attribute `auto_broadcast`: expected numpy, pdpd or none, found \"{other}\""),
     }
 }
 

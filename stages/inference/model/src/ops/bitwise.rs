@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::attributes::Attributes;
-use super::binary::numpy_broadcast;
+use super::binary::known_broadcast;
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
 use crate::graph::OutputInfo;
@@ -42,7 +42,7 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
     let Some(&(_, kind, _)) = NAMES.iter().find(|n| n.0 == a.kind) else {
         return Ok(None);
     };
-    numpy_broadcast(a)?;
+    known_broadcast(a)?;
     Ok(Some(Op::standard(Bitwise { kind })))
 }
 

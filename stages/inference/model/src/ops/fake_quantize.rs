@@ -14,7 +14,7 @@ pub(crate) fn parse(a: &Attributes) -> Result<Option<Op>, OpError> {
     if a.kind != "FakeQuantize" {
         return Ok(None);
     }
-    super::binary::numpy_broadcast(a)?;
+    super::binary::known_broadcast(a)?;
     let levels = a.size("levels", None)?;
     match u32::try_from(levels) {
         Ok(levels) if levels >= 2 => Ok(Some(Op::FakeQuantize { levels })),

@@ -22,6 +22,17 @@ with case("elementwise", "pdpd", reference=True) as c:
     c.result(op.add(x, y, "pdpd"), op.multiply(x, c.input(values((2, 1), 7)), "pdpd"), op.less(x, y, "pdpd"))
     c.result(op.select(op.greater(y, const(0, f32)), x, y, "pdpd"), op.subtract(x, x, "none"))
 
+# With limits of fewer axes than the data OpenVINO's reference takes them along other axes, and its CPU plugin fails;
+# ir/tests.rs has those.
+with case("elementwise", "fake_quantize_broadcast", reference=True) as c:
+    x = c.input(values((2, 3, 4)))
+    def quantize(shape, mode):
+        high = values(shape, 3) + f32(8)
+        limits = [const(limit, f32) for limit in (-high, high, -high / 2, high / 2)]
+        return op.fake_quantize(x, *limits, 16, mode)
+    c.result(*[quantize(shape, "pdpd") for shape in ((), (1,), (1, 3, 1), (2, 3, 1), (2, 3, 4))])
+    c.result(quantize((2, 3, 4), "none"), quantize((3, 1), "numpy"))
+
 with case("elementwise", "select") as c:
     cond = c.input(np.array([[True], [False], [True]]))
     a, b = c.input(values((3, 2))), c.input(values((1, 2), 9))
