@@ -128,3 +128,34 @@ fn integer_models_stay_close_to_the_reference_evaluator() {
         }
     }
 }
+
+/// Without low precision transformations every FakeQuantize is computed in f32, as the network says: by the kernels to
+/// the last bit as by the reference evaluator.
+#[test]
+fn quantized_models_in_f32_equal_the_reference_evaluator() {
+    for (model, sample, literal) in [
+        ("mobilenet-v2-ptq-int8", "cat.bmp", true),
+        ("mobilenet-v2-qat-uint8", "cat.bmp", true),
+        ("movenet-lightning-int8", "squat.bmp", true),
+        // OpenVINO quantizes products with compressed weights once more (`docs/numerics.md`).
+        ("resnet50-int8", "cat.bmp", false),
+        ("ultraface-rfb-320-int8", "face_1.jpg", false),
+        ("fastestdet-int8", "fd_3.jpg", false),
+    ] {
+        let input = [input(model, sample)];
+        let [found, expected] = [Device::Cpu, Device::Reference].map(|device| {
+            let options = Options {
+                device,
+                lpt: false,
+                ..Options::default()
+            };
+            load(model, &options).infer(&input).unwrap()
+        });
+        assert_eq!(found, expected, "{model}");
+        for (i, found) in found.iter().enumerate().filter(|_| literal) {
+            let expected = shared(&format!("oracle/{model}/{sample}.literal.{i}.npy"));
+            let error = error(found, &flow_model::npy::read(expected).unwrap());
+            assert!(error < 1e-5, "{model} output {i}: error {error}");
+        }
+    }
+}

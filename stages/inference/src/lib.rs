@@ -21,8 +21,6 @@
 
 mod adapt;
 mod benchmark;
-#[cfg(test)]
-mod bodies;
 mod counters;
 mod device;
 mod engine;

@@ -1,5 +1,6 @@
 //! Operations on whole tensors with kernels of their own: no chain behind them, no layout of images.
 
+mod fake_quantize;
 mod gemm;
 mod geometry;
 mod interpolate;
@@ -14,6 +15,7 @@ use crate::kernels::versions::Simd;
 use crate::placement::Placement;
 use crate::run::{Fault, cast, cast_mut};
 
+pub(crate) use fake_quantize::FakeQuantize;
 pub(crate) use gemm::MatMul;
 pub(crate) use geometry::Geometry;
 pub(crate) use interpolate::Interpolate;

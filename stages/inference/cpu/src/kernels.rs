@@ -22,6 +22,7 @@ mod elementwise;
 mod epilogue;
 mod error;
 pub(crate) mod exponential;
+pub(crate) mod fake_quantize;
 pub(crate) mod functions;
 pub(crate) mod gemm;
 pub(crate) mod gemm_u8;

@@ -11,6 +11,7 @@ mod convolution;
 mod deconvolution;
 mod dense;
 mod exact;
+mod fake_quantize;
 mod heavy;
 mod light;
 mod movement;
@@ -181,6 +182,9 @@ struct Lowering<'a> {
     graph: &'a Graph,
     /// The model before low precision transformations, where its rounding is wanted.
     model: Option<Model<'a>>,
+    original: Option<&'a Graph>,
+    /// Whether a value that is a little off may fall on another level somewhere behind.
+    quantized: bool,
     users: Vec<Vec<NodeId>>,
     table: &'static KernelTable,
     draft: Draft,
@@ -192,6 +196,7 @@ struct Lowering<'a> {
     taken: Vec<bool>,
     /// Chains by their last operation.
     pending: HashMap<NodeId, Pending>,
+    roundings: HashMap<NodeId, fake_quantize::Rounding>,
 }
 
 /// Lowers a graph whose shapes are all fixed.
@@ -212,6 +217,11 @@ pub(crate) fn lower<'a>(
     let mut lowering = Lowering {
         graph,
         model: original.map(Model::new),
+        original,
+        quantized: graph
+            .nodes
+            .iter()
+            .any(|n| matches!(n.op, Op::FakeQuantize { .. } | Op::Quantize(_))),
         users: graph.users(),
         table,
         draft: Draft::default(),
@@ -220,6 +230,7 @@ pub(crate) fn lower<'a>(
         wants_image: image_wishes(graph),
         taken: vec![false; graph.nodes.len()],
         pending: HashMap::new(),
+        roundings: HashMap::new(),
     };
     lowering.run()?;
     Ok(lowering.draft)
@@ -241,6 +252,7 @@ impl Lowering<'_> {
                 self.held.insert(value, vec![tensor]);
             }
         }
+        self.plan_roundings();
         for pass in 0..3 {
             for (id, _) in self.graph.iter() {
                 self.plan_chain(id, pass);
@@ -282,7 +294,8 @@ impl Lowering<'_> {
             Op::Parameter | Op::Constant(_) | Op::Result | Op::Dequantize(_) => Ok(()),
             _ if self.users[id.index()].is_empty() => Ok(()),
             _ => {
-                if self.emit_movement(id)?
+                if self.emit_rounding(id)?
+                    || self.emit_movement(id)?
                     || self.emit_max_pool(id)?
                     || self.emit_light(id)?
                     || self.emit_dense(id)?
@@ -498,6 +511,7 @@ fn image_wishes(graph: &Graph) -> Vec<bool> {
             Op::Unary(_)
             | Op::Clamp { .. }
             | Op::Binary(_)
+            | Op::FakeQuantize { .. }
             | Op::Quantize(_)
             | Op::Dequantize(_)
             | Op::Lookup(_)

@@ -66,8 +66,8 @@ pub(crate) use normalize::l2::EPS_MODES as L2_EPS_MODES;
 pub(crate) use normalize::mvn::EPS_MODES as MVN_EPS_MODES;
 pub(crate) use pad::MODES as PAD_MODES;
 pub(crate) use reduce::NAMES as REDUCE_NAMES;
-pub use support::Input;
 pub(crate) use support::axis;
+pub use support::{Input, broadcast_offsets};
 pub(crate) use topk::SORTS;
 pub(crate) use unary::ROUND_MODES;
 

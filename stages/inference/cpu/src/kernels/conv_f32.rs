@@ -61,9 +61,20 @@ pub struct ConvF32 {
     pub(crate) weights: AlignedVec<f32>,
     pub(crate) panels: Vec<PanelF32>,
     pub(crate) epilogue: EpilogueF32,
+    /// Input channels that are summed before they are added to the rest.
+    pub(crate) block: usize,
 }
 
 impl ConvF32 {
+    /// Sums input channels in blocks of at most that many; a chain of its own each, added in turn. For a kernel of one
+    /// tap.
+    pub fn in_blocks(self, block: usize) -> Self {
+        Self {
+            block: block.max(1),
+            ..self
+        }
+    }
+
     /// Packs `weights`, row-major `[out_channels][in_channels / groups][kernel_y][kernel_x]`.
     ///
     /// # Errors
@@ -129,6 +140,7 @@ impl ConvF32 {
             weights: packed,
             panels,
             epilogue,
+            block: usize::MAX,
         })
     }
 

@@ -187,6 +187,8 @@ pub(crate) struct Abilities {
     pub codes: bool,
     /// A table after the codes.
     pub table: bool,
+    /// Constants that follow one another become one, which rounds less often than the model does.
+    pub merges: bool,
 }
 
 impl Abilities {
@@ -195,6 +197,7 @@ impl Abilities {
         residual: true,
         codes: true,
         table: true,
+        merges: true,
     };
     /// Kernels without a second operand, or with one of their own.
     pub const CODES: Self = Self {
@@ -206,6 +209,7 @@ impl Abilities {
         residual: false,
         codes: false,
         table: false,
+        merges: true,
     };
 }
 
@@ -353,6 +357,13 @@ fn binary(
             },
             _ => return None,
         };
+        if !abilities.merges {
+            // One summand is what the kernel adds; a second one, or a factor, would be rounded with it.
+            let summand = affine.scale.single() == Some(1.0);
+            if !summand || chain.first != Affine::identity() || !chain.is_unlimited() {
+                return None;
+            }
+        }
         chain.apply(&affine);
         return Some(());
     }

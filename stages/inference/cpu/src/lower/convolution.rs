@@ -11,6 +11,7 @@ use crate::kernels::literal::Root;
 use crate::kernels::{
     Channels, ConvF32, ConvU8, DepthwiseF32, DepthwiseU8, EpilogueF32, Halo, WeightCodes, Weights,
 };
+use crate::literal::POINTWISE_BLOCK;
 
 impl Lowering<'_> {
     pub(super) fn quantized_convolution(&self, id: NodeId) -> Option<(Heavy, Chain)> {
@@ -120,7 +121,10 @@ impl Lowering<'_> {
                 output: oc,
                 groups,
             };
-            let conv = ConvF32::new(self.table, window, channels, &values, epilogue).ok()?;
+            let mut conv = ConvF32::new(self.table, window, channels, &values, epilogue).ok()?;
+            if window.taps() == 1 {
+                conv = conv.in_blocks(POINTWISE_BLOCK);
+            }
             Action::ConvF32(Box::new(conv))
         };
         let heavy = Heavy {

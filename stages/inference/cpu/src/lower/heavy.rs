@@ -114,6 +114,10 @@ impl Lowering<'_> {
 
     pub(super) fn extend(&self, site: Site, abilities: Abilities, start: Chain) -> Option<Chain> {
         let taken = |id: NodeId| self.taken[id.index()];
+        let abilities = Abilities {
+            merges: abilities.codes || !self.quantized,
+            ..abilities
+        };
         chain::extend(self.graph, &self.users, &taken, site, abilities, start)
     }
 

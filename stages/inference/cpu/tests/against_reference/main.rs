@@ -5,5 +5,6 @@ mod integer;
 mod literal;
 mod real;
 mod requests;
+mod simulated;
 mod sums;
 mod support;

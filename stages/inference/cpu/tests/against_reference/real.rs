@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use crate::support::{Builder, Noise, image, run};
 
 /// Runs on every instruction set, which must agree in every bit, and compares: at most `units` in the last place.
-fn check_bits(b: &Builder, inputs: &[Tensor], units: i64) {
+pub fn check_bits(b: &Builder, inputs: &[Tensor], units: i64) {
     let expected = flow_model::evaluate(&b.graph, inputs).unwrap();
     let found = run(&b.graph, inputs, None);
     for isa in [Isa::Scalar, Isa::Avx2] {
@@ -36,7 +36,7 @@ fn check_bits(b: &Builder, inputs: &[Tensor], units: i64) {
 }
 
 /// A value that is an image in memory, as it is behind a pooling.
-fn as_image(b: &mut Builder, x: Value) -> Value {
+pub fn as_image(b: &mut Builder, x: Value) -> Value {
     let shape = b.shape(x);
     let pool = Op::MaxPool(PoolAttrs {
         kernel: vec![1, 1],

@@ -257,8 +257,9 @@ pub(crate) fn offsets(shape: &[usize], strides: &[isize], start: isize) -> Vec<u
     offsets.into_iter().map(|o| o as usize).collect()
 }
 
-/// For each element of `to`, the element of `from` that numpy broadcasting puts there.
-pub(crate) fn broadcast_offsets(from: &[usize], to: &[usize]) -> Vec<usize> {
+/// For each element of `to`, the element of `from` that numpy broadcasting puts there. The shapes fit, and `from` has no
+/// more axes than `to`.
+pub fn broadcast_offsets(from: &[usize], to: &[usize]) -> Vec<usize> {
     let mut expanded = vec![0; to.len() - from.len()];
     let plain = strides(from).into_iter().zip(from);
     expanded.extend(plain.map(|(stride, &length)| if length == 1 { 0 } else { stride }));

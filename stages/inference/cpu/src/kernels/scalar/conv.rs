@@ -118,6 +118,7 @@ pub(crate) fn conv_f32(args: &mut ConvF32Args<'_>, band: &Band) {
         for panel in panels {
             for x in 0..args.output.layout().width {
                 let mut acc = [0.0_f32; MAX_LANES];
+                let mut blocks = [0.0_f32; MAX_LANES];
                 let acc = &mut acc[..panel.lanes];
                 let count = w.taps() * group_inputs * panel.lanes;
                 let mut weights =
@@ -128,6 +129,10 @@ pub(crate) fn conv_f32(args: &mut ConvF32Args<'_>, band: &Band) {
                         let ix = (x * w.stride[1] + kx * w.dilation[1]) as isize - w.pad_begin[1] as isize;
                         let at = iy * l.row_pitch as isize + ix * l.pixel_stride as isize;
                         for (c, weights) in (0..group_inputs).zip(&mut weights) {
+                            if c > 0 && c % conv.block == 0 {
+                                let pairs = blocks.iter_mut().zip(acc.iter_mut());
+                                pairs.for_each(|(block, acc)| *block += std::mem::take(acc));
+                            }
                             // SAFETY: `ConvF32Args::new` found all windows inside image and halo.
                             let v = unsafe {
                                 *args.input.origin().offset(at).add(panel.group * group_inputs + c)
@@ -137,6 +142,9 @@ pub(crate) fn conv_f32(args: &mut ConvF32Args<'_>, band: &Band) {
                             }
                         }
                     }
+                }
+                if group_inputs > conv.block {
+                    acc.iter_mut().zip(&blocks).for_each(|(acc, block)| *acc += block);
                 }
                 for (i, &sum) in acc[..panel.channels].iter().enumerate() {
                     let c = panel.first + i;

@@ -22,6 +22,8 @@ pub(in super::super) struct Walk<'a> {
     rows: usize,
     taps: usize,
     inputs: usize,
+    /// Inputs of a tap that are summed before they are added to the rest.
+    block: usize,
     out_step: usize,
     residual_step: usize,
 }
@@ -52,29 +54,55 @@ pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>
     // SAFETY: the caller's contract; epilogue arrays are padded by a block.
     unsafe {
         let mut acc = [[V::splat_f32(0.0); NV]; MAX_TILE];
+        let mut blocks = [[V::splat_f32(0.0); NV]; MAX_TILE];
         let mut in_doubt = V::zero();
         let mut w = tile.weights;
         let step = walk.pixel_step;
         for ky in 0..walk.rows {
             for kx in 0..walk.taps {
                 let mut p = tile.input.add(ky * walk.row_step + kx * walk.tap_step);
-                for _ in 0..walk.inputs {
-                    let mut wv = [V::splat_f32(0.0); NV];
-                    for j in 0..NV {
-                        wv[j] = V::load_f32(w.add(j * V::LANES));
+                let mut left = walk.inputs;
+                loop {
+                    let count = left.min(walk.block);
+                    for _ in 0..count {
+                        let mut wv = [V::splat_f32(0.0); NV];
+                        for j in 0..NV {
+                            wv[j] = V::load_f32(w.add(j * V::LANES));
+                        }
+                        unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
+                            if I < MR {
+                                let x = V::splat_f32(*p.add(I * step));
+                                for j in 0..NV {
+                                    acc[I][j] = V::fused(x, wv[j], acc[I][j], &mut in_doubt);
+                                }
+                            }
+                        });
+                        w = w.add(NV * V::LANES);
+                        p = p.add(1);
+                    }
+                    left -= count;
+                    if left == 0 {
+                        break;
                     }
                     unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
                         if I < MR {
-                            let x = V::splat_f32(*p.add(I * step));
                             for j in 0..NV {
-                                acc[I][j] = V::fused(x, wv[j], acc[I][j], &mut in_doubt);
+                                blocks[I][j] = V::add_f32(blocks[I][j], acc[I][j]);
+                                acc[I][j] = V::splat_f32(0.0);
                             }
                         }
                     });
-                    w = w.add(NV * V::LANES);
-                    p = p.add(1);
                 }
             }
+        }
+        if walk.inputs > walk.block {
+            unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
+                if I < MR {
+                    for j in 0..NV {
+                        acc[I][j] = V::add_f32(blocks[I][j], acc[I][j]);
+                    }
+                }
+            });
         }
         if !V::FUSED && V::any(in_doubt) {
             unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
@@ -108,11 +136,18 @@ pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>
 #[inline(never)]
 unsafe fn exact_sums(walk: &Walk<'_>, tile: &Tile, i: usize, first: usize, lanes: usize) -> [f32; 16] {
     let mut sums = [0.0; 16];
+    let mut blocks = [0.0; 16];
     let mut w = tile.weights.wrapping_add(first);
     for ky in 0..walk.rows {
         for kx in 0..walk.taps {
             let at = i * walk.pixel_step + ky * walk.row_step + kx * walk.tap_step;
             for c in 0..walk.inputs {
+                if c > 0 && c % walk.block == 0 {
+                    blocks
+                        .iter_mut()
+                        .zip(&mut sums)
+                        .for_each(|(block, sum)| *block += std::mem::take(sum));
+                }
                 for (lane, sum) in sums[..(lanes - first).min(16)].iter_mut().enumerate() {
                     // SAFETY: the caller's contract.
                     *sum = unsafe { fused::<false>(*tile.input.add(at + c), *w.add(lane), *sum) };
@@ -120,6 +155,11 @@ unsafe fn exact_sums(walk: &Walk<'_>, tile: &Tile, i: usize, first: usize, lanes
                 w = w.wrapping_add(lanes);
             }
         }
+    }
+    if walk.inputs > walk.block {
+        sums.iter_mut()
+            .zip(&blocks)
+            .for_each(|(sum, block)| *sum += block);
     }
     sums
 }
@@ -173,6 +213,7 @@ pub(in super::super) unsafe fn run(args: &mut ConvF32Args<'_>, band: &Band, tile
         } else {
             group_inputs
         },
+        block: conv.block,
         out_step: output.pixel_stride,
         residual_step: residual.map_or(0, |(_, l)| l.pixel_stride),
     };

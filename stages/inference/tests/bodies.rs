@@ -1,4 +1,5 @@
 //! Quantized networks with loops, on both devices.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,8 +9,7 @@ use flow_model::graph::{Graph, Node, OutputInfo, Value};
 use flow_model::op::{AutoPad, BinaryKind, ConvAttrs, Op};
 use flow_model::{ElementType, Tensor};
 
-use crate::device::Device;
-use crate::engine::{Engine, Options};
+use flow_inference::{Device, Engine, Options};
 
 fn push(graph: &mut Graph, name: &str, op: Op, inputs: &[Value]) -> Value {
     Value::of(graph.push(Node {
