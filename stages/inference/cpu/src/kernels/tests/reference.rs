@@ -65,6 +65,33 @@ pub fn epilogue(spec: &EpilogueSpec, acc: i32, divisor: usize, c: usize, residua
     (f, code)
 }
 
+/// Whether the inner or the last rounding of [`epilogue`] lies nearer to a tie than these margins. What the limits clip
+/// is in no doubt.
+pub fn in_doubt(
+    spec: &EpilogueSpec,
+    (acc, divisor): (i32, usize),
+    c: usize,
+    residual: u8,
+    [margin, mid_margin]: [f32; 2],
+) -> bool {
+    let near = |f: f32, low: f32, high: f32, margin: f32| {
+        let f = f.clamp(low, high);
+        (f - f.round_ties_even()).abs() > 0.5 - margin
+    };
+    let mut before = EpilogueSpec {
+        low: vec![f32::NEG_INFINITY],
+        high: vec![f32::INFINITY],
+        output: OutputKind::F32,
+        ..spec.clone()
+    };
+    let (last, _) = epilogue(&before, acc, divisor, c, residual);
+    let [low, high] = [&spec.low, &spec.high].map(|limits| pick(limits, c).round_ties_even());
+    (before.mid, before.residual) = (None, None);
+    let (first, _) = epilogue(&before, acc, divisor, c, residual);
+    near(last, low, high, margin)
+        || (spec.mid.as_ref()).is_some_and(|mid| near(first, mid.low, mid.high, mid_margin))
+}
+
 /// A small generator: the same numbers on every machine for a seed.
 pub struct Rng(pub u64);
 
