@@ -169,6 +169,7 @@ fn epilogue(layer: &Layer) -> Result<Epilogue, ArgError> {
     }
     if matches!(layer.tail, Tail::Literal) {
         spec.mid = Some(MidSpec {
+            rounds: true,
             low: 0.0,
             high: 255.0,
             scale: vec![0.7],

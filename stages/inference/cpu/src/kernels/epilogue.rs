@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! f = acc as f32 * scale[c] + bias[c]
-//! f = round_ties_even(clamp(f, mid.low, mid.high)) * mid.scale[c] + mid.offset[c]    where there is a mid
+//! f = round_ties_even(clamp(f, mid.low, mid.high)) * mid.scale[c] + mid.offset[c]    where there is a mid; some only clamp
 //! f = f + (residual as f32 * residual.scale[c] + residual.offset[c])                 where there is one
 //! f = clamp(f, low[c], high[c])                                       activation and range of the codes
 //! q = round_ties_even(f) as u8, then table[q] where there is a table;  or f itself
@@ -18,10 +18,12 @@ use super::{AlignedVec, ArgError, error::expect_len};
 /// Channels to which per-channel arrays are padded: the widest block a kernel handles at once.
 pub const CHANNEL_BLOCK: usize = 64;
 
-/// Rounding inside a chain of operations, such as a FakeQuantize between a convolution and an addition.
+/// Rounding inside a chain of operations, such as a FakeQuantize between a convolution and an addition, or a clamp there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MidSpec {
-    /// Lowest code, a whole number.
+    /// Whether values are rounded, not only clamped.
+    pub rounds: bool,
+    /// Lowest code, a whole number; or the low limit.
     pub low: f32,
     /// Highest code.
     pub high: f32,
@@ -99,6 +101,7 @@ impl EpilogueSpec {
 /// Inner rounding, arrays padded.
 #[derive(Debug, Clone)]
 pub(crate) struct Mid {
+    pub rounds: bool,
     pub low: f32,
     pub high: f32,
     pub scale: AlignedVec<f32>,
@@ -196,10 +199,13 @@ impl Epilogue {
         let mid = match &spec.mid {
             None => None,
             Some(mid) => {
-                check_finite("inner rounding", &[mid.low, mid.high])?;
+                if mid.rounds {
+                    check_finite("inner rounding", &[mid.low, mid.high])?;
+                }
                 check_finite("inner scale", &mid.scale)?;
                 check_finite("inner offset", &mid.offset)?;
-                if mid.low > mid.high || mid.low < -65_536.0 || mid.high > 65_536.0 {
+                let far = mid.low < -65_536.0 || mid.high > 65_536.0;
+                if mid.low.is_nan() || mid.high.is_nan() || mid.low > mid.high || mid.rounds && far {
                     return Err(ArgError::Value {
                         what: "inner rounding limit",
                         expected: "low <= high within +-65536",
@@ -207,6 +213,7 @@ impl Epilogue {
                     });
                 }
                 Some(Mid {
+                    rounds: mid.rounds,
                     low: mid.low,
                     high: mid.high,
                     scale: per_channel("inner scale", &mid.scale, channels)?,
@@ -255,7 +262,7 @@ impl Epilogue {
     /// Lets kernels note values nearer than `margin` (codes, per channel) to a tie of the last rounding, and nearer than
     /// `mid_margin` to one of the inner rounding.
     pub(crate) fn with_ties(mut self, margin: &[f32], mid_margin: &[f32]) -> Self {
-        let mid_margin = self.mid.as_ref().map(|_| mid_margin);
+        let mid_margin = self.mid.as_ref().filter(|mid| mid.rounds).map(|_| mid_margin);
         let ties = Ties::new(self.channels, margin, mid_margin, [&self.low, &self.high]);
         self.ties = Some(Box::new(ties));
         self
@@ -322,10 +329,14 @@ impl Epilogue {
     ) -> f32 {
         let mut f = acc as f32 * scale + self.bias[c];
         if let Some(mid) = &self.mid {
-            if let Some(ties) = &self.ties {
-                *in_doubt |= ties.in_doubt_inside(mid, f, c);
+            f = clamp(f, mid.low, mid.high);
+            if mid.rounds {
+                if let Some(ties) = &self.ties {
+                    *in_doubt |= ties.in_doubt_inside(f, c);
+                }
+                f = f.round_ties_even();
             }
-            f = clamp(f, mid.low, mid.high).round_ties_even() * mid.scale[c] + mid.offset[c];
+            f = f * mid.scale[c] + mid.offset[c];
         }
         if let Some(r) = &self.residual {
             f += f32::from(residual()) * r.scale[c] + r.offset[c];

@@ -10,7 +10,7 @@ macro_rules! vector_kernels {
             use std::ops::Range;
 
             use super::$vector;
-            use super::simd::{Vector, conv_f32, pixelwise, pool};
+            use super::simd::{Vector, conv_f32, depthwise_f32, pixelwise, pool};
             use crate::kernels::literal::{Level, Literal, LiteralArgs};
             use crate::kernels::{
                 AffineU8Args, AvgPoolArgs, Band, ConvF32Args, DepthwiseF32Args, MaxPoolArgs, QuantizeArgs,
@@ -33,7 +33,7 @@ macro_rules! vector_kernels {
                 conv_f32(args: &mut ConvF32Args<'_>, band: &Band) =
                     conv_f32::run(args, band, &TILES, $vector::LANES);
                 depthwise_f32(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) =
-                    conv_f32::depthwise::<$vector>(args, rows);
+                    depthwise_f32::depthwise::<$vector>(args, rows);
                 literal(args: &mut LiteralArgs<'_, '_>) = Literal::settle::<$vector>(args);
                 quantize_literal(nest: &Nest<3>, to: &mut [u8], from: &[f32], levels: &[Level], base: f32) =
                     rows::quantize_literal::<{ $vector::FUSED }>(nest, to, from, levels, base);

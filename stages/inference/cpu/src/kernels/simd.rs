@@ -12,6 +12,7 @@
 pub(super) mod conv;
 pub(super) mod conv_f32;
 pub(super) mod depthwise;
+pub(super) mod depthwise_f32;
 mod dots;
 pub(super) mod finish;
 mod literal;

@@ -5,7 +5,6 @@
 //! again.
 
 use super::AlignedVec;
-use super::epilogue::Mid;
 
 /// Channels that are evaluated again together.
 pub(crate) const LANES: usize = 16;
@@ -66,19 +65,18 @@ impl Ties {
     /// Whether the last rounding of `f` in channel `c` is in doubt.
     #[inline(always)]
     pub(super) fn in_doubt(&self, f: f32, c: usize) -> bool {
-        off(f, self.low[c], self.high[c]) > self.near[c]
+        off(super::epilogue::clamp(f, self.low[c], self.high[c])) > self.near[c]
     }
 
-    /// Whether the inner rounding of `f` in channel `c` is in doubt.
+    /// Whether the inner rounding of `f`, clamped, in channel `c` is in doubt.
     #[inline(always)]
-    pub(super) fn in_doubt_inside(&self, mid: &Mid, f: f32, c: usize) -> bool {
-        off(f, mid.low, mid.high) > self.mid_near[c]
+    pub(super) fn in_doubt_inside(&self, f: f32, c: usize) -> bool {
+        off(f) > self.mid_near[c]
     }
 }
 
-/// Distance from a whole number, of what the limits leave.
-fn off(f: f32, low: f32, high: f32) -> f32 {
-    let f = super::epilogue::clamp(f, low, high);
+/// Distance from a whole number.
+fn off(f: f32) -> f32 {
     (f - f.round_ties_even()).abs()
 }
 

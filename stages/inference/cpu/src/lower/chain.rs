@@ -70,9 +70,10 @@ impl Affine {
     }
 }
 
-/// Inner rounding: codes from `low` to `high`, then `after`.
+/// Inner rounding, to codes from `low` to `high`, or a clamp; then `after`.
 #[derive(Debug, Clone)]
 pub(crate) struct Mid {
+    pub rounds: bool,
     pub low: f64,
     pub high: f64,
     pub after: Affine,
@@ -368,7 +369,7 @@ fn binary(
         return Some(());
     }
     // A residual: codes of the same shape.
-    if !abilities.residual || chain.residual.is_some() || !chain.is_unlimited() {
+    if !abilities.residual || chain.residual.is_some() {
         return None;
     }
     let Op::Dequantize(d) = &graph.node(other.node).op else {
@@ -389,6 +390,9 @@ fn binary(
         scale: PerChannel::one(sign),
         offset: PerChannel::one(0.0),
     });
+    if !chain.is_unlimited() {
+        inner_clamp(chain)?;
+    }
     chain.residual = Some(Residual { codes, affine });
     Some(())
 }
@@ -405,11 +409,28 @@ fn quantize(q: &Quantize, chain: &mut Chain, site: Site) -> Option<()> {
     Some(())
 }
 
+/// Limits before a residual.
+fn inner_clamp(chain: &mut Chain) -> Option<()> {
+    if chain.mid.is_some() {
+        return None;
+    }
+    chain.mid = Some(Mid {
+        rounds: false,
+        low: chain.low.single()?,
+        high: chain.high.single()?,
+        after: Affine::identity(),
+    });
+    chain.low = PerChannel::one(f64::NEG_INFINITY);
+    chain.high = PerChannel::one(f64::INFINITY);
+    Some(())
+}
+
 fn inner_rounding(d: &Dequantize, codes: ElementType, chain: &mut Chain, site: Site) -> Option<()> {
     if chain.mid.is_some() || chain.residual.is_some() {
         return None;
     }
     chain.mid = Some(Mid {
+        rounds: true,
         low: chain.low.single()?.round_ties_even(),
         high: chain.high.single()?.round_ties_even(),
         after: dequantization(d, bias_of(codes), site)?,

@@ -195,7 +195,7 @@ impl Lowering<'_> {
             _ => None,
         });
         // One of two must have the other: a chain that rounds inside.
-        if rounds.is_some() != epilogue.mid.is_some() {
+        if rounds.is_some() != epilogue.mid.as_ref().is_some_and(|mid| mid.rounds) {
             return None;
         }
         let margin = |levels: &Levels| {

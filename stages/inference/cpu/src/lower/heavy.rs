@@ -154,6 +154,7 @@ pub(super) fn epilogue(channels: usize, chain: &Chain) -> Result<Epilogue, ArgEr
             scale: chain.first.scale.to_f32(),
             bias: chain.first.offset.to_f32(),
             mid: chain.mid.as_ref().map(|mid| MidSpec {
+                rounds: mid.rounds,
                 low: mid.low as f32,
                 high: mid.high as f32,
                 scale: mid.after.scale.to_f32(),

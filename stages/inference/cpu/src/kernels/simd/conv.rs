@@ -367,6 +367,7 @@ unsafe fn codes_of<V: Vector, const MID: bool, const RES: bool, const NV: usize,
             Some(mid) => (V::splat_f32(mid.low), V::splat_f32(mid.high)),
             None => (V::splat_f32(0.0), V::splat_f32(0.0)),
         };
+        let rounds = e.mid.as_ref().is_some_and(|mid| mid.rounds);
         let scale = load_lanes::<V, NV>(&lanes.scale, tile.panel.arrays, true);
         let bias = load_lanes::<V, NV>(&lanes.bias, tile.panel.arrays, true);
         let mid_scale = load_lanes::<V, NV>(&lanes.mid_scale, tile.panel.arrays, MID);
@@ -374,7 +375,7 @@ unsafe fn codes_of<V: Vector, const MID: bool, const RES: bool, const NV: usize,
         let res_scale = load_lanes::<V, NV>(&lanes.residual_scale, tile.panel.arrays, RES);
         let res_offset = load_lanes::<V, NV>(&lanes.residual_offset, tile.panel.arrays, RES);
         let near = load_lanes::<V, NV>(&lanes.near, tile.panel.arrays, TIES);
-        let mid_near = load_lanes::<V, NV>(&lanes.mid_near, tile.panel.arrays, TIES && MID);
+        let mid_near = load_lanes::<V, NV>(&lanes.mid_near, tile.panel.arrays, TIES && MID && rounds);
         let least = load_lanes::<V, NV>(&lanes.low, tile.panel.arrays, TIES);
         let most = load_lanes::<V, NV>(&lanes.high, tile.panel.arrays, TIES);
         let (low, high) = (e.low_code.as_ptr().add(c), e.high_code.as_ptr().add(c));
@@ -397,11 +398,13 @@ unsafe fn codes_of<V: Vector, const MID: bool, const RES: bool, const NV: usize,
                     let mut f = V::add_f32(V::mul_f32(f, scale[j]), bias[j]);
                     if MID {
                         f = V::min_f32(V::max_f32(f, mid_low), mid_high);
-                        let level = V::round_f32(f);
-                        if TIES {
-                            in_doubt[j] |= far::<V>(f, level, mid_near[j]);
+                        if rounds {
+                            let level = V::round_f32(f);
+                            if TIES {
+                                in_doubt[j] |= far::<V>(f, level, mid_near[j]);
+                            }
+                            f = level;
                         }
-                        f = level;
                         f = V::add_f32(V::mul_f32(f, mid_scale[j]), mid_offset[j]);
                     }
                     if RES {

@@ -1,11 +1,9 @@
-//! f32 convolution: tiles of pixels x two vectors of output channels; depthwise.
-
-use std::ops::Range;
+//! f32 convolution: tiles of pixels x two vectors of output channels.
 
 use super::{Vector, unroll};
 use crate::kernels::conv_f32::PanelF32;
 use crate::kernels::literal::fused;
-use crate::kernels::{Band, ConvF32Args, DepthwiseF32Args, EpilogueF32};
+use crate::kernels::{Band, ConvF32Args, EpilogueF32};
 
 /// Most pixels in a tile of any instruction set.
 const MAX_TILE: usize = 14;
@@ -167,7 +165,7 @@ unsafe fn exact_sums(walk: &Walk<'_>, tile: &Tile, i: usize, first: usize, lanes
 /// # Safety
 /// Those of [`Vector`]; `used` channels from `c` on exist in the pixels `out` and `residual` point to.
 #[inline(always)]
-unsafe fn finish<V: Vector>(
+pub(super) unsafe fn finish<V: Vector>(
     e: &EpilogueF32,
     sums: V::F,
     c: usize,
@@ -251,64 +249,6 @@ pub(in super::super) unsafe fn run(args: &mut ConvF32Args<'_>, band: &Band, tile
     } else {
         for y in rows {
             panels.iter().for_each(|panel| run(panel, y));
-        }
-    }
-}
-
-/// f32 depthwise convolution.
-///
-/// # Safety
-/// Those of [`Vector`].
-#[inline(always)]
-pub(in super::super) unsafe fn depthwise<V: Vector>(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) {
-    let conv = args.conv;
-    let w = &conv.window;
-    let input = *args.input.layout();
-    let channels = conv.epilogue.channels;
-    // Addresses of a tap's pixel and weights, over all taps.
-    let taps = |start: *const f32| {
-        (0..w.kernel[0] * w.kernel[1]).map(move |tap| {
-            let (ky, kx) = (tap / w.kernel[1], tap % w.kernel[1]);
-            let at = ky * w.dilation[0] * input.row_pitch + kx * w.dilation[1] * input.pixel_stride;
-            (
-                start.wrapping_add(at),
-                conv.taps.as_ptr().wrapping_add(tap * conv.padded),
-            )
-        })
-    };
-    for y in rows {
-        let iy = (y * w.stride[0]) as isize - w.pad_begin[0] as isize;
-        for x in 0..args.output.layout().width {
-            let ix = (x * w.stride[1]) as isize - w.pad_begin[1] as isize;
-            let at = iy * input.row_pitch as isize + ix * input.pixel_stride as isize;
-            let start = args.input.origin().wrapping_offset(at);
-            let residual = args.residual.as_ref().map_or(std::ptr::null(), |r| {
-                r.origin()
-                    .wrapping_add(y * r.layout().row_pitch + x * r.layout().pixel_stride)
-            });
-            for c in (0..channels).step_by(V::LANES) {
-                let used = channels - c;
-                // SAFETY: the arguments' constructor found all taps inside image and halo and the pixel inside
-                // the output; only its channels are accessed, weights are padded.
-                unsafe {
-                    let mut acc = V::splat_f32(0.0);
-                    let mut in_doubt = V::zero();
-                    for (p, tap) in taps(start) {
-                        let (x, w) = (V::load_some_f32(p.add(c), used), V::load_f32(tap.add(c)));
-                        acc = V::fused(x, w, acc, &mut in_doubt);
-                    }
-                    if !V::FUSED && V::any(in_doubt) {
-                        let mut sums = [0.0; 16];
-                        for (p, tap) in taps(start) {
-                            for (lane, sum) in sums[..used.min(V::LANES)].iter_mut().enumerate() {
-                                *sum = fused::<false>(*p.add(c + lane), *tap.add(c + lane), *sum);
-                            }
-                        }
-                        acc = V::load_f32(sums.as_ptr());
-                    }
-                    finish::<V>(&conv.epilogue, acc, c, used, args.output.pixel(y, x), residual);
-                }
-            }
         }
     }
 }

@@ -75,11 +75,13 @@ pub(super) unsafe fn finish_vector<V: Vector>(
         let mut in_doubt = 0;
         if let Some(mid) = &e.mid {
             f = V::min_f32(V::max_f32(f, V::splat_f32(mid.low)), V::splat_f32(mid.high));
-            let level = V::round_f32(f);
-            if let Some(ties) = &e.ties {
-                in_doubt |= far::<V>(f, level, V::load_f32(ties.mid_near.as_ptr().add(c)));
+            if mid.rounds {
+                let level = V::round_f32(f);
+                if let Some(ties) = &e.ties {
+                    in_doubt |= far::<V>(f, level, V::load_f32(ties.mid_near.as_ptr().add(c)));
+                }
+                f = level;
             }
-            f = level;
             f = V::add_f32(
                 V::mul_f32(f, V::load_f32(mid.scale.as_ptr().add(c))),
                 V::load_f32(mid.offset.as_ptr().add(c)),

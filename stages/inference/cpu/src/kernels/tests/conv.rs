@@ -116,6 +116,7 @@ fn spec(case: &Case, channels: usize, taps: usize, rng: &mut Rng) -> EpilogueSpe
         scale: each(rng, scale, scale / 2.0),
         bias: each(rng, 100.0, 60.0),
         mid: (case.epilogue & 1 != 0).then(|| MidSpec {
+            rounds: case.seed & 2 != 0,
             low: -3.0,
             high: 200.0,
             scale: each(rng, 1.0, 0.5),
@@ -554,6 +555,7 @@ fn multiplication_rounds_before_addition_in_every_epilogue() {
     for parts in 0..4 {
         let spec = EpilogueSpec {
             mid: (parts & 1 != 0).then(|| MidSpec {
+                rounds: true,
                 low: 0.0,
                 high: 255.0,
                 scale: vec![1.0],

@@ -136,7 +136,7 @@ proptest! {
         };
         let spec = EpilogueSpec {
             scale: (0..c).map(|_| rng.unit()).collect(),
-            mid: mid.then(|| MidSpec { low: 0.0, high: 100.0, scale: vec![1.25], offset: vec![-1.0] }),
+            mid: mid.then(|| MidSpec { rounds: real, low: 0.0, high: 100.0, scale: vec![1.25], offset: vec![-1.0] }),
             residual: add.then(|| ResidualSpec { scale: vec![0.47], offset: vec![-8.0] }),
             ..base
         };

@@ -45,7 +45,10 @@ pub fn epilogue(spec: &EpilogueSpec, acc: i32, divisor: usize, c: usize, residua
     let mut f = acc as f32 * (pick(&spec.scale, c) / divisor as f32);
     f += pick(&spec.bias, c);
     if let Some(mid) = &spec.mid {
-        f = f.clamp(mid.low, mid.high).round_ties_even();
+        f = f.clamp(mid.low, mid.high);
+        if mid.rounds {
+            f = f.round_ties_even();
+        }
         f *= pick(&mid.scale, c);
         f += pick(&mid.offset, c);
     }
@@ -89,7 +92,7 @@ pub fn in_doubt(
     (before.mid, before.residual) = (None, None);
     let (first, _) = epilogue(&before, acc, divisor, c, residual);
     near(last, low, high, margin)
-        || (spec.mid.as_ref()).is_some_and(|mid| near(first, mid.low, mid.high, mid_margin))
+        || (spec.mid.as_ref()).is_some_and(|mid| mid.rounds && near(first, mid.low, mid.high, mid_margin))
 }
 
 /// A small generator: the same numbers on every machine for a seed.
