@@ -370,7 +370,16 @@ fn measured(
         console.info(&format!("Executable graph is stored to {file}"));
     }
     counters(given, &outcome.counters, reports, console)?;
-    results(given, &outcome.measured, &infos, percentile, reports, console)?;
+    let device = engines[0].device();
+    results(
+        given,
+        device,
+        &outcome.measured,
+        &infos,
+        percentile,
+        reports,
+        console,
+    )?;
     Ok(())
 }
 

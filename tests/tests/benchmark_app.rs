@@ -205,3 +205,15 @@ fn what_is_not_honoured_is_said() {
     let paced = run(folder.path(), &detector(), "-niter 4 -api sync -max_irate 100").stdout;
     assert!(paced.contains("Count:            4 iterations"), "{paced}");
 }
+
+#[test]
+fn the_reference_evaluator_is_named_and_its_graph_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = "-d REF -niter 1 -api sync -exec_graph_path graph.xml";
+    let said = run(folder.path(), &detector(), flags).stdout;
+    assert!(said.contains("Execution Devices:['REF']"), "{said}");
+    assert!(said.contains("EXECUTION_DEVICES: REF"), "{said}");
+    let graph = std::fs::read_to_string(folder.path().join("graph.xml")).unwrap();
+    assert!(graph.contains("name=\"stem\" type=\"Convolution\""), "{graph}");
+    assert!(graph.contains("primitiveType=\"ref_any_"), "{graph}");
+}

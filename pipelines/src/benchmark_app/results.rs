@@ -1,6 +1,6 @@
 //! The last step: counters and results on the console and in the reports.
 
-use flow_inference::LayerCounter;
+use flow_inference::{Device, LayerCounter};
 
 use super::Reports;
 use super::console::Console;
@@ -98,6 +98,7 @@ fn print_counters(counters: &[LayerCounter], shares: bool, python: bool, console
 /// Where nothing was measured, or the report cannot be written.
 pub fn results(
     given: &Given,
+    device: Device,
     measured: &Measured,
     infos: &[InputInfo],
     percentile: usize,
@@ -135,7 +136,7 @@ pub fn results(
     reports.result("throughput", two(measured.fps()));
     reports.dump(console)?;
 
-    console.info("Execution Devices:['CPU']");
+    console.info(&format!("Execution Devices:['{device}']"));
     console.info(&format!("Count:            {} iterations", measured.iterations));
     console.info(&format!("Duration:         {:.2} ms", ms(measured.total)));
     console.info("Latency:");

@@ -10,7 +10,6 @@ use flow_model::{ElementType, Graph, NodeId, Op, OutputInfo, PartialShape, Tenso
 
 use crate::device::Device;
 use crate::error::EngineError;
-use crate::inspect::{LayerRow, rows};
 use crate::profile::Profile;
 use crate::reshape::with_batch;
 use crate::shapes::{InputShape, Sessions, Shaped, is_open, with_stated};
@@ -260,27 +259,6 @@ impl Engine {
             Backend::Reference(graph) => Some(graph),
             Backend::Cpu(_) | Backend::Shaped(_) => None,
         }
-    }
-
-    /// One row per operation of the model: precision, kernel, where it was fused, why it is not INT8.
-    pub fn inspect(&self) -> Vec<LayerRow> {
-        rows(&self.inner.original, self.inner.report.as_ref(), self.program())
-    }
-
-    /// As [`inspect`](Self::inspect), with the mean times of the steps, as
-    /// [`Profile::mean`](crate::Profile::mean) gives them.
-    pub fn inspect_timed(&self, times: &[StepTime]) -> Vec<LayerRow> {
-        let mut rows = self.inspect();
-        let steps = self.program().map_or(&[][..], Program::steps);
-        for (step, time) in steps.iter().zip(times) {
-            let own = rows
-                .iter_mut()
-                .find(|r| r.name == *step.name && r.fused_into.is_none());
-            if let Some(row) = own {
-                *row.ms.get_or_insert(0.0) += time.real.as_secs_f64() * 1e3;
-            }
-        }
-        rows
     }
 
     /// What one worker needs to run the network.

@@ -1,11 +1,14 @@
 //! What became of each operation of a model.
 
-use flow_cpu::{Program, StepRecord};
+use std::borrow::Cow;
+
+use flow_cpu::{StepRecord, StepTime};
 use flow_lpt::{Fate, Report};
-use flow_model::Graph;
+use flow_model::{ElementType, Graph, OutputInfo};
 use serde::Serialize;
 
-use crate::engine::is_work;
+use crate::counters::constant_nodes;
+use crate::engine::{Engine, is_work};
 
 /// One operation of the model.
 #[derive(Debug, Clone, Serialize)]
@@ -29,9 +32,66 @@ pub struct LayerRow {
     pub ms: Option<f64>,
 }
 
+impl Engine {
+    /// What each step is, in order of execution: a kernel's, or on the reference evaluator an operation's.
+    pub(crate) fn steps(&self) -> Cow<'_, [StepRecord]> {
+        match (self.program(), self.evaluated()) {
+            (Some(program), _) => Cow::Borrowed(program.steps()),
+            (None, Some(graph)) => Cow::Owned(evaluated_steps(graph)),
+            (None, None) => Cow::Borrowed(&[]),
+        }
+    }
+
+    /// One row per operation of the model: precision, kernel, where it was fused, why it is not INT8.
+    pub fn inspect(&self) -> Vec<LayerRow> {
+        rows(self.original(), self.report(), &self.steps())
+    }
+
+    /// As [`inspect`](Self::inspect), with the mean times of the steps, as
+    /// [`Profile::mean`](crate::Profile::mean) gives them.
+    pub fn inspect_timed(&self, times: &[StepTime]) -> Vec<LayerRow> {
+        let mut rows = self.inspect();
+        // The evaluator takes a time for each node of its graph.
+        let names: Vec<&str> = match (self.program(), self.evaluated()) {
+            (Some(program), _) => program.steps().iter().map(|s| &*s.name).collect(),
+            (None, Some(graph)) => graph.nodes.iter().map(|n| &*n.name).collect(),
+            (None, None) => Vec::new(),
+        };
+        for (name, time) in names.into_iter().zip(times) {
+            let own = rows
+                .iter_mut()
+                .find(|r| r.name == name && r.fused_into.is_none() && r.kernel.is_some());
+            if let Some(row) = own {
+                *row.ms.get_or_insert(0.0) += time.real.as_secs_f64() * 1e3;
+            }
+        }
+        rows
+    }
+}
+
+/// The operations that the reference evaluator runs one after another.
+fn evaluated_steps(graph: &Graph) -> Vec<StepRecord> {
+    let constant = constant_nodes(graph);
+    graph
+        .iter()
+        .filter(|(id, node)| is_work(&node.op) && !constant[id.index()])
+        .map(|(_, node)| {
+            let output = node.outputs.first();
+            StepRecord {
+                name: node.name.clone(),
+                fused: Vec::new(),
+                kernel: "reference".to_owned(),
+                precision: output.map_or(ElementType::F32, |o| o.element_type),
+                macs: 0,
+                shape: output.and_then(OutputInfo::static_shape).unwrap_or_default(),
+                reference: true,
+            }
+        })
+        .collect()
+}
+
 /// One row per operation, in the order of the model.
-pub(crate) fn rows(graph: &Graph, report: Option<&Report>, program: Option<&Program>) -> Vec<LayerRow> {
-    let steps = program.map_or(&[][..], Program::steps);
+fn rows(graph: &Graph, report: Option<&Report>, steps: &[StepRecord]) -> Vec<LayerRow> {
     match report {
         Some(report) => report
             .layers

@@ -36,7 +36,7 @@ impl Engine {
     /// Those of the transformations, which are made anew.
     pub fn runtime_graph(&self, times: &[StepTime]) -> Result<Vec<RuntimeNode>, EngineError> {
         let lowered = self.lowered()?;
-        let steps = self.program().map_or(&[][..], |p| p.steps());
+        let steps = self.steps();
         let counters = self.counters(times);
         let counter_of: HashMap<&str, &LayerCounter> =
             counters.iter().map(|c| (c.name.as_str(), c)).collect();
@@ -46,7 +46,7 @@ impl Engine {
         // A layer may take several steps: they are one node.
         let mut by_name: HashMap<&str, usize> = HashMap::new();
         let mut layers: Vec<&StepRecord> = Vec::new();
-        for step in steps {
+        for step in steps.iter() {
             by_name.entry(&step.name).or_insert_with(|| {
                 layers.push(step);
                 first_step + layers.len() - 1

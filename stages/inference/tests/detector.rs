@@ -160,3 +160,35 @@ fn the_graph_that_runs_is_connected_from_inputs_to_outputs() {
     assert_eq!(xml.matches("<layer ").count(), nodes.len());
     assert!(xml.contains("originalLayersNames=\"stem,stem/add,stem/relu,stem/fq\""));
 }
+
+#[test]
+fn the_reference_evaluator_shows_every_operation_that_it_runs() {
+    let engine = engine(&Options {
+        device: Device::Reference,
+        ..Options::default()
+    });
+    let nodes = engine.runtime_graph(&[]).unwrap();
+    let executed: Vec<_> = nodes.iter().filter(|n| n.counter.executed).collect();
+    assert!(executed.len() > 20, "{} operations", executed.len());
+    for node in &executed {
+        assert!(!node.inputs.is_empty(), "{} reads nothing", node.counter.name);
+        assert!(
+            node.counter.exec_type.starts_with("ref_any_"),
+            "{:?}",
+            node.counter
+        );
+    }
+    let rows = engine.inspect();
+    let kernels = rows
+        .iter()
+        .filter(|r| r.kernel.as_deref() == Some("reference"))
+        .count();
+    assert!(kernels > 20, "{kernels} operations have a kernel");
+    let times = profile(&engine, 1).unwrap();
+    assert!(
+        engine
+            .inspect_timed(&times)
+            .iter()
+            .any(|r| r.ms.is_some_and(|ms| ms > 0.0))
+    );
+}

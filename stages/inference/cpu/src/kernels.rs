@@ -21,7 +21,6 @@ mod depthwise;
 mod elementwise;
 mod epilogue;
 mod error;
-pub(crate) mod exponential;
 pub(crate) mod fake_quantize;
 pub(crate) mod functions;
 pub(crate) mod gemm;
@@ -51,7 +50,7 @@ mod window;
 
 pub use aligned::{ALIGNMENT, AlignedVec, Plain};
 pub use conv::{Band, ConvU8, ConvU8Args, Output};
-pub use conv_f32::{ConvF32, ConvF32Args, DepthwiseF32, DepthwiseF32Args, EpilogueF32};
+pub use conv_f32::{ConvF32, ConvF32Args, DepthwiseF32, DepthwiseF32Args, EpilogueF32, F32Args};
 pub use depthwise::{DepthwiseU8, DepthwiseU8Args};
 pub use elementwise::{AffineU8Args, CopyArgs, LookupArgs, QuantizeArgs, Quantizer};
 pub use epilogue::{CHANNEL_BLOCK, Epilogue, EpilogueSpec, MidSpec, OutputKind, ResidualSpec};

@@ -10,6 +10,7 @@ mod chain;
 mod convolution;
 mod deconvolution;
 mod dense;
+mod draft;
 mod exact;
 mod fake_quantize;
 mod heavy;
@@ -25,136 +26,17 @@ use std::sync::Arc;
 use flow_model::op::Op;
 use flow_model::{ElementType, Graph, NodeId, Value};
 
-use crate::dense::Dense;
 use crate::error::CompileError;
-use crate::kernels::functions::{Binary, Unary};
-use crate::kernels::literal::{Level, Literal, Values};
-use crate::kernels::{
-    AverageOver, ConvF32, ConvU8, DepthwiseF32, DepthwiseU8, Epilogue, Halo, KernelTable, Window,
-};
+use crate::kernels::{Halo, KernelTable};
 use crate::literal::Model;
 use crate::placement::{Image, Placement};
 pub(crate) use chain::Site;
 use chain::is_code;
 pub(crate) use deconvolution::{Phase, PhaseKernel};
+pub(crate) use draft::{
+    Action, CopyPart, Draft, Home, StepDraft, TensorDraft, TensorId, element_bytes, stored_bias,
+};
 pub(crate) use movement::IndexMap;
-
-/// Index of a tensor of a [`Draft`].
-pub(crate) type TensorId = usize;
-
-/// Where a tensor's bytes are.
-#[derive(Debug, Clone)]
-pub(crate) enum Home {
-    /// In the arena of a request.
-    Arena,
-    /// Given by the caller: input of that index.
-    Input(usize),
-    /// A constant of the program.
-    Constant(Arc<crate::kernels::AlignedVec<u8>>),
-    /// The bytes of another tensor, seen with another shape.
-    Alias(TensorId),
-}
-
-/// A tensor in memory. `I8` codes are stored as u8 = code + 128 wherever the home is the arena.
-#[derive(Debug, Clone)]
-pub(crate) struct TensorDraft {
-    pub element_type: ElementType,
-    pub placement: Placement,
-    /// What the halo holds: a stored code, or all-zero bytes for other types.
-    pub fill: u8,
-    pub home: Home,
-}
-
-impl TensorDraft {
-    /// Bytes of one element.
-    pub fn element_bytes(&self) -> usize {
-        element_bytes(self.element_type)
-    }
-}
-
-/// What is added to codes of that type where they are stored.
-pub(crate) fn stored_bias(element_type: ElementType) -> f32 {
-    chain::bias_of(element_type) as f32
-}
-
-/// Bytes of one element of a type that is not packed below a byte.
-pub(crate) fn element_bytes(element_type: ElementType) -> usize {
-    (element_type.bits() / 8).max(1)
-}
-
-/// Which part of a Copy's output one input fills.
-#[derive(Debug, Clone)]
-pub(crate) struct CopyPart {
-    /// Shape of the part.
-    pub shape: Vec<usize>,
-    /// Where its elements come from, counted in logical order; `None`: in order.
-    pub map: Option<IndexMap>,
-    /// Axis along which it begins at `start`.
-    pub axis: usize,
-    pub start: usize,
-}
-
-/// What a step does with its inputs.
-#[derive(Debug)]
-pub(crate) enum Action {
-    ConvU8(Box<ConvU8>),
-    DepthwiseU8(Box<DepthwiseU8>),
-    /// Codes, and perhaps a second input, through an epilogue.
-    AffineU8(Box<Epilogue>),
-    AvgPoolU8 {
-        window: Window,
-        over: AverageOver,
-        epilogue: Box<Epilogue>,
-    },
-    MaxPool(Window),
-    /// A transposed convolution, phase by phase.
-    Phases(Vec<Phase>),
-    ConvF32(Box<ConvF32>),
-    DepthwiseF32(Box<DepthwiseF32>),
-    /// f32 to stored codes; with the model's own levels where they are known.
-    Quantize(flow_model::op::Quantize, Option<Vec<Level>>),
-    /// Stored codes to f32; the first field is the input's type, the last what codes mean in the model.
-    Dequantize(ElementType, flow_model::op::Dequantize, Option<Values>),
-    /// Stored codes through a table.
-    Table(Box<[u8; 256]>),
-    /// f32 to f32, with the parameter of the function.
-    Apply(Unary, f64),
-    Clamp(f32, f32),
-    Combine(Binary),
-    Dense(Box<dyn Dense>),
-    Copy(Vec<CopyPart>),
-    /// The reference evaluator on a graph of one operation.
-    Evaluate(Box<Graph>),
-}
-
-/// A step in the making.
-#[derive(Debug)]
-pub(crate) struct StepDraft {
-    pub action: Action,
-    pub inputs: Vec<TensorId>,
-    pub outputs: Vec<TensorId>,
-    /// Operation whose work this is.
-    pub node: NodeId,
-    /// Further operations it covers.
-    pub members: Vec<NodeId>,
-    /// Multiply-accumulates.
-    pub macs: u64,
-    /// How its codes are rounded as the model's f32 arithmetic rounds them; its kernel then ends in f32.
-    pub literal: Option<Box<Literal>>,
-}
-
-/// The lowered network.
-#[derive(Debug, Default)]
-pub(crate) struct Draft {
-    pub tensors: Vec<TensorDraft>,
-    pub steps: Vec<StepDraft>,
-    /// Tensor of each network input as the caller gives it, in parameter order.
-    pub inputs: Vec<TensorId>,
-    /// Tensor of each network output, plain and with true codes, in result order.
-    pub outputs: Vec<TensorId>,
-    /// For inputs that are quantized first: the step that does it, and the quantization.
-    pub input_quantize: Vec<Option<usize>>,
-}
 
 /// How a tensor should lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,9 +151,9 @@ impl Lowering<'_> {
             let value = self.graph.node(id).inputs[0];
             let mut tensor = self.materialize(value, Form::Plain)?;
             let element_type = self.element_type(value);
-            let stored = element_type == ElementType::I8
-                && !matches!(self.draft.tensors[tensor].home, Home::Constant(_));
-            let ours = matches!(self.draft.tensors[tensor].home, Home::Arena);
+            let home = self.home(tensor);
+            let stored = element_type == ElementType::I8 && !matches!(home, Home::Constant(_));
+            let ours = matches!(home, Home::Arena);
             if stored {
                 let output = self.add_tensor(value, Form::Plain, Home::Arena);
                 self.push(Action::Table(flip_sign_bit()), vec![tensor], vec![output], id);
@@ -359,6 +241,14 @@ impl Lowering<'_> {
             macs: 0,
             literal: None,
         });
+    }
+
+    /// Where the bytes of a tensor are that may be those of another one.
+    fn home(&self, mut tensor: TensorId) -> &Home {
+        while let Home::Alias(of) = self.draft.tensors[tensor].home {
+            tensor = of;
+        }
+        &self.draft.tensors[tensor].home
     }
 
     fn is_image(&self, tensor: TensorId) -> bool {

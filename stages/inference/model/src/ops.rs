@@ -25,7 +25,7 @@ mod depth_to_space;
 mod detection;
 mod einsum;
 mod explicit_broadcast;
-mod exponential;
+pub mod exponential;
 pub mod fake_quantize;
 mod fourier;
 mod gather;

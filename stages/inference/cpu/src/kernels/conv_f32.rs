@@ -150,29 +150,73 @@ impl ConvF32 {
     }
 }
 
-/// Checked arguments of one run of a [`ConvF32`].
+/// Checked arguments of one run of a convolution `C`.
 #[derive(Debug)]
-pub struct ConvF32Args<'a> {
-    pub(crate) conv: &'a ConvF32,
+pub struct F32Args<'a, C> {
+    pub(crate) conv: &'a C,
     pub(crate) input: View<'a, f32>,
     pub(crate) residual: Option<View<'a, f32>>,
     pub(crate) output: ViewMut<'a, f32>,
 }
 
-impl<'a> ConvF32Args<'a> {
+/// Arguments of a [`ConvF32`].
+pub type ConvF32Args<'a> = F32Args<'a, ConvF32>;
+
+/// Arguments of a [`DepthwiseF32`].
+pub type DepthwiseF32Args<'a> = F32Args<'a, DepthwiseF32>;
+
+/// What arguments are checked against.
+trait Layer {
+    fn window(&self) -> &Window;
+    fn input_channels(&self) -> usize;
+    fn epilogue(&self) -> &EpilogueF32;
+}
+
+impl Layer for ConvF32 {
+    fn window(&self) -> &Window {
+        &self.window
+    }
+    fn input_channels(&self) -> usize {
+        self.channels.input
+    }
+    fn epilogue(&self) -> &EpilogueF32 {
+        &self.epilogue
+    }
+}
+
+impl Layer for DepthwiseF32 {
+    fn window(&self) -> &Window {
+        &self.window
+    }
+    fn input_channels(&self) -> usize {
+        self.epilogue.channels
+    }
+    fn epilogue(&self) -> &EpilogueF32 {
+        &self.epilogue
+    }
+}
+
+#[allow(private_bounds, reason = "there are no other layers")]
+impl<'a, C: Layer> F32Args<'a, C> {
     /// Checks once that every read and write lies in its buffer.
     ///
     /// # Errors
     /// [`ArgError`] naming what does not fit.
     pub fn new(
-        conv: &'a ConvF32,
+        conv: &'a C,
         input: View<'a, f32>,
         residual: Option<View<'a, f32>>,
         output: ViewMut<'a, f32>,
     ) -> Result<Self, ArgError> {
-        expect_len("input channels", conv.channels.input, input.layout().channels)?;
-        check_f32_output(&conv.epilogue, residual.as_ref(), &output)?;
-        conv.window.check_reads(input.layout(), output.layout())?;
+        let layout = output.layout();
+        expect_len("input channels", conv.input_channels(), input.layout().channels)?;
+        expect_len("output channels", conv.epilogue().channels, layout.channels)?;
+        if let Some(residual) = &residual {
+            expect_len("residual height", layout.height, residual.layout().height)?;
+            expect_len("residual width", layout.width, residual.layout().width)?;
+            expect_len("residual channels", layout.channels, residual.layout().channels)?;
+        }
+        conv.window().check_reads(input.layout(), layout)?;
         Ok(Self {
             conv,
             input,
@@ -180,7 +224,9 @@ impl<'a> ConvF32Args<'a> {
             output,
         })
     }
+}
 
+impl<'a> ConvF32Args<'a> {
     /// All rows and panels.
     pub fn whole(&self) -> Band {
         Band {
@@ -196,21 +242,6 @@ impl<'a> ConvF32Args<'a> {
         let end = band.panels.end.min(self.conv.panels.len());
         (rows, &self.conv.panels[band.panels.start.min(end)..end])
     }
-}
-
-fn check_f32_output(
-    epilogue: &EpilogueF32,
-    residual: Option<&View<'_, f32>>,
-    output: &ViewMut<'_, f32>,
-) -> Result<(), ArgError> {
-    let layout = output.layout();
-    expect_len("output channels", epilogue.channels, layout.channels)?;
-    if let Some(residual) = residual {
-        expect_len("residual height", layout.height, residual.layout().height)?;
-        expect_len("residual width", layout.width, residual.layout().width)?;
-        expect_len("residual channels", layout.channels, residual.layout().channels)?;
-    }
-    Ok(())
 }
 
 /// An f32 depthwise convolution, weights `[tap][channel]`.
@@ -246,38 +277,6 @@ impl DepthwiseF32 {
             padded,
             taps,
             epilogue,
-        })
-    }
-}
-
-/// Checked arguments of one run of a [`DepthwiseF32`].
-#[derive(Debug)]
-pub struct DepthwiseF32Args<'a> {
-    pub(crate) conv: &'a DepthwiseF32,
-    pub(crate) input: View<'a, f32>,
-    pub(crate) residual: Option<View<'a, f32>>,
-    pub(crate) output: ViewMut<'a, f32>,
-}
-
-impl<'a> DepthwiseF32Args<'a> {
-    /// Checks once that every read and write lies in its buffer.
-    ///
-    /// # Errors
-    /// [`ArgError`] naming what does not fit.
-    pub fn new(
-        conv: &'a DepthwiseF32,
-        input: View<'a, f32>,
-        residual: Option<View<'a, f32>>,
-        output: ViewMut<'a, f32>,
-    ) -> Result<Self, ArgError> {
-        expect_len("input channels", conv.epilogue.channels, input.layout().channels)?;
-        check_f32_output(&conv.epilogue, residual.as_ref(), &output)?;
-        conv.window.check_reads(input.layout(), output.layout())?;
-        Ok(Self {
-            conv,
-            input,
-            residual,
-            output,
         })
     }
 }

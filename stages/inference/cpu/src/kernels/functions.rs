@@ -1,8 +1,10 @@
 //! Element-wise functions of runs of f32. Those that hold an exponential alone are computed as OpenVINO computes them,
 //! the others in f64 where one f32 operation does not do, and rounded once.
 
+use flow_model::ops::exponential;
+
+use super::math;
 use super::versions::{Simd, versions};
-use super::{exponential, math};
 
 /// A function of one run: `to[i] = f(from[i])`, with one parameter where the function has one.
 pub(crate) type Unary = fn(Simd, &mut [f32], &[f32], f64);

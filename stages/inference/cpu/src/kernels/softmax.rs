@@ -1,6 +1,7 @@
 //! Softmax in f32: `e^(x - max) * (1 / sum)`, summed in the order of the reference evaluator.
 
-use super::exponential::exp;
+use flow_model::ops::exponential::exp;
+
 use super::sums::sum_on_four;
 use super::versions::versions;
 

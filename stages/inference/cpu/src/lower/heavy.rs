@@ -81,11 +81,9 @@ impl Lowering<'_> {
         let Pending { root, heavy, chain } = pending;
         let form = heavy.form;
         let mut data = self.materialize(heavy.data, form)?;
-        let mut home = &self.draft.tensors[data].home;
-        while let Home::Alias(of) = home {
-            home = &self.draft.tensors[*of].home;
-        }
-        if matches!(home, Home::Input(_) | Home::Constant(_)) && !matches!(heavy.action, Action::Dense(_)) {
+        if matches!(self.home(data), Home::Input(_) | Home::Constant(_))
+            && !matches!(heavy.action, Action::Dense(_))
+        {
             // Kernels of images read whole groups of bytes: only the arena has slack behind its tensors.
             let part = self.whole(heavy.data);
             let copy = self.produce(heavy.data, form);

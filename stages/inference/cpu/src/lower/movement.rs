@@ -69,14 +69,17 @@ impl Lowering<'_> {
         let Some(maps) = index_maps(self.graph, node) else {
             return Ok(false);
         };
+        let count = count(&self.shape(node.inputs[0]));
         for (port, map) in maps.into_iter().enumerate() {
             let value = Value {
                 node: id,
                 port: port as u32,
             };
+            // All of it as it lies: the bytes themselves.
+            let in_order = map.len() == count && map.iter().enumerate().all(|(i, &from)| i == from as usize);
             let moved = Moved {
                 base: node.inputs[0],
-                map: Some(map),
+                map: (!in_order).then_some(map),
             };
             self.moved.insert(value, moved);
         }
@@ -140,6 +143,11 @@ impl Lowering<'_> {
         moved: Moved,
         form: Form,
     ) -> Result<TensorId, CompileError> {
+        if moved.map.is_none() && self.shape(moved.base) == self.shape(value) {
+            let tensor = self.materialize(moved.base, form)?;
+            self.held.entry(value).or_default().push(tensor);
+            return Ok(tensor);
+        }
         let plain_base = moved.map.is_none() && form != Form::Image;
         if plain_base {
             let base = self.materialize(moved.base, Form::Any)?;

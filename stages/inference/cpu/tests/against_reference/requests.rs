@@ -46,3 +46,27 @@ fn an_operation_without_a_kernel_runs_on_the_reference() {
         flow_model::evaluate(&b.graph, &[input]).unwrap()[0].bytes()
     );
 }
+
+#[test]
+fn what_leaves_every_element_in_its_place_is_not_copied() {
+    let mut b = Builder::default();
+    let x = b.input(ElementType::F32, &[2, 3, 4]);
+    let y = b.relu(x);
+    let order = b.constant(Tensor::from_slice(&[3], &[0i64, 1, 2]).unwrap());
+    let y = b.node(Op::Transpose, &[y, order], ElementType::F32, &[2, 3, 4]);
+    let y = b.relu(y);
+    let shape = b.constant(Tensor::from_slice(&[2], &[6i64, 4]).unwrap());
+    let y = b.node(
+        Op::Reshape { special_zero: false },
+        &[y, shape],
+        ElementType::F32,
+        &[6, 4],
+    );
+    b.result(y);
+    let program = compile(&b.graph, &CompileOptions::default()).unwrap();
+    let kernels: Vec<&str> = program.steps().iter().map(|s| &*s.kernel).collect();
+    assert_eq!(kernels, ["unary_f32"; 2]);
+    let input = crate::support::image(&mut crate::support::Noise(3), &[2, 3, 4]);
+    let expected = flow_model::evaluate(&b.graph, std::slice::from_ref(&input)).unwrap();
+    assert_eq!(crate::support::run(&b.graph, &[input], None), expected);
+}

@@ -7,9 +7,24 @@ use flow_model::op::{AutoPad, ConvAttrs, Dequantize, Op, QuantizedConv};
 use flow_model::tensor::ElementType;
 
 use super::Sweep;
+use super::coded::Coded;
 use super::sums::{self, Codes};
 use crate::dequantization::{at, uniform};
 use crate::report::{Reason, ReasonCode};
+
+/// Both operands of a convolution, as codes.
+pub(super) struct Operands {
+    /// The weights.
+    pub(super) codes: Codes,
+    /// The data.
+    pub(super) coded: Coded,
+    /// What the codes of the data mean.
+    pub(super) data: Arc<Dequantize>,
+    /// Shape of the weights, `[OC, C/groups, kernel..]`.
+    pub(super) shape: Vec<usize>,
+    /// Number of groups.
+    pub(super) groups: usize,
+}
 
 impl Sweep<'_> {
     /// `y = conv(q - z, w - z_w) * (s * s_w)`, with the scale of the data per tensor, or per group of channels.
@@ -20,24 +35,17 @@ impl Sweep<'_> {
         attrs: &ConvAttrs,
         grouped: bool,
     ) -> Result<bool, Reason> {
-        // Without codes the weights pass has noted why.
-        let Some(codes) = Codes::of(self.old, node.inputs[1]) else {
+        let Some(operands) = self.operands(node, grouped)? else {
             return Ok(false);
         };
-        let input = node.inputs[0];
-        let coded = self.as_affine(input).ok_or_else(|| self.not_codes(node, input))?;
-        let Some(d) = coded.affine().cloned() else {
-            return Ok(false);
-        };
-        let shape = codes.tensor.shape().to_vec();
+        let Operands {
+            codes,
+            coded,
+            data: d,
+            shape,
+            groups,
+        } = operands;
         let out_channels = shape[0];
-        if codes.tensor.is_empty() {
-            return Ok(false);
-        }
-        let groups = match grouped {
-            true => self.old.info(node.inputs[1]).shape[0].unwrap_or(1),
-            false => 1,
-        };
         let conv = self.explicit(node, attrs, &shape)?;
         let per_group = match self.data_per_group(node, &d, groups, shape[1]) {
             Ok(per_group) => per_group,
@@ -96,6 +104,34 @@ impl Sweep<'_> {
             self.add_border(id, node, border);
         }
         Ok(true)
+    }
+
+    /// What a convolution or transposed convolution multiplies; `None` where it stays in f32 for a reason that is noted
+    /// already.
+    pub(super) fn operands(&mut self, node: &Node, grouped: bool) -> Result<Option<Operands>, Reason> {
+        // Without codes the weights pass has noted why.
+        let Some(codes) = Codes::of(self.old, node.inputs[1]) else {
+            return Ok(None);
+        };
+        let input = node.inputs[0];
+        let coded = self.as_affine(input).ok_or_else(|| self.not_codes(node, input))?;
+        let Some(data) = coded.affine().cloned() else {
+            return Ok(None);
+        };
+        if codes.tensor.is_empty() {
+            return Ok(None);
+        }
+        let groups = match grouped {
+            true => self.old.info(node.inputs[1]).shape[0].unwrap_or(1),
+            false => 1,
+        };
+        Ok(Some(Operands {
+            shape: codes.tensor.shape().to_vec(),
+            codes,
+            coded,
+            data,
+            groups,
+        }))
     }
 
     /// Scale and zero point of the data: one pair, or one per group.

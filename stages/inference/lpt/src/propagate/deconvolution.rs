@@ -4,7 +4,8 @@ use flow_model::graph::{Node, NodeId};
 use flow_model::op::{AutoPad, ConvAttrs, DeconvAttrs, Op, QuantizedDeconv};
 
 use super::Sweep;
-use super::sums::{self, Codes};
+use super::convolution::Operands;
+use super::sums;
 use crate::dequantization::{at, uniform};
 use crate::report::{Reason, ReasonCode};
 
@@ -17,23 +18,16 @@ impl Sweep<'_> {
         attrs: &DeconvAttrs,
         grouped: bool,
     ) -> Result<bool, Reason> {
-        // Without codes the weights pass has noted why.
-        let Some(codes) = Codes::of(self.old, node.inputs[1]) else {
+        let Some(operands) = self.operands(node, grouped)? else {
             return Ok(false);
         };
-        let input = node.inputs[0];
-        let coded = self.as_affine(input).ok_or_else(|| self.not_codes(node, input))?;
-        let Some(d) = coded.affine().cloned() else {
-            return Ok(false);
-        };
-        if codes.tensor.is_empty() {
-            return Ok(false);
-        }
-        let shape = codes.tensor.shape().to_vec();
-        let groups = match grouped {
-            true => self.old.info(node.inputs[1]).shape[0].unwrap_or(1),
-            false => 1,
-        };
+        let Operands {
+            codes,
+            coded,
+            data: d,
+            shape,
+            groups,
+        } = operands;
         let conv = self.explicit_deconvolution(node, attrs, &shape)?;
         let per_group = self.data_per_group(node, &d, groups, shape[1])?;
         let group_of = |oc: usize| oc / (shape[0] / groups.max(1)).max(1);

@@ -22,6 +22,9 @@ mod top_k_rois;
 mod yolo;
 
 use super::Family;
+use super::support::{self, Input};
+use crate::error::OpError;
+use crate::graph::Dim;
 
 /// How the operations here are read.
 pub(super) const FAMILIES: &[Family] = &[
@@ -44,3 +47,14 @@ pub(super) const FAMILIES: &[Family] = &[
     top_k_rois::parse,
     yolo::parse,
 ];
+
+/// Channels of the features `[N, C, H, W]`, the first input, and the number of regions `[R, 5]`, the second: batch entry
+/// and corners each.
+fn channels_and_regions(inputs: &[Input]) -> Result<(Dim, Dim), OpError> {
+    let [_, channels, _, _] = support::dims(&inputs[0], "the features")?;
+    let [regions, five] = support::dims(&inputs[1], "the regions")?;
+    support::floats(&inputs[0], "the features")?;
+    support::same_type(&inputs[0], &inputs[1])?;
+    support::same_dim(five, Some(5), "the numbers of a region")?;
+    Ok((channels, regions))
+}

@@ -1,12 +1,13 @@
-//! `e^x` in f32 as OpenVINO's CPU plugin computes it (oneDNN's polynomial), so that the last bit is reproducible.
+//! Exponentials in f32 as OpenVINO's CPU plugin computes them (oneDNN's polynomial), so that the last bit is
+//! reproducible. Written without branches and inlined, for kernels compile them for their instruction set.
 
-/// `ln 2`, `1 / ln 2`, and the limits within which the result is a normal number.
 const LN_2: f32 = f32::from_bits(0x3f31_7218);
 const LOG2_E: f32 = f32::from_bits(0x3fb8_aa3b);
+/// Limits within which the result is a normal number.
 const LOWEST: f32 = f32::from_bits(0xc2ae_ac50);
 const HIGHEST: f32 = f32::from_bits(0x42b1_7218);
 
-/// Coefficients of `e^r` for `|r| <= ln 2 / 2`, from the highest power down to the constant.
+/// Coefficients of `e^r` for `|r| <= ln 2 / 2`, from the highest power down.
 const COEFFICIENTS: [f32; 6] = [
     f32::from_bits(0x3c07_cfce),
     f32::from_bits(0x3d2b_9d0d),
@@ -17,28 +18,37 @@ const COEFFICIENTS: [f32; 6] = [
 ];
 
 /// `e^x`: `x = n * ln 2 + r`, a polynomial of the fifth degree in `r`, and `2^n`. Inputs beyond the exponents of
-/// f32 count as the limits; zero where the result would be below the normal numbers.
-pub(crate) fn exp(x: f32) -> f32 {
-    if x.is_nan() {
-        return x;
+/// f32 count as the limits; zero where the result would be below the normal numbers; NaN stays.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    let kept = if x < LOWEST { LOWEST } else { x };
+    let kept = if kept > HIGHEST { HIGHEST } else { kept };
+    let n = kept.mul_add(LOG2_E, 0.5).floor();
+    let r = (-n).mul_add(LN_2, kept);
+    let mut y = COEFFICIENTS[0];
+    for c in &COEFFICIENTS[1..] {
+        y = y.mul_add(r, *c);
     }
-    let below = x < LOWEST;
-    let x = x.clamp(LOWEST, HIGHEST);
-    let n = x.mul_add(LOG2_E, 0.5).floor();
-    let r = (-n).mul_add(LN_2, x);
-    let [first, rest @ ..] = COEFFICIENTS;
-    let y = rest.iter().fold(first, |y, &c| y.mul_add(r, c));
-    // 2^n in two factors: n reaches 128.
-    let half = f32::from_bits(((n as i32 - 1 + 127) as u32) << 23);
-    if below { 0.0 } else { y * half * 2.0 }
+    // 2^n in two factors, as n reaches 128; n + 2^23 + 2^22 has n in its last bits.
+    let bits = (n + 12_582_912.0).to_bits().wrapping_add(126) << 23;
+    let y = y * f32::from_bits(bits) * 2.0;
+    if x < LOWEST { 0.0 } else { y }
+}
+
+/// `1 / (1 + e^-x)` from the exponential of `-|x|`.
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    let e = exp(-x.abs());
+    let below_half = e / (e + 1.0);
+    if x > 0.0 { 1.0 - below_half } else { below_half }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::exp;
+    use super::*;
 
     #[test]
-    fn is_close_to_the_exact_value() {
+    fn exponentials_are_close_to_the_exact_value() {
         for i in -8600..8800 {
             let x = i as f32 / 100.0;
             let exact = f64::from(x).exp();
@@ -46,5 +56,6 @@ mod tests {
         }
         assert_eq!([exp(0.0), exp(-200.0), exp(f32::NEG_INFINITY)], [1.0, 0.0, 0.0]);
         assert!(exp(f32::NAN).is_nan() && exp(100.0) > 3e38);
+        assert_eq!([sigmoid(0.0), sigmoid(100.0)], [0.5, 1.0]);
     }
 }

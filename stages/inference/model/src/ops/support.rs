@@ -93,6 +93,15 @@ pub(crate) fn broadcast(a: &[Dim], b: &[Dim]) -> Result<PartialShape, OpError> {
         .collect()
 }
 
+/// Fails unless the input has that shape, as far as both are known.
+pub(crate) fn shape_is(input: &Input, expected: &[Dim], what: &str) -> Result<(), OpError> {
+    let known = |(a, b): (&Dim, &Dim)| a.is_none() || b.is_none() || a == b;
+    if expected.len() == input.shape.len() && expected.iter().zip(input.shape).all(known) {
+        return Ok(());
+    }
+    bail!("expected {what} {}, found {}", show(expected), show(input.shape))
+}
+
 /// An axis counted from the front; negative ones count from the end.
 pub(crate) fn axis(axis: i64, rank: usize) -> Result<usize, OpError> {
     let counted = if axis < 0 { axis + rank as i64 } else { axis };

@@ -4,7 +4,7 @@
 //! alone in f32, as `docs/numerics.md` states.
 
 use super::attributes::Attributes;
-use super::exponential::exp;
+use super::exponential::{exp, sigmoid};
 use super::support::{self, Input};
 use crate::error::{OpError, bail};
 use crate::graph::{Dim, OutputInfo, PartialShape};
@@ -164,13 +164,6 @@ fn apply(kind: UnaryKind, x: f64) -> f64 {
         UnaryKind::Round { half_to_even: false } => x.round(),
         UnaryKind::LogicalNot => f64::from(u8::from(x == 0.0)),
     }
-}
-
-/// `1 / (1 + e^-x)` from the exponential of `-|x|`.
-fn sigmoid(x: f32) -> f32 {
-    let e = exp(-x.abs());
-    let below_half = e / (e + 1.0);
-    if x > 0.0 { 1.0 - below_half } else { below_half }
 }
 
 /// `x / (1 + e^(-x * beta))`.

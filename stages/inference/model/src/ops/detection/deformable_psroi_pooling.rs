@@ -79,11 +79,7 @@ impl Operation for Pooling {
     }
 
     fn infer(&self, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
-        let [_, channels, _, _] = support::dims(&inputs[0], "the features")?;
-        let [regions, five] = support::dims(&inputs[1], "the regions")?;
-        support::floats(&inputs[0], "the features")?;
-        support::same_type(&inputs[0], &inputs[1])?;
-        support::same_dim(five, Some(5), "the numbers of a region")?;
+        let (channels, regions) = super::channels_and_regions(inputs)?;
         let area = self.group_size.checked_mul(self.group_size);
         let expected = area.and_then(|n| n.checked_mul(self.output_dim));
         support::exactly(channels, expected, "the channels and those of all bins")?;

@@ -123,11 +123,7 @@ impl Operation for PsRoiPooling {
     }
 
     fn infer(&self, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
-        let [_, channels, _, _] = support::dims(&inputs[0], "the features")?;
-        let [regions, five] = support::dims(&inputs[1], "the regions")?;
-        support::floats(&inputs[0], "the features")?;
-        support::same_type(&inputs[0], &inputs[1])?;
-        support::same_dim(five, Some(5), "the numbers of a region")?;
+        let (channels, regions) = super::channels_and_regions(inputs)?;
         support::exactly(channels, self.channels(), "the channels and those of all parts")?;
         let group = Some(self.group_size);
         let shape = vec![regions, Some(self.output_dim), group, group];

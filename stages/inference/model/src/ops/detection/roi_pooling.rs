@@ -128,11 +128,7 @@ impl Operation for RoiPooling {
     }
 
     fn infer(&self, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpError> {
-        let [_, channels, _, _] = support::dims(&inputs[0], "the features")?;
-        let [regions, five] = support::dims(&inputs[1], "the regions")?;
-        support::floats(&inputs[0], "the features")?;
-        support::same_type(&inputs[0], &inputs[1])?;
-        support::same_dim(five, Some(5), "the numbers of a region")?;
+        let (channels, regions) = super::channels_and_regions(inputs)?;
         let shape = vec![regions, channels, Some(self.pooled_h), Some(self.pooled_w)];
         Ok(vec![support::output(inputs[0].element_type, shape)])
     }

@@ -41,18 +41,7 @@ impl Operation for ScatterUpdate {
         if let Some(axis) = support::scalar(&inputs[3], "the axis")? {
             let axis = support::axis(axis, data.shape.len())?;
             let expected = [&data.shape[..axis], indices.shape, &data.shape[axis + 1..]].concat();
-            let fits = expected.len() == updates.shape.len()
-                && expected
-                    .iter()
-                    .zip(updates.shape)
-                    .all(|(a, b)| a.is_none() || b.is_none() || a == b);
-            if !fits {
-                bail!(
-                    "expected updates {}, found {}",
-                    support::show(&expected),
-                    support::show(updates.shape)
-                );
-            }
+            support::shape_is(updates, &expected, "updates")?;
         }
         Ok(vec![support::output(element_type, data.shape.to_vec())])
     }

@@ -170,18 +170,7 @@ impl Operation for ScatterNdUpdate {
                 );
             };
             let expected = [outer, slice].concat();
-            let fits = expected.len() == updates.shape.len()
-                && expected
-                    .iter()
-                    .zip(updates.shape)
-                    .all(|(a, b)| a.is_none() || b.is_none() || a == b);
-            if !fits {
-                bail!(
-                    "expected updates {}, found {}",
-                    support::show(&expected),
-                    support::show(updates.shape)
-                );
-            }
+            support::shape_is(updates, &expected, "updates")?;
         }
         Ok(vec![support::output(element_type, data.shape.to_vec())])
     }
