@@ -6,6 +6,7 @@
 //! chain. Every code remembers which pair of scale and zero point it belongs to, so that the
 //! shape operations need not know about axes: at the end each output channel must have met one pair only.
 
+mod channels;
 pub(crate) mod fold;
 mod grouped;
 
@@ -15,9 +16,10 @@ use flow_model::ops::fake_quantize::level;
 use flow_model::tensor::{ElementType, Tensor};
 
 use crate::constants;
-use crate::dequantization::{integer_zero_point, is_usable_scale, of_interval, uniform};
+use crate::dequantization::of_interval;
 use crate::propagate::moves_values;
 use crate::report::{Reason, ReasonCode};
+use channels::{finish, per_channel};
 use grouped::Grouped;
 
 /// Weights as signed 8-bit codes: `w = (code - zero_point) * scale`.
@@ -102,6 +104,9 @@ pub(crate) fn read(graph: &Graph, value: Value, axes: ChannelAxes) -> Result<Wei
         steps.push((at, port));
         at = node.inputs[port];
     };
+    if let Some(weights) = per_channel(graph, &steps, leaf, axes, &graph.node(value.node).name) {
+        return weights;
+    }
     let mut chain = from_constant(leaf).ok_or_else(|| {
         Reason::new(
             ReasonCode::WeightsNotQuantized,
@@ -398,83 +403,4 @@ fn quantize(shape: Vec<usize>, values: &[f32], limits: &[Tensor; 4], levels: u32
     // An interval without width means one value for every code.
     grouped.flatten(|value| value);
     Some(grouped)
-}
-
-/// Checks that every output channel has one pair, and shifts codes into i8.
-fn finish(grouped: Grouped, axes: ChannelAxes, name: &str) -> Result<Weights, Reason> {
-    let grouped = match axes {
-        ChannelAxes::Swapped(groups) => {
-            let mut order: Vec<usize> = (0..grouped.shape().len()).collect();
-            order.swap(groups, groups + 1);
-            grouped.transpose(&order).ok_or_else(|| {
-                Reason::new(
-                    ReasonCode::WeightsNotQuantized,
-                    format!("weights \"{name}\" have too few axes"),
-                )
-            })?
-        }
-        _ => grouped,
-    };
-    let shape = grouped.shape().to_vec();
-    let (channels, channel_of) = axes.of(&shape);
-    let mut pair_of = vec![None; channels];
-    let mut range = vec![(i16::MAX, i16::MIN); channels];
-    for ((code, group), channel) in grouped.iter().zip(channel_of) {
-        match pair_of[channel] {
-            None => pair_of[channel] = Some(group),
-            Some(seen) if seen == group || grouped.pair(seen) == grouped.pair(group) => {}
-            Some(seen) => {
-                let ((a, _), (b, _)) = (grouped.pair(seen), grouped.pair(group));
-                return Err(Reason::new(
-                    ReasonCode::WeightsGranularity,
-                    format!("weights \"{name}\" have scales {a:e} and {b:e} in output channel {channel}"),
-                ));
-            }
-        }
-        let (low, high) = &mut range[channel];
-        *low = (*low).min(code);
-        *high = (*high).max(code);
-    }
-    let mut scale = vec![1.0f32; channels];
-    let mut zero_point = vec![0i32; channels];
-    let mut shift = vec![0i32; channels];
-    for channel in 0..channels {
-        let Some(group) = pair_of[channel] else { continue };
-        let (s, z) = grouped.pair(group);
-        if !is_usable_scale(s) {
-            return Err(Reason::new(
-                ReasonCode::ScaleRange,
-                format!("weights \"{name}\" have scale {s:e} in output channel {channel}"),
-            ));
-        }
-        let z = integer_zero_point(z).ok_or_else(|| {
-            Reason::new(
-                ReasonCode::WeightsZeroPoint,
-                format!("weights \"{name}\" have zero point {z} in output channel {channel}"),
-            )
-        })?;
-        let (low, high) = range[channel];
-        let fits = |shift: i32| i32::from(low) - shift >= -128 && i32::from(high) - shift <= 127;
-        // Zero point 0 where the codes allow it: kernels skip its correction.
-        shift[channel] = [z, 0, 128].into_iter().find(|&s| fits(s)).unwrap_or(128);
-        scale[channel] = s as f32;
-        zero_point[channel] = z - shift[channel];
-    }
-    let (_, channel_of) = axes.of(&shape);
-    let codes: Vec<i8> = grouped
-        .iter()
-        .zip(channel_of)
-        .map(|((code, _), channel)| (i32::from(code) - shift[channel]) as i8)
-        .collect();
-    let codes = Tensor::from_slice(&shape, &codes).map_err(|e| {
-        Reason::new(
-            ReasonCode::WeightsNotQuantized,
-            format!("weights \"{name}\": {e}"),
-        )
-    })?;
-    Ok(Weights {
-        codes,
-        scale: uniform(scale),
-        zero_point: uniform(zero_point),
-    })
 }

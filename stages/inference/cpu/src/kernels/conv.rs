@@ -311,6 +311,23 @@ impl ConvU8 {
                     counts: conv.counts.len(),
                     offsets: conv.offsets.len(),
                 };
+                let codes = &centred.values[panel.first * taps..][..panel.channels * taps];
+                if !pairs && codes.iter().all(|w| (-128..=127).contains(w)) {
+                    // Every quad is one part.
+                    packed.resize(panel.weights + dense * lanes * 4, 0);
+                    pack_whole(
+                        &mut packed[panel.weights..],
+                        &panel,
+                        codes,
+                        (&places, last),
+                        [kw, segments, runs],
+                    );
+                    panel.bytes = packed.len() - panel.weights;
+                    conv.panels.push(panel);
+                    arrays += lanes;
+                    done += panel.channels;
+                    continue;
+                }
                 for segment in 0..segments {
                     let (ky, run) = (segment / runs, segment % runs);
                     let before = conv.offsets.len();
@@ -372,6 +389,37 @@ impl ConvU8 {
     /// The epilogue.
     pub fn epilogue(&self) -> &Epilogue {
         &self.epilogue
+    }
+}
+
+/// Packs a panel of which every quad is one part. `places` says where each of the `last` bytes of a run lies in the
+/// weights of an output channel and kernel row.
+fn pack_whole(
+    packed: &mut [i8],
+    panel: &Panel,
+    codes: &[i16],
+    (places, last): (&[Option<usize>], usize),
+    [kw, segments, runs]: [usize; 3],
+) {
+    let taps = codes.len() / panel.channels;
+    for lane in 0..panel.lanes {
+        let oc = panel.channel(lane);
+        if oc >= panel.channels {
+            continue;
+        }
+        let codes = &codes[oc * taps..][..taps];
+        for segment in 0..segments {
+            let (ky, run) = (segment / runs, segment % runs);
+            let quads = places[run * last..][..last].as_chunks::<4>().0;
+            for (quad, places) in quads.iter().enumerate() {
+                let at = ((segment * quads.len() + quad) * panel.lanes + lane) * 4;
+                for (byte, place) in packed[at..at + 4].iter_mut().zip(places) {
+                    if let Some(place) = place {
+                        *byte = codes[place + ky * kw] as i8;
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -118,7 +118,10 @@ impl Weights<'_> {
             let zero = of(self.zero_point, oc) as i16;
             let first = values.len();
             values.extend((oc * taps..(oc + 1) * taps).map(|i| code(i) - zero));
-            if let Some(&w) = values[first..].iter().find(|w| w.unsigned_abs() > 255) {
+            let far = values[first..].iter().fold(0, |far, w| w.unsigned_abs().max(far));
+            if far > 255
+                && let Some(&w) = values[first..].iter().find(|w| w.unsigned_abs() == far)
+            {
                 return Err(ArgError::Value {
                     what: "a weight less its zero point",
                     expected: "-255..=255",
@@ -126,12 +129,9 @@ impl Weights<'_> {
                 });
             }
             let sum: i32 = values[first..].iter().map(|&w| i32::from(w)).sum();
-            magnitude.push(
-                values[first..]
-                    .iter()
-                    .map(|&w| 255.0 * f64::from(w.unsigned_abs()))
-                    .sum(),
-            );
+            // Fits: `taps` is at most `MAX_TAPS`.
+            let magnitudes: u32 = values[first..].iter().map(|&w| u32::from(w.unsigned_abs())).sum();
+            magnitude.push(255.0 * f64::from(magnitudes));
             init[oc] = -of(self.data_zero_point, oc) * sum;
         }
         Ok(Centred {

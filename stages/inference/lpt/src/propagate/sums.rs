@@ -59,10 +59,12 @@ pub(super) fn channels(codes: &Codes, matrices: usize, count: usize, inner: usiz
     for matrix in bytes.chunks(bytes.len().div_ceil(matrices.max(1)).max(1)) {
         let first = channels.len();
         channels.extend((0..count).map(|_| Channel { sum: 0, magnitude: 0 }));
-        for (&byte, channel) in matrix.iter().zip(channel_of_each(count, inner)) {
-            let w = i64::from(byte as i8) - i64::from(at(&codes.zero_point, channel));
-            channels[first + channel].sum += w;
-            channels[first + channel].magnitude += w.abs();
+        let runs = matrix.chunks(inner.max(1));
+        for (run, channel) in runs.zip(channel_of_each(count, 1)) {
+            let zero_point = at(&codes.zero_point, channel);
+            let weight = |&byte: &u8| i64::from(i32::from(byte as i8) - zero_point);
+            channels[first + channel].sum += run.iter().map(weight).sum::<i64>();
+            channels[first + channel].magnitude += run.iter().map(|b| weight(b).abs()).sum::<i64>();
         }
     }
     channels

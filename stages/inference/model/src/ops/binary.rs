@@ -113,6 +113,11 @@ pub(crate) fn infer(op: &Op, inputs: &[Input]) -> Result<Vec<OutputInfo>, OpErro
 pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Result<Vec<Tensor>, OpError> {
     let shape = support::fixed(&outputs[0])?;
     let element_type = outputs[0].element_type;
+    if let Op::Binary(kind) = op
+        && let Some(values) = arithmetic(*kind, inputs, &shape)
+    {
+        return Ok(vec![Tensor::from_slice(&shape, &values)?]);
+    }
     let offsets: Vec<Vec<usize>> = inputs
         .iter()
         .map(|t| support::broadcast_offsets(t.shape(), &shape))
@@ -144,6 +149,44 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
         Tensor::from_i128(element_type, &shape, &values?)?
     };
     Ok(vec![output])
+}
+
+/// The four basic operations on f32: a f64 rounded to f32 would give the same.
+fn arithmetic(kind: BinaryKind, inputs: &[Tensor], shape: &[usize]) -> Option<Vec<f32>> {
+    let operation: fn(f32, f32) -> f32 = match kind {
+        BinaryKind::Add => |a, b| a + b,
+        BinaryKind::Subtract => |a, b| a - b,
+        BinaryKind::Multiply => |a, b| a * b,
+        BinaryKind::Divide => |a, b| a / b,
+        _ => return None,
+    };
+    let [a, b] = inputs else { return None };
+    if a.element_type() != ElementType::F32 || b.element_type() != ElementType::F32 {
+        return None;
+    }
+    let missing = shape.len() - b.shape().len();
+    // Elements of `a` that lie together and meet the same element of `b`.
+    let varies = b
+        .shape()
+        .iter()
+        .rposition(|&d| d != 1)
+        .map_or(0, |i| i + 1 + missing);
+    let (outer, inner) = shape.split_at(varies);
+    let inner: usize = inner.iter().product();
+    let (x, y) = (a.to_f32(), b.to_f32());
+    if a.shape() != shape || inner == 0 {
+        let (i, j) = (
+            support::broadcast_offsets(a.shape(), shape),
+            support::broadcast_offsets(b.shape(), shape),
+        );
+        return Some(i.into_iter().zip(j).map(|(i, j)| operation(x[i], y[j])).collect());
+    }
+    let offsets = support::broadcast_offsets(&b.shape()[..varies.saturating_sub(missing)], outer);
+    let mut values = x;
+    for (values, offset) in values.chunks_exact_mut(inner).zip(offsets) {
+        values.iter_mut().for_each(|v| *v = operation(*v, y[offset]));
+    }
+    Some(values)
 }
 
 fn float(kind: BinaryKind, a: f64, b: f64) -> f64 {

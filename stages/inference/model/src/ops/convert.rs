@@ -36,6 +36,13 @@ pub(crate) fn convert(to: ElementType, x: &Tensor) -> Result<Tensor, OpError> {
     if to == x.element_type() {
         return Ok(x.clone());
     }
+    let exact = matches!(
+        x.element_type(),
+        ElementType::I8 | ElementType::U8 | ElementType::F16 | ElementType::Bf16
+    );
+    if to == ElementType::F32 && exact {
+        return Ok(Tensor::from_slice(x.shape(), &x.to_f32())?);
+    }
     Ok(if x.element_type().is_float() {
         Tensor::from_f64(to, x.shape(), &x.to_f64())?
     } else {
