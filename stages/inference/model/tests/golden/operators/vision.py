@@ -13,8 +13,8 @@ from harness import op, values
 
 f32, i32, i64 = np.float32, np.int32, np.int64
 only = sys.argv[1:]
-ints = lambda *list: op.constant(np.array(list, i64))
-floats = lambda *list: op.constant(np.array(list, f32))
+ints = lambda *list: harness.const(list, i64)
+floats = lambda *list: harness.const(list, f32)
 scalar = lambda value: op.constant(f32(value))
 
 
@@ -40,10 +40,10 @@ def _(case):
         x = c.input(values((1, 20, 3, 4)))
         deconv = op.convolution_backprop_data
         for side, stride, pad in (3, 2, 1), (3, 1, 1), (4, 2, 1), (2, 2, 0), (5, 2, 2):
-            w = op.constant(values((20, 5, side, side), side))
+            w = op.constant(values((20, 2, side, side), side))
             c.result(deconv(x, w, [stride] * 2, None, [pad] * 2, [pad] * 2, [1, 1]))
     with case("wanted_shape") as c:
-        x, w = c.input(values((1, 3, 4, 5))), op.constant(values((3, 2, 3, 3), 3))
+        x, w = c.input(values((1, 2, 4, 5))), op.constant(values((2, 1, 3, 3), 3))
         for auto in "explicit", "same_upper", "same_lower", "valid":
             for wanted in (8, 10), (6, 7), (11, 13):
                 c.result(op.convolution_backprop_data(x, w, [2, 2], ints(*wanted), [1, 1], [1, 1], [1, 1], auto))
@@ -178,7 +178,7 @@ def _(case):
     with case("linear_onnx") as c:
         x = c.input(values((1, 2, 5, 6)))
         for mode in coordinates:
-            for by in (7, 9), (3, 4), (0.6, 1.7), (1, 1):
+            for by in (7, 4), (0.6, 1.7), (1, 1):
                 c.result(resize(x, by, "linear_onnx", coordinate_transformation_mode=mode))
         c.result(resize(x, (8,), "linear_onnx", (3,)))
         y = c.input(values((1, 1, 3, 2, 4), 5))
@@ -186,12 +186,12 @@ def _(case):
     with case("linear") as c:
         x = c.input(values((1, 2, 5, 6)))
         for mode in coordinates:
-            for by in (7, 9), (3, 4), (0.6, 1.7):
+            for by in (7, 4), (0.6, 1.7):
                 c.result(resize(x, by, "linear", coordinate_transformation_mode=mode))
     with case("cubic") as c:
         x = c.input(values((1, 2, 5, 6)))
         for mode in coordinates:
-            for by in (7, 9), (3, 4), (0.6, 1.7):
+            for by in (7, 4), (0.6, 1.7):
                 c.result(resize(x, by, "cubic", coordinate_transformation_mode=mode))
         c.result(resize(x, (9, 11), "cubic", cube_coeff=-0.5))
     with case("pillow") as c:
@@ -348,7 +348,7 @@ def _(case):
             w = lambda gates: (const(d, gates * h, x_size, seed=3), const(d, gates * h, h, seed=5))
             lengths = op.constant(np.array([t, t], i64))
             shorter = op.constant(np.array([t, 3], i64))
-            for of in lengths, shorter:
+            for of in (lengths, shorter) if direction == "forward" else (shorter,):
                 c.result(op5.lstm_sequence(x, hidden, cell, of, *w(4), const(d, 4 * h, seed=7), h, direction))
                 c.result(op5.gru_sequence(x, hidden, of, *w(3), const(d, 3 * h, seed=7), h, direction))
                 c.result(op5.gru_sequence(x, hidden, of, *w(3), const(d, 4 * h, seed=7), h, direction, linear_before_reset=True))
