@@ -11,12 +11,12 @@ const REPLACEMENTS: [&str; 40] = [
 ];
 
 /// Words that take the place of words: element types, modes and names of operations.
-const WORDS: [&str; 48] = [
+const WORDS: [&str; 50] = [
     "f32", "f16", "bf16", "f64", "i4", "i8", "u4", "u8", "u1", "i32", "i64", "boolean", "FP32", "FP16", "I8", "U8",
     "I4", "U4", "BIN", "I32", "I64", "BOOL", "nearest", "linear", "linear_onnx", "cubic", "sizes", "scales",
     "asymmetric", "align_corners", "constant", "edge", "reflect", "symmetric", "ceil", "floor", "Add", "Multiply",
     "Subtract", "ReLU", "MaxPool", "Concat", "Reshape", "Transpose", "FakeQuantize", "Convolution", "MatMul",
-    "Softmax",
+    "Softmax", "pdpd", "none",
 ];
 
 /// The `.xml`, the `.bin` and a number that says how to run it, of the model that a recipe names and changes; `None`
