@@ -214,6 +214,9 @@ fn the_reference_evaluator_is_named_and_its_graph_written() {
     assert!(said.contains("Execution Devices:['REF']"), "{said}");
     assert!(said.contains("EXECUTION_DEVICES: REF"), "{said}");
     let graph = std::fs::read_to_string(folder.path().join("graph.xml")).unwrap();
-    assert!(graph.contains("name=\"stem\" type=\"Convolution\""), "{graph}");
+    assert!(
+        graph.contains("name=\"stem\" type=\"QuantizedConvolution\""),
+        "{graph}"
+    );
     assert!(graph.contains("primitiveType=\"ref_any_"), "{graph}");
 }
