@@ -322,6 +322,7 @@ impl ConvU8 {
                         (&places, last),
                         [kw, segments, runs],
                     );
+                    (panel.counts, panel.offsets) = (0, 0);
                     panel.bytes = packed.len() - panel.weights;
                     conv.panels.push(panel);
                     arrays += lanes;
