@@ -190,11 +190,6 @@ fn measured(
             settings::cpus().len()
         ));
     }
-    if settings.threads.is_some_and(|t| t > streams) {
-        console.warning(&format!(
-            "A request runs on one thread: {streams} of the threads of -nthreads will be used; more streams use more"
-        ));
-    }
 
     console.step(4, "");
     console.info("Loading model files");
@@ -240,6 +235,7 @@ fn measured(
         device: settings.device.device,
         numerics: settings.numerics,
         lpt: settings.precision == Precision::Integer,
+        threads: settings.threads_per_stream(),
         ..Options::default()
     };
     let engines: Vec<Engine> = networks
@@ -439,7 +435,7 @@ fn properties(engine: &Engine, settings: &Settings, sync: bool, streams: usize, 
         ("NETWORK_NAME", engine.original().name.clone()),
         ("OPTIMAL_NUMBER_OF_INFER_REQUESTS", streams.to_string()),
         ("NUM_STREAMS", streams.to_string()),
-        ("INFERENCE_NUM_THREADS", streams.to_string()),
+        ("INFERENCE_NUM_THREADS", (streams * engine.threads()).to_string()),
         ("PERF_COUNT", yes(settings.profile).to_owned()),
         ("INFERENCE_PRECISION_HINT", precision.to_owned()),
         ("PERFORMANCE_HINT", settings.hint.name().to_owned()),

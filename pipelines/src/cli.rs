@@ -286,7 +286,8 @@ pub struct Benchmark {
     /// Seconds to measure.
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
-    /// Threads; the CPUs this process may use by default.
+    /// Threads: in throughput mode one for each request, in latency mode all for one. The CPUs this process may use by
+    /// default.
     #[arg(long)]
     pub threads: Option<usize>,
     /// Print as JSON.

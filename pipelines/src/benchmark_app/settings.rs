@@ -305,7 +305,18 @@ impl Settings {
         self.profile = true;
     }
 
-    /// Streams, each a thread: as many as asked for, or as the hint wants.
+    /// Threads that share the requests of a stream: with the latency hint, or with more threads than streams, all that
+    /// there are.
+    pub fn threads_per_stream(&self) -> usize {
+        let all = match (self.threads, self.hint) {
+            (Some(threads), _) => threads,
+            (None, Hint::Latency) => cpus().len(),
+            (None, _) => 1,
+        };
+        (all / self.stream_count()).max(1)
+    }
+
+    /// Streams: as many as asked for, or as the hint wants.
     pub fn stream_count(&self) -> usize {
         let wanted = self.streams.unwrap_or(match self.hint {
             Hint::Throughput | Hint::CumulativeThroughput => cpus().len(),

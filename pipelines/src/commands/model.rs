@@ -23,6 +23,11 @@ pub fn dispatch(command: Model) -> Result<ExitCode, Failure> {
 
 /// Loads the model for the device and mode that the arguments name.
 fn load(args: &ModelArgs) -> Result<Engine, Failure> {
+    load_for(args, 1)
+}
+
+/// As [`load`], for requests that `threads` threads share.
+fn load_for(args: &ModelArgs, threads: usize) -> Result<Engine, Failure> {
     let request: DeviceRequest = args.device.parse().map_err(Failure::engine)?;
     for note in &request.notes {
         eprintln!("note: {note}");
@@ -37,6 +42,7 @@ fn load(args: &ModelArgs) -> Result<Engine, Failure> {
         lpt: !args.no_lpt,
         isa: args.isa,
         shapes: args.shape.clone(),
+        threads,
         ..Options::default()
     };
     Engine::load(&args.model, &options).map_err(Failure::engine)

@@ -15,7 +15,7 @@ use crate::error::EngineError;
 pub enum Mode {
     /// One request per thread, all at once: frames per second.
     Throughput,
-    /// One request at a time: time of a frame.
+    /// One request at a time, shared by the threads that the engine has for one: time of a frame.
     Latency,
 }
 
@@ -105,13 +105,13 @@ pub fn profile(engine: &Engine, runs: u32) -> Result<Vec<StepTime>, EngineError>
 /// # Errors
 /// [`EngineError`] where a run fails.
 pub fn benchmark(engine: &Engine, options: &BenchmarkOptions) -> Result<Measurement, EngineError> {
-    let threads = match (options.mode, options.threads) {
+    let streams = match (options.mode, options.threads) {
         (Mode::Latency, _) => 1,
         (Mode::Throughput, 0) => std::thread::available_parallelism().map_or(1, usize::from),
         (Mode::Throughput, n) => n,
     };
     let inputs = arbitrary_inputs(engine);
-    let barrier = Barrier::new(threads + 1);
+    let barrier = Barrier::new(streams + 1);
     let stop = AtomicBool::new(false);
     let worker = || -> Result<Vec<Duration>, EngineError> {
         let mut session = engine.session();
@@ -130,7 +130,7 @@ pub fn benchmark(engine: &Engine, options: &BenchmarkOptions) -> Result<Measurem
     let mut results = Vec::new();
     let mut elapsed = Duration::ZERO;
     std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        let handles: Vec<_> = (0..streams).map(|_| scope.spawn(worker)).collect();
         barrier.wait();
         let start = Instant::now();
         std::thread::sleep(options.duration);
@@ -167,8 +167,8 @@ pub fn benchmark(engine: &Engine, options: &BenchmarkOptions) -> Result<Measurem
             mean: ms(times.iter().sum()) / times.len().max(1) as f64,
         },
         compile_ms: ms(timing.read + timing.lpt + timing.compile),
-        streams: threads,
-        threads,
+        streams,
+        threads: streams * engine.threads(),
         iterations: times.len(),
         isa: engine.program().map(|p| p.isa().name()),
     })

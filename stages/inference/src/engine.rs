@@ -31,6 +31,8 @@ pub struct Options {
     pub reshape_batch: Option<usize>,
     /// Cap on the instruction set.
     pub isa: Option<flow_cpu::kernels::Isa>,
+    /// Threads that share the work of a request on the CPU, the one that runs it among them; 0 counts as 1.
+    pub threads: usize,
 }
 
 impl Default for Options {
@@ -43,6 +45,7 @@ impl Default for Options {
             batch: None,
             reshape_batch: None,
             isa: None,
+            threads: 1,
         }
     }
 }
@@ -265,11 +268,22 @@ impl Engine {
     pub fn session(&self) -> Session {
         Session {
             engine: self.clone(),
-            request: self.program().map(Program::request),
+            request: self.program().map(|program| self.request(program)),
             outputs: Vec::new(),
             profile: None,
             sessions: Sessions::default(),
         }
+    }
+
+    fn request(&self, program: &Program) -> Request {
+        let mut request = program.request();
+        let threads = self.inner.options.threads;
+        if threads > 1
+            && let Err(e) = request.share(threads, |_| ())
+        {
+            tracing::warn!(threads, error = %e, "the system gives no threads: requests run on one");
+        }
+        request
     }
 
     /// As [`session`](Self::session), and takes the time of each step of each run.
@@ -277,6 +291,14 @@ impl Engine {
         Session {
             profile: Some(Profile::default()),
             ..self.session()
+        }
+    }
+
+    /// Threads that share the work of a request.
+    pub fn threads(&self) -> usize {
+        match self.inner.backend {
+            Backend::Reference(_) => 1,
+            _ => self.inner.options.threads.max(1),
         }
     }
 

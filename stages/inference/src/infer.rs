@@ -132,6 +132,7 @@ fn prepare(config: &InferConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn
             .map(|shape| InputShape::fixed(shape))
             .collect(),
         batch: Some(1),
+        threads: cx.threads,
         ..Options::default()
     };
     let engine = Engine::load(&path, &options).map_err(|e| {

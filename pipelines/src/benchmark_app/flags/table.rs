@@ -199,7 +199,7 @@ pub const FLAGS: &[(&str, &[Flag])] = &[
                 &["nthreads", "number_threads"],
                 Takes::Positive,
                 "N",
-                "Most threads, and so most streams.",
+                "Most threads: of all streams together, each request shared by the threads of its stream.",
             ),
             flag(
                 &["pin", "infer_threads_pinning"],

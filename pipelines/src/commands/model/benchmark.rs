@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flow_inference::{BenchmarkOptions, Mode, benchmark as measure};
 
-use super::load;
+use super::load_for;
 use crate::cli::{Benchmark, BenchmarkMode};
 use crate::commands::{print, print_json};
 use crate::failure::Failure;
@@ -26,7 +26,12 @@ pub fn benchmark(args: &Benchmark) -> Result<ExitCode, Failure> {
     {
         return Err(Failure::usage(format!("--threads: give 1 to {MAX_THREADS}")));
     }
-    let engine = load(&args.model)?;
+    let all = || std::thread::available_parallelism().map_or(1, usize::from);
+    let shared_by = match args.mode {
+        BenchmarkMode::Throughput => 1,
+        BenchmarkMode::Latency => args.threads.unwrap_or_else(all),
+    };
+    let engine = load_for(&args.model, shared_by)?;
     let options = BenchmarkOptions {
         mode: match args.mode {
             BenchmarkMode::Throughput => Mode::Throughput,

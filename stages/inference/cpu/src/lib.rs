@@ -36,6 +36,7 @@ mod record;
 mod rows;
 mod run;
 mod tail;
+mod team;
 
 pub use error::{CompileError, RunError};
 pub use profile::{Clock, StepTime};

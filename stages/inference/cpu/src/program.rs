@@ -1,6 +1,6 @@
 //! Compiled networks and the requests that run them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flow_model::op::Quantize;
 use flow_model::{ElementType, Graph, NodeId, Op, Tensor};
@@ -19,6 +19,7 @@ use crate::profile::{Clock, StepTime};
 use crate::record::{StepRecord, record};
 use crate::run::{Machine, copy};
 use crate::tail::{self, Origin, Tail};
+use crate::team::Team;
 
 /// How to compile.
 #[derive(Debug, Clone, Default)]
@@ -256,7 +257,8 @@ impl Program {
             table: self.inner.table,
             arena: &mut arena,
             simd: self.inner.simd,
-            scratch: &mut Scratch::default(),
+            scratch: &[],
+            team: None,
             workspace: &mut Workspace::default(),
             inputs: &[],
         };
@@ -266,7 +268,8 @@ impl Program {
         Request {
             program: self.clone(),
             arena,
-            scratch: Scratch::default(),
+            scratch: vec![Mutex::default()],
+            team: None,
             workspace: Workspace::default(),
             aligned: vec![None; self.inner.inputs.len()],
             times: Vec::new(),
@@ -280,7 +283,9 @@ impl Program {
 pub struct Request {
     program: Program,
     arena: Arena,
-    scratch: Scratch,
+    /// One for each thread.
+    scratch: Vec<Mutex<Scratch>>,
+    team: Option<Team>,
     workspace: Workspace,
     /// Copies of inputs whose memory is not aligned for their type.
     aligned: Vec<Option<AlignedVec<u8>>>,
@@ -292,6 +297,25 @@ impl Request {
     /// The network.
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// From now on `threads` threads, the calling one among them, share the work of each large step; `start` is called
+    /// on each new one with its number, 1 and up, to pin it. The outputs are the same. A part of a step is taken by
+    /// whoever is free, so that a thread that the system keeps from running delays little.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn share(
+        &mut self,
+        threads: usize,
+        start: impl Fn(usize) + Send + Sync + 'static,
+    ) -> std::io::Result<()> {
+        self.team = match threads {
+            0 | 1 => None,
+            _ => Some(Team::new(threads, start)?),
+        };
+        self.scratch.resize_with(threads.max(1), Mutex::default);
+        Ok(())
     }
 
     /// Runs the network; outputs stay readable until the next run.
@@ -350,7 +374,8 @@ impl Request {
             table: inner.table,
             arena: &mut self.arena,
             simd: inner.simd,
-            scratch: &mut self.scratch,
+            scratch: &self.scratch,
+            team: self.team.as_mut(),
             workspace: &mut self.workspace,
             inputs: slices,
         };
@@ -385,7 +410,10 @@ impl Request {
     /// Vectors of 16 codes that were computed with the model's rounding so far, and how many of them lay so close
     /// to a tie that they were evaluated again in f32.
     pub fn rounding_counts(&self) -> [u64; 2] {
-        self.scratch.counts
+        self.scratch.iter().fold([0, 0], |[all, again], scratch| {
+            let [a, b] = scratch.lock().unwrap_or_else(PoisonError::into_inner).counts;
+            [all + a, again + b]
+        })
     }
 
     /// Output `index` of the last run, dense and row-major; empty if there is no such output.

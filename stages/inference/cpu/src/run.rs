@@ -1,6 +1,9 @@
 //! Running one step.
 
 mod image;
+mod share;
+
+use std::sync::Mutex;
 
 use flow_model::{ElementType, Graph};
 
@@ -14,6 +17,7 @@ use crate::lower::{Action, TensorId};
 use crate::memory::{Arena, Place};
 use crate::placement::Placement;
 use crate::rows;
+use crate::team::Team;
 
 /// What a step runs on.
 pub(crate) struct Machine<'a> {
@@ -21,7 +25,10 @@ pub(crate) struct Machine<'a> {
     pub table: &'static KernelTable,
     pub arena: &'a mut Arena,
     pub simd: Simd,
-    pub scratch: &'a mut Scratch,
+    /// One for each member of the team, or one.
+    pub scratch: &'a [Mutex<Scratch>],
+    /// Who shares the work of a step; `None` for the calling thread alone.
+    pub team: Option<&'a mut Team>,
     pub workspace: &'a mut Workspace,
     /// Bytes of the network inputs, aligned for their element type.
     pub inputs: &'a [&'a [u8]],

@@ -372,6 +372,11 @@ impl ConvU8 {
         self.panels.len()
     }
 
+    /// First output channel of a block, if there is such a block.
+    pub fn first_channel(&self, panel: usize) -> Option<usize> {
+        self.panels.get(panel).map(|panel| panel.first)
+    }
+
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
         self.weights.len()

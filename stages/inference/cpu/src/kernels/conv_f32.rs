@@ -148,6 +148,11 @@ impl ConvF32 {
     pub fn panels(&self) -> usize {
         self.panels.len()
     }
+
+    /// First output channel of a block, if there is such a block.
+    pub fn first_channel(&self, panel: usize) -> Option<usize> {
+        self.panels.get(panel).map(|panel| panel.first)
+    }
 }
 
 /// Checked arguments of one run of a convolution `C`.

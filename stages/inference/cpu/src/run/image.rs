@@ -1,160 +1,230 @@
-//! Kernels on images: one call per picture.
+//! Kernels on images: one call per picture, shared by the members of a team.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flow_model::ElementType;
 
+use super::share::{Division, Part};
 use super::{Fault, Machine, cast, cast_mut};
 use crate::bind::{Call, Step};
-use crate::kernels::literal::{LANES, Literal, LiteralArgs, Scratch};
+use crate::kernels::literal::{Doubts, LANES, Literal, LiteralArgs, Scratch};
 use crate::kernels::{
-    AffineU8Args, AvgPoolArgs, ConvF32Args, ConvU8Args, DepthwiseF32Args, DepthwiseU8Args, KernelTable,
+    AffineU8Args, AvgPoolArgs, Band, ConvF32Args, ConvU8Args, DepthwiseF32Args, DepthwiseU8Args, KernelTable,
     Layout, MaxPoolArgs, Output, View, ViewMut,
 };
 use crate::lower::{Action, PhaseKernel};
+
+/// The bytes of a tensor that members of a team write to, each its own part.
+#[derive(Clone, Copy)]
+struct Bytes {
+    data: *mut u8,
+    len: usize,
+}
+
+// SAFETY: a pointer is a number; what it points to is written through views whose makers keep parts apart.
+unsafe impl Send for Bytes {}
+// SAFETY: as above.
+unsafe impl Sync for Bytes {}
+
+impl Bytes {
+    /// A view of all of them.
+    ///
+    /// # Safety
+    /// As [`ViewMut::from_raw`].
+    unsafe fn view<'a, T: bytemuck::Pod>(self, layout: Layout) -> Result<ViewMut<'a, T>, Fault> {
+        if !(self.data.cast::<T>()).is_aligned() {
+            return Err(Fault::new("a tensor is not aligned"));
+        }
+        // SAFETY: the caller's contract; any bytes are values of `T`.
+        Ok(unsafe { ViewMut::from_raw(self.data.cast(), self.len / size_of::<T>(), layout) }?)
+    }
+}
+
+/// One call of a kernel.
+struct Job<'a> {
+    table: &'static KernelTable,
+    action: &'a Action,
+    literal: Option<&'a Literal>,
+    call: &'a Call,
+    first: &'a [u8],
+    second: Option<&'a [u8]>,
+    to: Bytes,
+    /// Of the output.
+    element_type: ElementType,
+}
 
 impl Machine<'_> {
     pub(super) fn kernel(&mut self, step: &Step, calls: &[Call]) -> Result<(), Fault> {
         let table = self.table;
         let element_type = self.bound.tensors[step.draft.outputs[0]].element_type;
         let has_second = step.draft.inputs.len() > 1;
-        if let Some(literal) = &step.draft.literal {
-            let mut scratch = std::mem::take(self.scratch);
-            let done = self.literal(step, literal, calls, &mut scratch);
-            *self.scratch = scratch;
-            return done;
-        }
+        let scratch = self.scratch;
+        let mut team = self.team.take();
         let ([first, second], to) = self.operands(step)?;
+        let to = Bytes {
+            data: to.as_mut_ptr(),
+            len: to.len(),
+        };
+        let mut done = Ok(());
         for call in calls {
-            let view = || View::new(first, call.inputs[0]);
-            let residual = if has_second {
-                Some(View::new(second, call.inputs[1]))
-            } else {
-                None
+            let job = Job {
+                table,
+                action: &step.draft.action,
+                literal: step.draft.literal.as_deref(),
+                call,
+                first,
+                second: has_second.then_some(second),
+                to,
+                element_type,
             };
-            match &step.draft.action {
-                Action::ConvU8(conv) => {
-                    let output = output(to, call.output, element_type)?;
-                    let mut args = ConvU8Args::new(conv, view()?, residual.transpose()?, output)?;
-                    let all = args.whole();
-                    table.conv_u8(&mut args, &all);
-                }
-                Action::DepthwiseU8(conv) => {
-                    let output = output(to, call.output, element_type)?;
-                    let mut args = DepthwiseU8Args::new(conv, view()?, residual.transpose()?, output)?;
-                    table.depthwise_u8(&mut args, 0..call.output.height);
-                }
-                Action::Phases(phases) => {
-                    for part in phases {
-                        let layouts = [part.input(&call.inputs[0]), part.output(&call.output)];
-                        let residual = match has_second {
-                            true => Some(View::new(second, part.output(&call.inputs[1]))?),
-                            false => None,
-                        };
-                        phase(
-                            table,
-                            &part.kernel,
-                            (first, residual, &mut *to),
-                            layouts,
-                            element_type,
-                        )?;
+            let members = team.as_ref().map_or(1, |team| team.members());
+            let division = Division::of(&step.draft, calls.len(), call, members);
+            done = match &mut team {
+                Some(team) if division.parts() > 1 => {
+                    let fault = Mutex::new(None);
+                    let whole = team.run(division.parts(), &|part, member| {
+                        if let Err(e) = job.run(&division.part(part), &scratch[member]) {
+                            *locked(&fault) = Some(e);
+                        }
+                    });
+                    match fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                        Some(e) => Err(e),
+                        None if whole => Ok(()),
+                        None => Err(Fault::new("a thread panicked")),
                     }
                 }
-                Action::AffineU8(epilogue) => {
-                    let output = output(to, call.output, element_type)?;
-                    let mut args = AffineU8Args::new(epilogue, view()?, residual.transpose()?, output)?;
-                    table.affine_u8(&mut args, 0..call.output.height);
-                }
-                Action::AvgPoolU8 {
-                    window,
-                    over,
-                    epilogue,
-                } => {
-                    let output = output(to, call.output, element_type)?;
-                    let mut args = AvgPoolArgs::new(*window, *over, epilogue, view()?, output)?;
-                    table.avg_pool_u8(&mut args, 0..call.output.height);
-                }
-                Action::MaxPool(window) if element_type == ElementType::F32 => {
-                    let input = View::new(cast::<f32>(first)?, call.inputs[0])?;
-                    let output = ViewMut::new(cast_mut::<f32>(to)?, call.output)?;
-                    let mut args = MaxPoolArgs::new(*window, input, output)?;
-                    table.max_pool_f32(&mut args, 0..call.output.height);
-                }
-                Action::MaxPool(window) => {
-                    let output = ViewMut::new(to, call.output)?;
-                    let mut args = MaxPoolArgs::new(*window, view()?, output)?;
-                    table.max_pool_u8(&mut args, 0..call.output.height);
-                }
-                Action::ConvF32(conv) => {
-                    let input = View::new(cast::<f32>(first)?, call.inputs[0])?;
-                    let output = ViewMut::new(cast_mut::<f32>(to)?, call.output)?;
-                    let mut args = ConvF32Args::new(conv, input, None, output)?;
-                    let all = args.whole();
-                    table.conv_f32(&mut args, &all);
-                }
-                Action::DepthwiseF32(conv) => {
-                    let input = View::new(cast::<f32>(first)?, call.inputs[0])?;
-                    let output = ViewMut::new(cast_mut::<f32>(to)?, call.output)?;
-                    let mut args = DepthwiseF32Args::new(conv, input, None, output)?;
-                    table.depthwise_f32(&mut args, 0..call.output.height);
-                }
-                _ => return Err(Fault::new("no such kernel")),
+                _ => job.run(&division.part(0), &scratch[0]),
+            };
+            if done.is_err() {
+                break;
             }
         }
+        self.team = team;
+        done
+    }
+}
+
+/// The value behind a lock; whoever panicked with it left memory that the next run writes anew.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Job<'_> {
+    /// Computes a part of the output.
+    fn run(&self, part: &Part, scratch: &Mutex<Scratch>) -> Result<(), Fault> {
+        if part.rows.is_empty() || part.panels.is_empty() {
+            return Ok(());
+        }
+        let Some(literal) = self.literal else {
+            return self.compute(part, None);
+        };
+        let scratch = &mut *locked(scratch);
+        scratch.doubts.clear();
+        self.compute(part, Some(&mut scratch.doubts))?;
+        let output = &self.call.output;
+        if part.panels.start == 0 {
+            let vectors = part.rows.len() * output.width * output.channels.div_ceil(LANES);
+            scratch.counts[0] += vectors as u64;
+        }
+        if scratch.doubts.is_empty() {
+            return Ok(());
+        }
+        self.table.literal(&mut LiteralArgs {
+            literal,
+            input: &self.input()?,
+            operand: self.residual()?.as_ref(),
+            // SAFETY: only vectors noted in this part are written, and no other part has their channels and rows.
+            output: &mut unsafe { self.to.view(*output) }?,
+            scratch,
+        });
         Ok(())
     }
 
-    /// Runs a kernel, and evaluates again what is in doubt.
-    fn literal(
-        &mut self,
-        step: &Step,
-        literal: &Literal,
-        calls: &[Call],
-        scratch: &mut Scratch,
-    ) -> Result<(), Fault> {
-        let table = self.table;
-        let has_second = step.draft.inputs.len() > 1;
-        let ([first, second], to) = self.operands(step)?;
-        for call in calls {
-            let input = || View::new(first, call.inputs[0]);
-            let residual = || has_second.then(|| View::new(second, call.inputs[1])).transpose();
-            let height = call.output.height;
-            let vectors = height * call.output.width * call.output.channels.div_ceil(LANES);
-            scratch.counts[0] += vectors as u64;
-            scratch.doubts.clear();
-            let output = Output::Noted(ViewMut::new(&mut *to, call.output)?, &mut scratch.doubts);
-            match &step.draft.action {
-                Action::ConvU8(conv) => {
-                    let mut args = ConvU8Args::new(conv, input()?, residual()?, output)?;
-                    let all = args.whole();
-                    table.conv_u8(&mut args, &all);
-                }
-                Action::DepthwiseU8(conv) => {
-                    let mut args = DepthwiseU8Args::new(conv, input()?, residual()?, output)?;
-                    table.depthwise_u8(&mut args, 0..height);
-                }
-                Action::AffineU8(epilogue) => {
-                    let mut args = AffineU8Args::new(epilogue, input()?, residual()?, output)?;
-                    table.affine_u8(&mut args, 0..height);
-                }
-                Action::AvgPoolU8 {
-                    window,
-                    over,
-                    epilogue,
-                } => {
-                    let mut args = AvgPoolArgs::new(*window, *over, epilogue, input()?, output)?;
-                    table.avg_pool_u8(&mut args, 0..height);
-                }
-                _ => return Err(Fault::new("no such kernel")),
+    fn input<T: bytemuck::Pod>(&self) -> Result<View<'_, T>, Fault> {
+        Ok(View::new(cast(self.first)?, self.call.inputs[0])?)
+    }
+
+    fn residual(&self) -> Result<Option<View<'_, u8>>, Fault> {
+        let view = self.second.map(|second| View::new(second, self.call.inputs[1]));
+        Ok(view.transpose()?)
+    }
+
+    /// Runs the kernel.
+    fn compute(&self, Part { rows, panels }: &Part, doubts: Option<&mut Doubts>) -> Result<(), Fault> {
+        let (table, layout, rows) = (self.table, self.call.output, rows.clone());
+        let band = || Band {
+            rows: rows.clone(),
+            panels: panels.clone(),
+        };
+        // SAFETY: parts have no row and channel in common, and kernels write to those of their part alone.
+        let output = || unsafe {
+            Ok::<_, Fault>(match (self.element_type, doubts) {
+                (ElementType::F32, _) => Output::F32(self.to.view(layout)?),
+                (_, Some(doubts)) => Output::Noted(self.to.view(layout)?, doubts),
+                _ => Output::U8(self.to.view(layout)?),
+            })
+        };
+        match self.action {
+            Action::ConvU8(conv) => {
+                let mut args = ConvU8Args::new(conv, self.input()?, self.residual()?, output()?)?;
+                table.conv_u8(&mut args, &band());
             }
-            if scratch.doubts.is_empty() {
-                continue;
+            Action::DepthwiseU8(conv) => {
+                let mut args = DepthwiseU8Args::new(conv, self.input()?, self.residual()?, output()?)?;
+                table.depthwise_u8(&mut args, rows);
             }
-            table.literal(&mut LiteralArgs {
-                literal,
-                input: &input()?,
-                operand: residual()?.as_ref(),
-                output: &mut ViewMut::new(&mut *to, call.output)?,
-                scratch,
-            });
+            Action::Phases(phases) => {
+                for part in phases {
+                    let layouts = [part.input(&self.call.inputs[0]), part.output(&layout)];
+                    let residual = match self.second {
+                        Some(second) => Some(View::new(second, part.output(&self.call.inputs[1]))?),
+                        None => None,
+                    };
+                    // SAFETY: phases are not divided: nobody else writes to the output.
+                    let to = unsafe { std::slice::from_raw_parts_mut(self.to.data, self.to.len) };
+                    phase(
+                        table,
+                        &part.kernel,
+                        (self.first, residual, to),
+                        layouts,
+                        self.element_type,
+                    )?;
+                }
+            }
+            Action::AffineU8(epilogue) => {
+                let mut args = AffineU8Args::new(epilogue, self.input()?, self.residual()?, output()?)?;
+                table.affine_u8(&mut args, rows);
+            }
+            Action::AvgPoolU8 {
+                window,
+                over,
+                epilogue,
+            } => {
+                let mut args = AvgPoolArgs::new(*window, *over, epilogue, self.input()?, output()?)?;
+                table.avg_pool_u8(&mut args, rows);
+            }
+            Action::MaxPool(window) if self.element_type == ElementType::F32 => {
+                // SAFETY: as for the outputs above.
+                let mut args = MaxPoolArgs::new(*window, self.input()?, unsafe { self.to.view(layout) }?)?;
+                table.max_pool_f32(&mut args, rows);
+            }
+            Action::MaxPool(window) => {
+                // SAFETY: as for the outputs above.
+                let mut args = MaxPoolArgs::new(*window, self.input()?, unsafe { self.to.view(layout) }?)?;
+                table.max_pool_u8(&mut args, rows);
+            }
+            Action::ConvF32(conv) => {
+                // SAFETY: as for the outputs above.
+                let mut args = ConvF32Args::new(conv, self.input()?, None, unsafe { self.to.view(layout) }?)?;
+                table.conv_f32(&mut args, &band());
+            }
+            Action::DepthwiseF32(conv) => {
+                // SAFETY: as for the outputs above.
+                let output = unsafe { self.to.view(layout) }?;
+                let mut args = DepthwiseF32Args::new(conv, self.input()?, None, output)?;
+                table.depthwise_f32(&mut args, rows);
+            }
+            _ => return Err(Fault::new("no such kernel")),
         }
         Ok(())
     }

@@ -82,6 +82,11 @@ fn codes_equal(graph: &Graph, input: &Tensor, step: f32) -> u64 {
         let program = compile(&lowered.graph, &options).unwrap();
         let mut request = program.request();
         request.run(&[Input::Values(input.bytes())]).unwrap();
+        let mut shared = program.request();
+        shared.share(3, |_| ()).unwrap();
+        shared.run(&[Input::Values(input.bytes())]).unwrap();
+        assert!(shared.output(0) == request.output(0), "{isa}: three threads");
+        assert_eq!(shared.rounding_counts(), request.rounding_counts(), "{isa}");
         let found = request.output(0).chunks_exact(4);
         let found: Vec<f32> = found.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
         assert_eq!(found.len(), expected.len());
@@ -275,6 +280,11 @@ fn codes_are_rounded_as_the_model_rounds_them() {
                 .chunks_exact(4)
                 .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
                 .collect();
+            let mut shared = program.request();
+            shared.share(3, |_| ()).unwrap();
+            shared.run(&[Input::Values(input.bytes())]).unwrap();
+            assert!(shared.output(0) == request.output(0), "{isa}: three threads");
+            assert_eq!(shared.rounding_counts(), request.rounding_counts(), "{isa}");
             let step = 4.0713 / 255.0;
             let differ = found
                 .iter()
