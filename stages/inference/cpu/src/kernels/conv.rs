@@ -324,6 +324,7 @@ impl ConvU8 {
                     );
                     (panel.counts, panel.offsets) = (0, 0);
                     panel.bytes = packed.len() - panel.weights;
+                    (panel.counts, panel.offsets) = (0, 0);
                     conv.panels.push(panel);
                     arrays += lanes;
                     done += panel.channels;
