@@ -322,7 +322,6 @@ impl ConvU8 {
                         (&places, last),
                         [kw, segments, runs],
                     );
-                    (panel.counts, panel.offsets) = (0, 0);
                     panel.bytes = packed.len() - panel.weights;
                     (panel.counts, panel.offsets) = (0, 0);
                     conv.panels.push(panel);
