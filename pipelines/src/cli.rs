@@ -279,7 +279,7 @@ pub struct ModelRun {
 #[derive(Debug, Args)]
 pub struct Benchmark {
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub model: Option<ModelArgs>,
     /// What to measure.
     #[arg(long, value_enum, default_value_t = BenchmarkMode::Throughput)]
     pub mode: BenchmarkMode,
@@ -293,6 +293,13 @@ pub struct Benchmark {
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Time each step of one request instead: microseconds, 10^9 multiply-accumulates per second, percent of the peak
+    /// that registers reach in the same run, bytes, kernel.
+    #[arg(long)]
+    pub per_layer: bool,
+    /// Set two results of `--per-layer --json` side by side, steps that changed most first; takes no model.
+    #[arg(long, num_args = 2, value_names = ["BEFORE.json", "AFTER.json"], exclusive = true)]
+    pub compare: Vec<PathBuf>,
 }
 
 /// What a benchmark measures.

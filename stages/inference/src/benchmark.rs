@@ -65,7 +65,7 @@ pub struct Latency {
 }
 
 /// Arbitrary values for the inputs, the same in each call.
-fn arbitrary_inputs(engine: &Engine) -> Vec<Vec<u8>> {
+pub(crate) fn arbitrary_inputs(engine: &Engine) -> Vec<Vec<u8>> {
     engine
         .inputs()
         .iter()

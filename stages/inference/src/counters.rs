@@ -251,6 +251,7 @@ mod tests {
             kernel: kernel.to_owned(),
             precision,
             macs: 0,
+            bytes: 0,
             shape: Vec::new(),
             reference: kernel == "reference",
         }

@@ -83,6 +83,7 @@ fn evaluated_steps(graph: &Graph) -> Vec<StepRecord> {
                 kernel: "reference".to_owned(),
                 precision: output.map_or(ElementType::F32, |o| o.element_type),
                 macs: 0,
+                bytes: 0,
                 shape: output.and_then(OutputInfo::static_shape).unwrap_or_default(),
                 reference: true,
             }

@@ -1,9 +1,11 @@
-//! `flowrun model benchmark`: throughput or latency of a model.
+//! `flowrun model benchmark`: throughput or latency of a model, or the times of its steps.
+
+mod layers;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use flow_inference::{BenchmarkOptions, Mode, benchmark as measure};
+use flow_inference::{BenchmarkOptions, Mode, benchmark as measure, layer_times};
 
 use super::load_for;
 use crate::cli::{Benchmark, BenchmarkMode};
@@ -14,6 +16,13 @@ use crate::failure::Failure;
 const MAX_THREADS: usize = 1024;
 
 pub fn benchmark(args: &Benchmark) -> Result<ExitCode, Failure> {
+    if let [before, after] = args.compare.as_slice() {
+        print(&layers::compare(&layers::read(before)?, &layers::read(after)?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(model) = &args.model else {
+        return Err(Failure::usage("give a model, or two results to --compare"));
+    };
     if !(args.seconds > 0.0 && args.seconds <= 86_400.0) {
         return Err(Failure::usage(format!(
             "--seconds {}: give a time above 0, at most a day",
@@ -29,9 +38,22 @@ pub fn benchmark(args: &Benchmark) -> Result<ExitCode, Failure> {
     let all = || std::thread::available_parallelism().map_or(1, usize::from);
     let shared_by = match args.mode {
         BenchmarkMode::Throughput => 1,
+        // Steps are timed on one thread unless more are asked for.
+        BenchmarkMode::Latency if args.per_layer => args.threads.unwrap_or(1),
         BenchmarkMode::Latency => args.threads.unwrap_or_else(all),
     };
-    let engine = load_for(&args.model, shared_by)?;
+    let engine = load_for(model, shared_by)?;
+    if args.per_layer {
+        let times = layer_times(&engine, Duration::from_secs_f64(args.seconds)).map_err(Failure::engine)?;
+        let times = times.ok_or_else(|| {
+            Failure::usage("--per-layer times kernels of the CPU in one shape: use --device CPU, and --shape where axes are open")
+        })?;
+        match args.json {
+            true => print_json(&times)?,
+            false => print(&layers::table(&times))?,
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let options = BenchmarkOptions {
         mode: match args.mode {
             BenchmarkMode::Throughput => Mode::Throughput,

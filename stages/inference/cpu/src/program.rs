@@ -244,6 +244,12 @@ impl Program {
         self.inner.table.isa()
     }
 
+    /// The most multiply-accumulates per second that its instruction set reaches on registers of this machine, of 8 bits
+    /// and of f32. Takes some milliseconds.
+    pub fn peak(&self) -> [f64; 2] {
+        self.inner.table.peak()
+    }
+
     /// Bytes of activations that each request owns.
     pub fn arena_bytes(&self) -> usize {
         self.inner.bound.arena_bytes

@@ -6,7 +6,7 @@ use flow_model::{ElementType, Graph};
 
 use crate::bind::{Bound, Step};
 use crate::kernels::{KernelTable, Window};
-use crate::lower::{Action, PhaseKernel};
+use crate::lower::{Action, PhaseKernel, element_bytes};
 
 /// What a step is: for inspection and performance counters.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct StepRecord {
     pub precision: ElementType,
     /// Multiply-accumulates of one run.
     pub macs: u64,
+    /// Bytes of its inputs, weights and outputs.
+    pub bytes: u64,
     /// Shape of its first output.
     pub shape: Vec<usize>,
     /// Whether the reference evaluator does it.
@@ -77,6 +79,7 @@ pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTa
             Action::Dense(dense) => dense.macs(),
             _ => draft.macs,
         },
+        bytes: bytes(bound, step),
         shape: draft
             .outputs
             .first()
@@ -84,6 +87,23 @@ pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTa
             .unwrap_or_default(),
         reference: matches!(draft.action, Action::Evaluate(_)),
     }
+}
+
+/// Bytes that a step reads and writes, each once.
+fn bytes(bound: &Bound, step: &Step) -> u64 {
+    let weights = match &step.draft.action {
+        Action::ConvU8(conv) => conv.weight_bytes(),
+        Action::DepthwiseU8(conv) => conv.weight_bytes(),
+        Action::ConvF32(conv) => conv.weight_bytes(),
+        Action::DepthwiseF32(conv) => conv.weight_bytes(),
+        _ => 0,
+    };
+    let tensors = step.draft.inputs.iter().chain(&step.draft.outputs);
+    let values = tensors.map(|&t| {
+        let tensor = &bound.tensors[t];
+        tensor.placement.shape().iter().product::<usize>() * element_bytes(tensor.element_type)
+    });
+    (values.sum::<usize>() + weights) as u64
 }
 
 /// How products are summed: `_maddubs` where they are added in pairs of 16 bits, and how many percent of

@@ -224,6 +224,7 @@ impl Tail {
                 .first()
                 .map_or(ElementType::F32, |v| self.graph.info(*v).element_type),
             macs: 0,
+            bytes: 0,
             shape: node.outputs.first().map(closed).unwrap_or_default(),
             reference: true,
         })

@@ -144,6 +144,11 @@ impl ConvF32 {
         })
     }
 
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        size_of_val(&self.weights[..])
+    }
+
     /// Number of blocks of output channels, the unit in which a team splits them.
     pub fn panels(&self) -> usize {
         self.panels.len()
@@ -260,6 +265,11 @@ pub struct DepthwiseF32 {
 }
 
 impl DepthwiseF32 {
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        size_of_val(&self.taps[..])
+    }
+
     /// Arranges `weights`, row-major `[channels][1][kernel_y][kernel_x]`.
     ///
     /// # Errors

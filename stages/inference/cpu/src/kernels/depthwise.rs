@@ -177,6 +177,11 @@ impl DepthwiseU8 {
         })
     }
 
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.packed.several.weights.len() + self.packed.one.weights.len()
+    }
+
     /// The epilogue.
     pub fn epilogue(&self) -> &Epilogue {
         &self.epilogue

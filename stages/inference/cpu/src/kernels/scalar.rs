@@ -1,10 +1,12 @@
 //! Portable kernels: the reference for all others, and the fallback.
 
 mod conv;
+mod peak;
 mod pixelwise;
 mod pool;
 
 pub(crate) use conv::{conv_f32, conv_u8, depthwise_f32, depthwise_u8};
+pub(crate) use peak::{peak_f32, peak_u8};
 pub(crate) use pixelwise::{affine_u8, copy, lookup_u8, quantize};
 pub(crate) use pool::{avg_pool_u8, max_pool};
 

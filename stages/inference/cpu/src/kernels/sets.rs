@@ -10,7 +10,7 @@ macro_rules! vector_kernels {
             use std::ops::Range;
 
             use super::$vector;
-            use super::simd::{Vector, conv_f32, depthwise_f32, pixelwise, pool};
+            use super::simd::{Vector, conv_f32, depthwise_f32, peak, pixelwise, pool};
             use crate::kernels::literal::{Level, Literal, LiteralArgs};
             use crate::kernels::{
                 AffineU8Args, AvgPoolArgs, Band, ConvF32Args, DepthwiseF32Args, MaxPoolArgs, QuantizeArgs,
@@ -37,6 +37,7 @@ macro_rules! vector_kernels {
                 literal(args: &mut LiteralArgs<'_, '_>) = Literal::settle::<$vector>(args);
                 quantize_literal(nest: &Nest<3>, to: &mut [u8], from: &[f32], levels: &[Level], base: f32) =
                     rows::quantize_literal::<{ $vector::FUSED }>(nest, to, from, levels, base);
+                peak_f32(steps: usize) -> u64 = peak::fused::<$vector>(steps);
             }
 
             static TILES: conv_f32::Tiles = [&[$(tile::<$mr, 1>),*], &[$(tile::<$mr, 2>),*]];
@@ -64,7 +65,7 @@ macro_rules! dot_kernels {
             use std::ops::Range;
 
             use super::simd::finish::Target;
-            use super::simd::{Dot, Vector, conv, depthwise};
+            use super::simd::{Dot, Vector, conv, depthwise, peak};
             use super::{$dot, $vector};
             use crate::kernels::ties::Doubts;
             use crate::kernels::weights::Packing;
@@ -75,6 +76,7 @@ macro_rules! dot_kernels {
                 conv_u8(args: &mut ConvU8Args<'_>, band: &Band) = conv::run(args, band, &TILES, $vector::LANES);
                 depthwise_u8(args: &mut DepthwiseU8Args<'_>, rows: Range<usize>) =
                     depthwise::depthwise::<$dot>(args, rows, finish_channels);
+                peak_u8(steps: usize) -> u64 = peak::dots::<$dot>(steps);
             }
 
             /// How its kernels want weights.
@@ -137,14 +139,14 @@ macro_rules! dot_kernels {
 
 /// The safe functions that a kernel table holds, each around a body compiled with target features.
 macro_rules! kernels {
-    ($features:tt; $($name:ident($($arg:ident: $type:ty),*) = $body:expr;)*) => {
+    ($features:tt; $($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? = $body:expr;)*) => {
         $(
-            pub(in super::super) fn $name($($arg: $type),*) {
+            pub(in super::super) fn $name($($arg: $type),*) $(-> $result)? {
                 /// # Safety
                 /// The processor has the features.
                 #[target_feature(enable = $features)]
                 #[allow(unused_unsafe, reason = "some bodies are safe")]
-                unsafe fn with_features($($arg: $type),*) {
+                unsafe fn with_features($($arg: $type),*) $(-> $result)? {
                     // SAFETY: the caller's contract.
                     unsafe { $body }
                 }

@@ -16,6 +16,7 @@ pub(super) mod depthwise_f32;
 mod dots;
 pub(super) mod finish;
 mod literal;
+pub(super) mod peak;
 pub(super) mod pixelwise;
 pub(super) mod pool;
 mod v128;
