@@ -254,6 +254,7 @@ mod tests {
             bytes: 0,
             shape: Vec::new(),
             reference: kernel == "reference",
+            unguarded: None,
         }
     }
 

@@ -86,6 +86,7 @@ fn evaluated_steps(graph: &Graph) -> Vec<StepRecord> {
                 bytes: 0,
                 shape: output.and_then(OutputInfo::static_shape).unwrap_or_default(),
                 reference: true,
+                unguarded: None,
             }
         })
         .collect()

@@ -68,8 +68,8 @@ pub(crate) enum Work {
         nest: Nest<3>,
         channels: Vec<(f32, f32)>,
     },
-    /// Dequantization by a table of 256 values.
-    Values(Nest<2>, Vec<f32>),
+    /// Dequantization by tables of 256 values: which one holds where, and the tables.
+    Values(Nest<3>, Vec<u32>, Vec<f32>),
     /// An operation on whole tensors.
     Dense,
     /// The reference evaluator: how inputs become plain, and outputs are put back.
@@ -282,14 +282,14 @@ fn work(step: &mut StepDraft, tensors: &[Tensor], graph: &Graph) -> Result<Work,
             })
         }
         Action::Dequantize(codes, d, values) => {
-            if let Some(values) = values {
-                let from = one()?;
-                let nest = Nest::new(
-                    &output.shape(),
-                    [output.offset(), from.offset()],
-                    [&output.strides(), &from.strides()],
-                );
-                return Ok(Work::Values(nest, values.0.clone()));
+            if let Some(meaning) = values {
+                let (tables, axis) = meaning.clone().parts();
+                let nest = channel_nest(output, one()?, axis, tables.channels());
+                return Ok(Work::Values(
+                    nest,
+                    (0..tables.channels() as u32).collect(),
+                    tables.0,
+                ));
             }
             let n = d.scale.len().max(d.zero_point.len());
             let nest = channel_nest(output, one()?, d.axis, n);

@@ -11,6 +11,8 @@ mod reduce;
 mod softmax;
 mod typed;
 
+use crate::kernels::KernelTable;
+use crate::kernels::literal::{Literal, Scratch};
 use crate::kernels::versions::Simd;
 use crate::placement::Placement;
 use crate::run::{Fault, cast, cast_mut};
@@ -55,6 +57,15 @@ pub(crate) struct DenseCall<'a> {
     pub inputs: [&'a [u8]; MAX_INPUTS],
     pub output: &'a mut [u8],
     pub workspace: &'a mut Workspace,
+    /// How its codes are rounded, where they are to be those of the model.
+    pub guard: Option<Guard<'a>>,
+}
+
+/// What rounds the scaled sums of a step to the codes of the model.
+pub(crate) struct Guard<'a> {
+    pub table: &'static KernelTable,
+    pub literal: &'a Literal,
+    pub scratch: &'a mut Scratch,
 }
 
 /// Two inputs, the output, and memory to work in.

@@ -20,10 +20,12 @@
 #![deny(missing_docs)]
 
 mod bind;
+mod constants;
 mod copy;
 mod dense;
 mod error;
 pub mod kernels;
+mod levels;
 mod literal;
 mod lower;
 mod memory;
@@ -32,6 +34,7 @@ mod placement;
 mod plan;
 mod profile;
 mod program;
+mod recall;
 mod record;
 mod rows;
 mod run;

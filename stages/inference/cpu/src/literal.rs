@@ -1,17 +1,30 @@
 //! From a model as it was before low precision transformations to what its f32 arithmetic does, so that codes
 //! are rounded as there.
 
+mod meaning;
+mod path;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use flow_model::fusing::{Quantization, quantizations};
-use flow_model::op::{BinaryKind, InterpolateMode, Op, UnaryKind};
+use flow_model::op::{Lookup, Op, UnaryKind};
 use flow_model::ops::fake_quantize::Formula;
-use flow_model::{Graph, NodeId, Tensor, Value};
+use flow_model::{ElementType, Graph, Node, NodeId, Tensor, Value};
 
-use crate::kernels::literal::{Levels, Operation, Values};
-use crate::kernels::{AlignedVec, CHANNEL_BLOCK};
-use crate::lower::Site;
+use crate::kernels::literal::Levels;
+use crate::kernels::{AlignedVec, CHANNEL_BLOCK, gemm};
+use crate::lower::{IndexMap, Site};
+pub(crate) use meaning::Meaning;
+pub(crate) use path::Path;
+
+/// What the model says, or why it does not tell: then codes are not looked at near ties.
+pub(crate) type Known<T> = Result<T, String>;
+
+/// The answer where there is one, else the reason.
+pub(crate) fn known<T>(answer: Option<T>, reason: impl FnOnce() -> String) -> Known<T> {
+    answer.ok_or_else(reason)
+}
 
 /// Input channels that a convolution of one tap sums before it adds them to the rest (`docs/numerics.md`).
 pub(crate) const POINTWISE_BLOCK: usize = 1280;
@@ -19,10 +32,13 @@ pub(crate) const POINTWISE_BLOCK: usize = 1280;
 /// Terms that a matrix product sums before it adds them to the rest.
 pub(crate) const PRODUCT_BLOCK: usize = 1024;
 
-/// The operations between a root and a FakeQuantize, and the FakeQuantize.
-pub(crate) struct Path {
-    pub operations: Vec<Operation>,
-    pub levels: Levels,
+/// Terms that a product of two activations sums before it adds them to the rest.
+pub(crate) fn block_of_computed(terms: usize) -> usize {
+    if terms > gemm::BLOCK {
+        gemm::BLOCK
+    } else {
+        gemm::BLOCK_OF_COMPUTED
+    }
 }
 
 /// A FakeQuantize of the model, or the part of one that stands behind one branch: low precision transformations move
@@ -50,6 +66,8 @@ pub(crate) struct Part {
 /// A model with what is asked of it.
 pub(crate) struct Model<'a> {
     graph: &'a Graph,
+    /// Tables of codes that low precision transformations have put in the place of operations, by their names.
+    lookups: HashMap<&'a str, &'a Lookup>,
     quantizations: Vec<Option<Quantization>>,
     by_name: HashMap<&'a str, NodeId>,
     constants: RefCell<HashMap<NodeId, Option<Vec<Tensor>>>>,
@@ -62,6 +80,9 @@ const MAX_DEPTH: usize = 256;
 /// Nodes that a question may ask; a value that is added to itself again and again has paths without number.
 const MAX_ASKED: usize = 20_000;
 
+/// Most elements of a tensor that is followed through an operation that moves them: indices are exact in f32.
+const MAX_MOVED: usize = 1 << 24;
+
 /// A question on its way through the model.
 struct Search<'a>(&'a Cell<(usize, usize)>);
 
@@ -73,9 +94,15 @@ impl Drop for Search<'_> {
 }
 
 impl<'a> Model<'a> {
-    pub fn new(graph: &'a Graph) -> Self {
+    /// The model that `lowered` was made of.
+    pub fn new(graph: &'a Graph, lowered: &'a Graph) -> Self {
+        let lookups = lowered.nodes.iter().filter_map(|node| match &node.op {
+            Op::Lookup(lookup) => Some((&*node.name, lookup)),
+            _ => None,
+        });
         Self {
             graph,
+            lookups: lookups.collect(),
             quantizations: quantizations(graph),
             by_name: graph.iter().map(|(id, node)| (&*node.name, id)).collect(),
             constants: RefCell::new(HashMap::new()),
@@ -126,20 +153,40 @@ impl<'a> Model<'a> {
         self.graph.node(id).inputs.get(port).copied()
     }
 
-    /// Weights of a convolution or matrix product, `[output channel][the rest]`.
+    /// Weights of a convolution, transposed convolution or matrix product, `[output channel][input of its
+    /// group][kernel]`.
     pub fn weights(&self, id: NodeId) -> Option<Vec<f32>> {
         let tensor = self.constant(self.input(id, 1)?)?;
         let values = tensor.to_f32();
-        let Op::MatMul {
-            transpose_b: false, ..
-        } = self.graph.node(id).op
-        else {
-            return Some(values);
+        let (groups, inputs, outputs) = match (&self.graph.node(id).op, tensor.shape()) {
+            (Op::Convolution(_) | Op::GroupConvolution(_), _) => return Some(values),
+            (
+                Op::MatMul {
+                    transpose_b: true, ..
+                },
+                shape,
+            ) => {
+                let leading = shape.len().checked_sub(2)?;
+                return shape[..leading].iter().all(|&d| d == 1).then_some(values);
+            }
+            (Op::MatMul { .. }, &[ref leading @ .., k, n]) if leading.iter().all(|&d| d == 1) => (1, k, n),
+            (Op::ConvolutionBackpropData(_), &[inputs, outputs, ..]) => (1, inputs, outputs),
+            (Op::GroupConvolutionBackpropData(_), &[groups, inputs, outputs, ..]) => {
+                (groups, inputs, outputs)
+            }
+            _ => return None,
         };
-        let &[.., k, n] = tensor.shape() else {
-            return None;
-        };
-        (values.len() == n * k).then(|| (0..n * k).map(|i| values[i % k * n + i / k]).collect())
+        // From `[group][input][output][tap]` to `[group][output][input][tap]`.
+        let planes = groups.checked_mul(inputs)?.checked_mul(outputs)?;
+        let taps = values.len().checked_div(planes)?;
+        let mut turned = Vec::with_capacity(values.len());
+        for (group, output) in (0..groups).flat_map(|g| (0..outputs).map(move |o| (g, o))) {
+            for input in 0..inputs {
+                let plane = (group * inputs + input) * outputs + output;
+                turned.extend_from_slice(values.get(plane * taps..(plane + 1) * taps)?);
+            }
+        }
+        Some(turned)
     }
 
     /// Whether that is the name of what a FakeQuantize quantizes in the transformed graph, before what is moved into
@@ -161,19 +208,127 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Goes one node further; `None` if that is too far.
-    fn search(&self) -> Option<Search<'_>> {
-        let (depth, asked) = self.asked.get();
-        if depth >= MAX_DEPTH || asked >= MAX_ASKED {
+    /// The constant that an operation of the lowered graph reads at a port in the model, if it does the same operation
+    /// there in f32.
+    pub fn constant_of(&self, lowered: &Graph, node: &Node, port: usize) -> Option<Tensor> {
+        let id = self.find(&node.name)?;
+        let same = self.graph.node(id).op.type_name() == node.op.type_name();
+        let f32s = |v: &Value| lowered.info(*v).element_type == ElementType::F32;
+        if !same || !node.inputs.get(port).is_some_and(f32s) {
             return None;
         }
+        self.constant(self.input(id, port)?)
+    }
+
+    /// The name of an operation.
+    pub fn name(&self, id: NodeId) -> &str {
+        &self.graph.node(id).name
+    }
+
+    /// An operation and its inputs.
+    pub fn operation(&self, id: NodeId) -> (&'a Op, &'a [Value]) {
+        let node = self.graph.node(id);
+        (&node.op, &node.inputs)
+    }
+
+    /// The shape of a value, if it is fixed.
+    pub fn shape(&self, value: Value) -> Option<Vec<usize>> {
+        self.graph.info(value).static_shape()
+    }
+
+    /// What a FakeQuantize quantizes, before what is moved into its limits, and whether a Relu comes in between.
+    pub fn quantized(&self, quantizer: Quantizer) -> Option<(Value, bool)> {
+        let source = self.quantizations[quantizer.node.index()].as_ref()?.source();
+        match quantizer.part {
+            None => Some((source, false)),
+            Some(part) => Some((self.input(part.concat, part.input)?, source.node != part.concat)),
+        }
+    }
+
+    /// The limits of a FakeQuantize, or of its part, and its formula.
+    pub fn limits(&self, quantizer: Quantizer) -> Option<([Tensor; 4], Formula)> {
+        let (_, limits, formula) = self.rounding(quantizer.node)?;
+        let Some(part) = quantizer.part else {
+            return Some((limits, formula));
+        };
+        // The channels of the part.
+        let rank = self.graph.info(Value::of(part.concat)).shape.len();
+        let length = self.shape(self.input(part.concat, part.input)?)?[part.axis];
+        let cut = |limit: &Tensor| -> Option<Tensor> {
+            let along = (part.axis + limit.shape().len()).checked_sub(rank);
+            let Some(along) = along.filter(|&a| limit.shape()[a] == part.whole) else {
+                return Some(limit.clone());
+            };
+            let mut shape = limit.shape().to_vec();
+            let inner: usize = shape[along + 1..].iter().product();
+            let values = limit.to_f32();
+            let whole = values.chunks_exact((shape[along] * inner).max(1));
+            let own = part.start * inner..(part.start + length) * inner;
+            let values: Vec<f32> = whole
+                .flat_map(|chunk| chunk[own.clone()].iter().copied())
+                .collect();
+            shape[along] = length;
+            Tensor::from_slice(&shape, &values).ok()
+        };
+        let [a, b, c, d] = &limits;
+        Some(([cut(a)?, cut(b)?, cut(c)?, cut(d)?], formula))
+    }
+
+    /// Levels that codes of a FakeQuantize tell apart.
+    pub fn levels_told_apart(&self, quantizer: Quantizer) -> Option<u32> {
+        let (limits, _) = self.limits(quantizer)?;
+        let quantization = self.quantizations[quantizer.node.index()].as_ref()?;
+        Some(self.levels_of(quantization.levels(), &limits))
+    }
+
+    /// What a FakeQuantize quantizes, its limits with the constants that moved into them, and its formula.
+    pub fn rounding(&self, id: NodeId) -> Option<(Value, [Tensor; 4], Formula)> {
+        let quantization = self.quantizations[id.index()].as_ref()?;
+        let limits = quantization.limits(|v| self.constant(v)).ok()?;
+        Some((quantization.source(), limits, quantization.formula()))
+    }
+
+    /// The name of the Concat before a FakeQuantize, with a Relu between them or not.
+    pub fn concat_before(&self, id: NodeId) -> Option<String> {
+        let mut before = self.quantizations[id.index()].as_ref()?.source().node;
+        if let Op::Unary(UnaryKind::Relu) = self.graph.node(before).op {
+            before = self.input(before, 0)?.node;
+        }
+        let node = self.graph.node(before);
+        matches!(node.op, Op::Concat { .. }).then(|| node.name.to_string())
+    }
+
+    /// For each element of a value that is moved from the first input of its operation, the index of its source.
+    pub fn map(&self, value: Value) -> Option<IndexMap> {
+        let node = self.graph.node(value.node);
+        let shape = self.shape(*node.inputs.first()?)?;
+        let count: usize = shape.iter().product();
+        if count > MAX_MOVED.min(flow_model::limits::max_elements()) {
+            return None;
+        }
+        let indices: Vec<f32> = (0..count).map(|i| i as f32).collect();
+        let mut inputs = vec![Tensor::from_slice(&shape, &indices).ok()?];
+        for &other in &node.inputs[1..] {
+            inputs.push(self.constant(other)?);
+        }
+        let moved = flow_model::ops::evaluate(&node.op, &inputs).ok()?;
+        let moved = moved.get(value.port as usize)?;
+        Some(moved.to_f32().into_iter().map(|i| i as u32).collect())
+    }
+
+    /// Goes one node further; an error if that is too far.
+    fn search(&self) -> Known<Search<'_>> {
+        let (depth, asked) = self.asked.get();
+        if depth >= MAX_DEPTH || asked >= MAX_ASKED {
+            return Err("the model is too deep to look at".to_owned());
+        }
         self.asked.set((depth + 1, asked + 1));
-        Some(Search(&self.asked))
+        Ok(Search(&self.asked))
     }
 
     /// A value that depends on no input of the network.
     pub fn constant(&self, value: Value) -> Option<Tensor> {
-        let _search = self.search()?;
+        let _search = self.search().ok()?;
         if let Some(known) = self.constants.borrow().get(&value.node) {
             return known.as_ref()?.get(value.port as usize).cloned();
         }
@@ -193,60 +348,86 @@ impl<'a> Model<'a> {
         found
     }
 
-    /// One value per channel of `axis` (of `rank`), padded; those of one part, if the tensor has one for each channel
-    /// of the whole.
-    fn per_channel(&self, tensor: &Tensor, site: Site, part: Option<Part>) -> Option<AlignedVec<f32>> {
+    /// One value per channel of the site, padded; those of one part, if the tensor has one for each channel of the
+    /// whole.
+    fn per_channel(&self, tensor: &Tensor, site: Site, part: Option<Part>) -> Known<AlignedVec<f32>> {
+        let lost = || {
+            format!(
+                "a constant of shape {:?} varies along another axis",
+                tensor.shape()
+            )
+        };
         let (start, length) = match part {
             Some(part) if part.axis == site.axis => (part.start, part.whole),
             _ => (0, site.channels),
         };
         let values = tensor.to_f32();
         let shape = tensor.shape();
-        let mut out =
-            AlignedVec::zeroed(site.channels.checked_next_multiple_of(CHANNEL_BLOCK)? + CHANNEL_BLOCK);
+        let padded = site.channels.checked_next_multiple_of(CHANNEL_BLOCK);
+        let mut out = AlignedVec::zeroed(known(padded, lost)? + CHANNEL_BLOCK);
         if let [value] = values[..] {
             out[..site.channels].fill(value);
-            return Some(out);
+            return Ok(out);
         }
-        let missing = site.rank.checked_sub(shape.len())?;
+        let missing = known(site.rank.checked_sub(shape.len()), lost)?;
         let along = shape
             .iter()
             .enumerate()
             .all(|(i, &d)| d == 1 || (i + missing == site.axis && d == length));
-        if !along {
-            return None;
-        }
-        out[..site.channels].copy_from_slice(values.get(start..start.checked_add(site.channels)?)?);
-        Some(out)
+        let end = start.checked_add(site.channels);
+        let own = end.and_then(|end| values.get(start..end));
+        out[..site.channels].copy_from_slice(known(own.filter(|_| along), lost)?);
+        Ok(out)
+    }
+
+    /// Levels that codes tell apart: two for a FakeQuantize that only steps, whatever it says.
+    fn levels_of(&self, levels: u32, limits: &[Tensor; 4]) -> u32 {
+        let (low, high) = (limits[0].to_f32(), limits[1].to_f32());
+        let count = low.len().max(high.len());
+        let at = |values: &[f32], i: usize| values.get(if values.len() == 1 { 0 } else { i }).copied();
+        let steps = (0..count).all(|i| at(&low, i) == at(&high, i));
+        if steps { 2 } else { levels }
     }
 
     /// How a FakeQuantize puts values on levels.
-    pub fn levels(&self, quantizer: Quantizer, site: Site) -> Option<Levels> {
-        let quantization = self.quantizations[quantizer.node.index()].as_ref()?;
-        let limits = quantization.limits(|v| self.constant(v)).ok()?;
-        let [low, high, output_low, output_high] =
-            [0, 1, 2, 3].map(|i| self.per_channel(&limits[i], site, quantizer.part));
-        let (low, high, output_low, output_high) = (low?, high?, output_low?, output_high?);
-        let last = (quantization.levels() - 1) as f32;
-        // Intervals without width are taken apart otherwise: their codes are not levels.
-        let widths = [(&low, &high), (&output_low, &output_high)];
-        if widths
-            .iter()
-            .any(|(l, h)| (0..site.channels).any(|c| l[c] == h[c]))
-        {
-            return None;
-        }
+    pub fn levels(&self, quantizer: Quantizer, site: Site) -> Known<Levels> {
+        let name = &self.graph.node(quantizer.node).name;
+        let quantization = known(self.quantizations[quantizer.node.index()].as_ref(), || {
+            format!("\"{name}\" is no FakeQuantize of what the network computes")
+        })?;
+        let limits = quantization
+            .limits(|v| self.constant(v))
+            .map_err(|_| format!("the limits of \"{name}\" are not constant"))?;
+        let of = |i: usize| {
+            self.per_channel(&limits[i], site, quantizer.part)
+                .map_err(|why| format!("limits of \"{name}\": {why}"))
+        };
+        let (low, high, output_low, output_high) = (of(0)?, of(1)?, of(2)?, of(3)?);
+        let last = (self.levels_of(quantization.levels(), &limits) - 1) as f32;
         let fused = quantization.formula() == Formula::Fused;
         let of = |f: &dyn Fn(usize) -> f32| {
             let mut out = AlignedVec::zeroed(low.len());
             (0..site.channels).for_each(|c| out[c] = f(c));
             out
         };
-        Some(Levels {
+        Ok(Levels {
             fused,
             last,
-            least: of(&|c| low[c].min(high[c])),
-            most: of(&|c| low[c].max(high[c])),
+            // All levels mean the same where the output interval has no width: codes are 0 then.
+            least: of(&|c| {
+                if output_low[c] == output_high[c] {
+                    f32::INFINITY
+                } else {
+                    low[c].min(high[c])
+                }
+            }),
+            most: of(&|c| {
+                if output_low[c] == output_high[c] {
+                    f32::INFINITY
+                } else {
+                    low[c].max(high[c])
+                }
+            }),
             scale: of(&|c| last / (high[c] - low[c])),
             shift: of(&|c| {
                 if fused {
@@ -258,175 +439,5 @@ impl<'a> Model<'a> {
             output_scale: of(&|c| (output_high[c] - output_low[c]) / last),
             output_low,
         })
-    }
-
-    /// What stored codes of a tensor mean that is a FakeQuantize moved about, or a function of one.
-    pub fn values(&self, value: Value) -> Option<Values> {
-        let _search = self.search()?;
-        let node = self.graph.node(value.node);
-        let first = || self.values(*node.inputs.first()?);
-        let uniform = || first().filter(|values| values.channels() == 1);
-        match &node.op {
-            Op::FakeQuantize { .. } => {
-                let shape = self.graph.info(value).static_shape()?;
-                let site = Site {
-                    rank: shape.len(),
-                    axis: 1,
-                    channels: shape.get(1).copied().unwrap_or(1),
-                };
-                let quantization = self.quantizations[value.node.index()].as_ref()?;
-                let limits = quantization.limits(|v| self.constant(v)).ok()?;
-                let [low, high] = [
-                    self.per_channel(&limits[2], site, None)?,
-                    self.per_channel(&limits[3], site, None)?,
-                ];
-                let last = (quantization.levels() - 1) as f32;
-                let single = limits[2].to_f32().len() == 1 && limits[3].to_f32().len() == 1;
-                if !single && shape.len() != 4 {
-                    return None;
-                }
-                let channels = 0..if single { 1 } else { site.channels };
-                Some(Values(
-                    channels
-                        .flat_map(|c| {
-                            let (low, scale) = (low[c], (high[c] - low[c]) / last);
-                            (0..256).map(move |code| (code as f32).mul_add(scale, low))
-                        })
-                        .collect(),
-                ))
-            }
-            Op::Unary(UnaryKind::Relu) => {
-                let mut values = first()?;
-                values.0.iter_mut().for_each(|v| *v = v.max(0.0));
-                Some(values)
-            }
-            Op::Clamp { min, max } => {
-                let mut values = first()?;
-                values.0.iter_mut().for_each(|v| *v = v.max(*min).min(*max));
-                Some(values)
-            }
-            Op::MaxPool(_) => first(),
-            Op::Interpolate(attrs) if attrs.mode == InterpolateMode::Nearest => first(),
-            Op::Reshape { .. }
-            | Op::Squeeze
-            | Op::Unsqueeze
-            | Op::Transpose
-            | Op::Split { .. }
-            | Op::VariadicSplit
-            | Op::StridedSlice(_)
-            | Op::Slice
-            | Op::Gather { .. } => uniform(),
-            Op::Standard(operation) if operation.moves_values() => uniform(),
-            Op::Concat { axis } => {
-                let parts: Vec<Values> = node
-                    .inputs
-                    .iter()
-                    .map(|&v| self.values(v))
-                    .collect::<Option<_>>()?;
-                if parts.iter().all(|p| p.channels() == 1 && *p == parts[0]) {
-                    return parts.into_iter().next();
-                }
-                let rank = self.graph.info(value).shape.len() as i64;
-                if rank != 4 || (*axis != 1 && *axis != 1 - rank) {
-                    return None;
-                }
-                let mut joined = Vec::new();
-                for (&input, part) in node.inputs.iter().zip(&parts) {
-                    let channels = self.graph.info(input).static_shape()?[1];
-                    for _ in 0..channels / part.channels() {
-                        joined.extend_from_slice(&part.0);
-                    }
-                }
-                Some(Values(joined))
-            }
-            _ => None,
-        }
-    }
-
-    /// What happens between the result of the operation `root` and the FakeQuantize `last`.
-    pub fn path(&self, root: NodeId, last: Quantizer, site: Site) -> Option<Path> {
-        let levels = self.levels(last, site)?;
-        let source = self.quantizations[last.node.index()].as_ref()?.source();
-        let mut operations = Vec::new();
-        self.walk(root, source, (site, last.part), &mut operations)?;
-        Some(Path { operations, levels })
-    }
-
-    /// As [`Model::path`]; the Concat of `part` is on the way.
-    fn walk(
-        &self,
-        root: NodeId,
-        value: Value,
-        (site, part): (Site, Option<Part>),
-        operations: &mut Vec<Operation>,
-    ) -> Option<()> {
-        let _search = self.search()?;
-        if value.node == root {
-            return Some(());
-        }
-        if let Some(part) = part.filter(|part| part.concat == value.node) {
-            let branch = self.input(part.concat, part.input)?;
-            return self.walk(root, branch, (site, None), operations);
-        }
-        let at = (site, part);
-        let node = self.graph.node(value.node);
-        match (&node.op, node.inputs.as_slice()) {
-            (Op::Unary(UnaryKind::Relu), &[x]) => {
-                self.walk(root, x, at, operations)?;
-                operations.push(Operation::Relu);
-            }
-            (Op::Clamp { min, max }, &[x]) => {
-                self.walk(root, x, at, operations)?;
-                operations.push(Operation::Clamp(*min, *max));
-            }
-            (Op::FakeQuantize { .. }, _) => {
-                let source = self.quantizations[value.node.index()].as_ref()?.source();
-                self.walk(root, source, at, operations)?;
-                let inner = Quantizer {
-                    node: value.node,
-                    part,
-                };
-                operations.push(Operation::Round(self.levels(inner, site)?));
-            }
-            (Op::Binary(kind), &[a, b]) => {
-                let (x, other, first) = if let Some(c) = self.constant(b) {
-                    (a, Some(c), true)
-                } else if let Some(c) = self.constant(a) {
-                    (b, Some(c), false)
-                } else {
-                    (a, None, true)
-                };
-                if let Some(constant) = other {
-                    self.walk(root, x, at, operations)?;
-                    let c = self.per_channel(&constant, site, part)?;
-                    operations.push(match (kind, first) {
-                        (BinaryKind::Add, _) => Operation::Add(c),
-                        (BinaryKind::Subtract, true) => Operation::Subtract(c),
-                        (BinaryKind::Multiply, _) => Operation::Multiply(c),
-                        (BinaryKind::Divide, true) => Operation::Divide(c),
-                        _ => return None,
-                    });
-                    return Some(());
-                }
-                let before = operations.len();
-                let mut residual = b;
-                if self.walk(root, a, at, operations).is_none() {
-                    operations.truncate(before);
-                    if *kind != BinaryKind::Add {
-                        return None;
-                    }
-                    self.walk(root, b, at, operations)?;
-                    residual = a;
-                }
-                let table = self.values(residual)?;
-                operations.push(match kind {
-                    BinaryKind::Add => Operation::AddOperand(table),
-                    BinaryKind::Subtract => Operation::SubtractOperand(table),
-                    _ => return None,
-                });
-            }
-            _ => return None,
-        }
-        Some(())
     }
 }

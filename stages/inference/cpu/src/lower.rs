@@ -12,12 +12,14 @@ mod deconvolution;
 mod dense;
 mod draft;
 mod exact;
+mod exactness;
 mod fake_quantize;
 mod heavy;
 mod light;
 mod movement;
 mod pooling;
 mod product;
+mod recall;
 mod window;
 
 use std::collections::HashMap;
@@ -28,15 +30,17 @@ use flow_model::{ElementType, Graph, NodeId, Value};
 
 use crate::error::CompileError;
 use crate::kernels::{Halo, KernelTable};
-use crate::literal::Model;
+use crate::literal::{Known, Model};
 use crate::placement::{Image, Placement};
+use crate::recall::Recall;
 pub(crate) use chain::Site;
 use chain::is_code;
 pub(crate) use deconvolution::{Phase, PhaseKernel};
 pub(crate) use draft::{
-    Action, CopyPart, Draft, Home, StepDraft, TensorDraft, TensorId, element_bytes, stored_bias,
+    Action, CopyPart, Draft, Home, Rounding, StepDraft, TensorDraft, TensorId, element_bytes, stored_bias,
 };
 pub(crate) use movement::IndexMap;
+pub(crate) use recall::MAX_LEAVES;
 
 /// How a tensor should lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,9 @@ struct Lowering<'a> {
     original: Option<&'a Graph>,
     /// Whether a value that is a little off may fall on another level somewhere behind.
     quantized: bool,
+    /// For each operation whether its real values are the model's, once somebody has asked.
+    exactness: std::cell::OnceCell<Vec<Known<()>>>,
+    by_name: HashMap<&'a str, NodeId>,
     users: Vec<Vec<NodeId>>,
     table: &'static KernelTable,
     draft: Draft,
@@ -98,7 +105,9 @@ pub(crate) fn lower<'a>(
     }
     let mut lowering = Lowering {
         graph,
-        model: original.map(Model::new),
+        model: original.map(|model| Model::new(model, graph)),
+        exactness: std::cell::OnceCell::new(),
+        by_name: graph.iter().map(|(id, node)| (&*node.name, id)).collect(),
         original,
         quantized: graph
             .nodes
@@ -240,6 +249,8 @@ impl Lowering<'_> {
             members: Vec::new(),
             macs: 0,
             literal: None,
+            recall: None,
+            rounding: Rounding::Nothing,
         });
     }
 
@@ -249,6 +260,14 @@ impl Lowering<'_> {
             tensor = of;
         }
         &self.draft.tensors[tensor].home
+    }
+
+    /// Says how the last step rounds.
+    fn note_rounding(&mut self, rounding: Rounding, recall: Option<Box<Recall>>) {
+        let literal = self.is_literal();
+        if let Some(step) = self.draft.steps.last_mut().filter(|_| literal) {
+            (step.rounding, step.recall) = (rounding, recall);
+        }
     }
 
     fn is_image(&self, tensor: TensorId) -> bool {
@@ -317,7 +336,7 @@ impl Lowering<'_> {
                     self.emit_evaluation(value.node)?;
                     return self.materialize(value, form);
                 }
-                let values = self.literal_values(value.node);
+                let values = self.literal_values(value.node).ok().flatten();
                 let action = Action::Dequantize(self.element_type(codes), d.clone(), values);
                 let input = self.materialize(codes, Form::Any)?;
                 let form = match form {

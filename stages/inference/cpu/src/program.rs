@@ -133,6 +133,12 @@ fn fold(graph: &Graph) -> Option<Graph> {
 pub fn compile(graph: &Graph, options: &CompileOptions<'_>) -> Result<Program, CompileError> {
     let folded = fold(graph);
     let graph = folded.as_ref().unwrap_or(graph);
+    let restored = options
+        .rounding_of
+        .and_then(|original| crate::constants::restore(graph, original));
+    let graph = restored.as_ref().unwrap_or(graph);
+    let on_codes = options.rounding_of.and_then(|_| crate::levels::take_apart(graph));
+    let graph = on_codes.as_ref().unwrap_or(graph);
     let table = KernelTable::select(options.isa)?;
     let cap = [options.isa, Isa::cap_from_env()?].into_iter().flatten().min();
     let simd = Simd::new(Isa::detect(cap));
@@ -176,6 +182,12 @@ pub fn compile(graph: &Graph, options: &CompileOptions<'_>) -> Result<Program, C
         .iter()
         .map(|step| record(graph, &bound, step, table))
         .collect();
+    for record in &records {
+        if let Some(why) = &record.unguarded {
+            eprintln!("UNGUARDED {} {}: {why}", record.name, record.kernel);
+            tracing::debug!(step = %record.name, kernel = record.kernel, why, "codes next to ties may be others than the model's");
+        }
+    }
     let head_outputs = graph.results.iter().map(|&id| port(graph, id)).collect();
     let outputs = network.results.iter().map(|&id| port(network, id)).collect();
     let tail = cut.map(|cut| cut.tail);

@@ -6,7 +6,7 @@ use flow_model::{ElementType, Graph};
 
 use crate::bind::{Bound, Step};
 use crate::kernels::{KernelTable, Window};
-use crate::lower::{Action, PhaseKernel, element_bytes};
+use crate::lower::{Action, PhaseKernel, Rounding, element_bytes};
 
 /// What a step is: for inspection and performance counters.
 #[derive(Debug, Clone)]
@@ -27,6 +27,9 @@ pub struct StepRecord {
     pub shape: Vec<usize>,
     /// Whether the reference evaluator does it.
     pub reference: bool,
+    /// Why codes next to a rounding tie may be others than those of the model's own f32 arithmetic, where that
+    /// arithmetic was asked for.
+    pub unguarded: Option<String>,
 }
 
 pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTable) -> StepRecord {
@@ -86,6 +89,10 @@ pub(crate) fn record(graph: &Graph, bound: &Bound, step: &Step, table: &KernelTa
             .map(|&t| bound.tensors[t].placement.shape())
             .unwrap_or_default(),
         reference: matches!(draft.action, Action::Evaluate(_)),
+        unguarded: match &draft.rounding {
+            Rounding::Unguarded(why) => Some(why.clone()),
+            _ => None,
+        },
     }
 }
 

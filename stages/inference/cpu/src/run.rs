@@ -3,19 +3,20 @@
 mod image;
 mod share;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flow_model::{ElementType, Graph};
 
 use crate::bind::{Bound, Source, Step, Tensor, Work, fill_halo};
-use crate::dense::{DenseCall, Workspace};
+use crate::dense::{DenseCall, Guard, Workspace};
 use crate::error::RunError;
-use crate::kernels::literal::Scratch;
+use crate::kernels::literal::{LANES, Scratch};
 use crate::kernels::versions::Simd;
 use crate::kernels::{AlignedVec, ArgError, KernelTable};
-use crate::lower::{Action, TensorId};
+use crate::lower::{Action, MAX_LEAVES, TensorId};
 use crate::memory::{Arena, Place};
 use crate::placement::Placement;
+use crate::recall::Recall;
 use crate::rows;
 use crate::team::Team;
 
@@ -78,6 +79,11 @@ pub(crate) fn cast_mut<T: bytemuck::Pod>(bytes: &mut [u8]) -> Result<&mut [T], F
     bytemuck::try_cast_slice_mut(&mut bytes[..whole]).map_err(|_| Fault::new("a tensor is not aligned"))
 }
 
+/// The value behind a lock; whoever panicked with it left memory that the next run writes anew.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Machine<'_> {
     /// Fills the halo of a tensor.
     pub fn fill(&mut self, t: TensorId) {
@@ -93,8 +99,34 @@ impl Machine<'_> {
         }
     }
 
-    /// Runs a step.
+    /// Runs a step, and what it has to evaluate again.
     pub fn run(&mut self, step: &Step) -> Result<(), Fault> {
+        self.work(step)?;
+        match &step.draft.recall {
+            Some(recall) => self.recall(step, recall),
+            None => Ok(()),
+        }
+    }
+
+    fn recall(&mut self, step: &Step, recall: &Recall) -> Result<(), Fault> {
+        let (bound, output) = (self.bound, step.draft.outputs[0]);
+        let reads = std::array::from_fn::<_, { 1 + MAX_LEAVES }, _>(|i| step.draft.inputs.get(i).copied());
+        let (bytes, to) = self.split(reads, output)?;
+        let places = step.draft.inputs.iter().map(|&t| &bound.tensors[t].placement);
+        let tensors: Vec<(&[u8], &Placement)> = bytes.into_iter().zip(places).collect();
+        let [(from, place), leaves @ ..] = &tensors[..] else {
+            return Err(Fault::new("a quantization lacks its input"));
+        };
+        let output = &bound.tensors[output].placement;
+        let again = recall.settle((cast(from)?, place), (to, output), leaves);
+        let all: usize = output.shape().iter().product();
+        let counts = &mut locked(&self.scratch[0]).counts;
+        counts[0] += all.div_ceil(LANES) as u64;
+        counts[1] += again as u64;
+        Ok(())
+    }
+
+    fn work(&mut self, step: &Step) -> Result<(), Fault> {
         for &t in &step.fills {
             self.fill(t);
         }
@@ -153,10 +185,12 @@ impl Machine<'_> {
                 (table.quantize_literal)(nest, to, cast(from)?, levels, *base);
                 Ok(())
             }
-            Work::Values(nest, values) => {
+            Work::Values(nest, indices, values) => {
                 let ([from, _], to) = self.operands(step)?;
                 let to: &mut [f32] = cast_mut(to)?;
-                rows::map(nest, to, from, |code: u8| values[usize::from(code)]);
+                rows::zip(nest, to, from, indices, |code: u8, table: u32| {
+                    values[table as usize * 256 + usize::from(code)]
+                });
                 Ok(())
             }
             Work::Dequantize { nest, channels } => {
@@ -177,14 +211,21 @@ impl Machine<'_> {
             return Err(Fault::new("no such step"));
         };
         let reads = std::array::from_fn(|i| step.draft.inputs.get(i).copied());
-        let simd = self.simd;
+        let (simd, table) = (self.simd, self.table);
         let mut workspace = std::mem::take(self.workspace);
+        let scratch = self.scratch;
+        let mut scratch = locked(&scratch[0]);
         let (inputs, output) = self.split(reads, step.draft.outputs[0])?;
         let done = dense.run(DenseCall {
             simd,
             inputs,
             output,
             workspace: &mut workspace,
+            guard: step.draft.literal.as_ref().map(|literal| Guard {
+                table,
+                literal,
+                scratch: &mut scratch,
+            }),
         });
         *self.workspace = workspace;
         done

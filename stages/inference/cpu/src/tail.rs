@@ -227,6 +227,7 @@ impl Tail {
             bytes: 0,
             shape: node.outputs.first().map(closed).unwrap_or_default(),
             reference: true,
+            unguarded: None,
         })
     }
 }

@@ -61,9 +61,6 @@ impl Pool {
                 let at = |k: usize| start + k * step;
                 let mut inside = (0..pool.kernel[axis]).filter(|&k| (begin..begin + length).contains(&at(k)));
                 let first = inside.next();
-                if first.is_none() && pooling == Pooling::Max {
-                    return None;
-                }
                 spans.push(Span {
                     first: first.map_or(0, |k| at(k) - begin),
                     inside: first.map_or(0, |_| 1 + inside.count()),
@@ -111,7 +108,9 @@ impl Dense for Pool {
         let [d, s] = &self.strides;
         let [dz, dy, dx] = self.dilation;
         let [pictures, channels] = self.planes;
-        let start = match self.pooling {
+        let least = |inside: [usize; 3]| match self.pooling {
+            // A window that lies in the padding altogether.
+            Pooling::Max if inside.contains(&0) => f32::MIN,
             Pooling::Max => f32::NEG_INFINITY,
             Pooling::Average { .. } => 0.0,
         };
@@ -125,7 +124,7 @@ impl Dense for Pool {
                         let count = self.area.unwrap_or(z.inside * y.inside * x.inside);
                         for c in (0..channels).step_by(LANES) {
                             let lanes = LANES.min(channels - c);
-                            let mut kept = [start; LANES];
+                            let mut kept = [least([z.inside, y.inside, x.inside]); LANES];
                             for kz in 0..z.inside {
                                 for ky in 0..y.inside {
                                     for kx in 0..x.inside {

@@ -1,9 +1,10 @@
 //! Products of codes with codes.
 
 use super::geometry::Geometry;
-use super::{Dense, DenseCall};
+use super::{Dense, DenseCall, Guard};
 use crate::kernels::gemm_u8::{self, ROWS};
-use crate::kernels::{Epilogue, OutputKind};
+use crate::kernels::literal::{Data, LANES, LiteralArgs};
+use crate::kernels::{Epilogue, Layout, OutputKind, View, ViewMut};
 use crate::run::{Fault, cast_mut};
 
 /// A product of two activations with its epilogue; a residual is the third input.
@@ -43,6 +44,7 @@ impl Dense for ProductU8 {
             inputs: [a, b, residual, _],
             output,
             workspace,
+            mut guard,
         } = call;
         let Geometry {
             size: size @ [rows, inner, columns],
@@ -65,6 +67,9 @@ impl Dense for ProductU8 {
                 gemm_u8::pack_right(codes, [inner, columns], *right, self.zero_points[1], right_words)?;
             }
             held = [Some(at_a), Some(at_b)];
+            if let Some(guard) = &mut guard {
+                guard.scratch.doubts.clear();
+            }
             for first in (0..rows).step_by(ROWS) {
                 let count = ROWS.min(rows - first);
                 let words = &left_words[first * even..(first + count) * even];
@@ -77,7 +82,11 @@ impl Dense for ProductU8 {
                         true => &residual[place..place + columns],
                         false => &[],
                     };
-                    if self.epilogue.output() == OutputKind::U8 {
+                    if let Some(guard) = &mut guard {
+                        let to = &mut output[place..place + columns];
+                        let doubts = &mut guard.scratch.doubts;
+                        gemm_u8::finish_noting(simd, &self.epilogue, sums, residual, to, first + row, doubts);
+                    } else if self.epilogue.output() == OutputKind::U8 {
                         let to = &mut output[place..place + columns];
                         gemm_u8::finish_codes(simd, &self.epilogue, sums, residual, to);
                     } else {
@@ -86,7 +95,54 @@ impl Dense for ProductU8 {
                     }
                 }
             }
+            if let Some(guard) = &mut guard {
+                self.settle(guard, [a, b, residual], output, at)?;
+            }
         }
+        Ok(())
+    }
+}
+
+impl ProductU8 {
+    /// Evaluates again what is in doubt of matrix `at`, as the model does.
+    fn settle(
+        &self,
+        guard: &mut Guard<'_>,
+        [a, b, residual]: [&[u8]; 3],
+        output: &mut [u8],
+        at: usize,
+    ) -> Result<(), Fault> {
+        let [rows, _, columns] = self.geometry.size;
+        let Guard {
+            table,
+            literal,
+            scratch,
+        } = guard;
+        scratch.counts[0] += (rows * columns.div_ceil(LANES)) as u64;
+        if scratch.doubts.is_empty() {
+            return Ok(());
+        }
+        // A matrix is an image of one column, whose channels are the columns of the matrix.
+        let layout = Layout::dense(rows, 1, columns);
+        let of_matrix = at * rows * columns..(at + 1) * rows * columns;
+        let lost = || Fault::Internal("a matrix lies outside its tensor".to_owned());
+        let operand = match self.epilogue.has_residual() {
+            true => Some(View::new(
+                residual.get(of_matrix.clone()).ok_or_else(lost)?,
+                layout,
+            )?),
+            false => None,
+        };
+        let mut output = ViewMut::new(output.get_mut(of_matrix).ok_or_else(lost)?, layout)?;
+        let [at_a, at_b] = self.geometry.matrices[at];
+        let factors = [a.get(at_a..).ok_or_else(lost)?, b.get(at_b..).ok_or_else(lost)?];
+        table.literal(&mut LiteralArgs {
+            literal,
+            input: Data::Matrices(factors),
+            operand: operand.as_ref(),
+            output: &mut output,
+            scratch,
+        });
         Ok(())
     }
 }

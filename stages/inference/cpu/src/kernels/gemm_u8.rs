@@ -1,6 +1,7 @@
 //! Products of two matrices of codes, both packed when they are known: sums of pairs of 16-bit products, which are
 //! exact for codes less any zero point.
 
+use super::ties::{Doubts, note};
 use super::versions::{Simd, Width, versions};
 use super::{ArgError, Epilogue, error::expect_len, gemm};
 
@@ -221,6 +222,37 @@ versions!(
 fn codes(epilogue: &Epilogue, sums: &[i32], residual: &[u8], to: &mut [u8]) {
     for (c, (to, &sum)) in to.iter_mut().zip(sums).enumerate() {
         *to = epilogue.code(epilogue.apply(sum, c, || residual[c]));
+    }
+}
+
+versions!(
+    /// The same, noting what is in doubt as pixel `(row, 0)`.
+    pub(crate) fn finish_noting(
+        epilogue: &Epilogue,
+        sums: &[i32],
+        residual: &[u8],
+        to: &mut [u8],
+        row: usize,
+        doubts: &mut Doubts,
+    ) = noting
+);
+
+#[inline(always)]
+fn noting(
+    epilogue: &Epilogue,
+    sums: &[i32],
+    residual: &[u8],
+    to: &mut [u8],
+    row: usize,
+    doubts: &mut Doubts,
+) {
+    for (c, (to, &sum)) in to.iter_mut().zip(sums).enumerate() {
+        let mut in_doubt = false;
+        let f = epilogue.apply_noting(sum, epilogue.scale[c], c, || residual[c], &mut in_doubt);
+        *to = epilogue.code(f);
+        if in_doubt {
+            note(doubts, (row, 0), std::iter::once(c));
+        }
     }
 }
 

@@ -7,12 +7,15 @@
 
 mod fused;
 mod portable;
+mod root;
 
 pub(crate) use fused::{EXTRA_BITS, MIDDLE, TINY, fused};
 pub(crate) use portable::Portable;
+use root::Memory;
+pub(crate) use root::{Count, Data, Depthwise, Matrices, Products, Root, Taps, Windows};
 
 pub(crate) use super::ties::{Doubt, Doubts, LANES};
-use super::{AlignedVec, Epilogue, Layout, View, ViewMut, Window};
+use super::{AlignedVec, Epilogue, View, ViewMut};
 
 /// Pixels evaluated side by side, to hide the latency of a chain of additions.
 pub(crate) const SIDE: usize = 4;
@@ -100,7 +103,7 @@ impl Values {
 
     /// The value of a code in channel `c`.
     #[inline(always)]
-    fn of(&self, code: u8, c: usize) -> f32 {
+    pub(crate) fn of(&self, code: u8, c: usize) -> f32 {
         let first = if self.0.len() == 256 { 0 } else { c * 256 };
         self.0[first + usize::from(code)]
     }
@@ -111,6 +114,8 @@ impl Values {
 pub(crate) enum Operation {
     Add(AlignedVec<f32>),
     Subtract(AlignedVec<f32>),
+    /// The constant less the value.
+    SubtractFrom(AlignedVec<f32>),
     Multiply(AlignedVec<f32>),
     Divide(AlignedVec<f32>),
     Relu,
@@ -122,27 +127,10 @@ pub(crate) enum Operation {
     SubtractOperand(Values),
 }
 
-/// What is evaluated before the operations.
-#[derive(Debug, Clone)]
-pub(crate) enum Root {
-    /// Convolution with all input channels; `block` of them are summed apart before they are added.
-    Dense { inputs: usize, block: usize },
-    /// Depthwise convolution.
-    Depthwise,
-    /// The value of the code itself.
-    Identity,
-    /// The sum over the window, inside the image: pixel by pixel, or row by row and then the rows; the mean if it is
-    /// `divided` by their count.
-    Sum { by_rows: bool, divided: bool },
-}
-
 /// How codes come about, to the last bit.
 #[derive(Debug, Clone)]
 pub(crate) struct Literal {
     pub root: Root,
-    pub window: Window,
-    /// `[channel / 16][tap][input][16]`.
-    pub weights: AlignedVec<f32>,
     /// What stored codes of the data mean.
     pub values: Values,
     pub operations: Vec<Operation>,
@@ -173,7 +161,7 @@ pub(crate) trait Arithmetic {
 pub(crate) struct LiteralArgs<'a, 'b> {
     pub literal: &'a Literal,
     /// The data.
-    pub input: &'a View<'a, u8>,
+    pub input: Data<'a>,
     /// The residual.
     pub operand: Option<&'a View<'a, u8>>,
     pub output: &'a mut ViewMut<'b, u8>,
@@ -185,143 +173,12 @@ pub(crate) struct LiteralArgs<'a, 'b> {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub doubts: Doubts,
-    columns: Vec<f32>,
+    memory: Memory,
     /// Vectors finished and vectors evaluated again.
     pub counts: [u64; 2],
 }
 
-/// Taps of the window over output pixel `(row, column)` that lie inside the image: index and place.
-#[inline(always)]
-fn taps(
-    window: &Window,
-    input: &Layout,
-    row: usize,
-    column: usize,
-    mut tap: impl FnMut(usize, isize, isize),
-) {
-    for ky in 0..window.kernel[0] {
-        let y = (row * window.stride[0] + ky * window.dilation[0]) as isize - window.pad_begin[0] as isize;
-        if y < 0 || y >= input.height as isize {
-            continue;
-        }
-        for kx in 0..window.kernel[1] {
-            let x =
-                (column * window.stride[1] + kx * window.dilation[1]) as isize - window.pad_begin[1] as isize;
-            if x >= 0 && x < input.width as isize {
-                tap(ky * window.kernel[1] + kx, y, x);
-            }
-        }
-    }
-}
-
 impl Literal {
-    /// The f32 results of the root for up to [`SIDE`] vectors of the same channels.
-    ///
-    /// # Safety
-    /// Those of [`Arithmetic`].
-    #[inline(always)]
-    unsafe fn roots<A: Arithmetic>(
-        &self,
-        input: &View<'_, u8>,
-        doubts: &[Doubt],
-        columns: &mut Vec<f32>,
-    ) -> [[f32; LANES]; SIDE] {
-        let mut sums = [[0.0_f32; LANES]; SIDE];
-        let channel = doubts[0].channel as usize;
-        let used = LANES.min(self.epilogue.channels - channel);
-        let layout = *input.layout();
-        let all = self.window.taps();
-        match self.root {
-            Root::Dense { inputs, block } => {
-                let length = all * inputs;
-                let weights = &self.weights[channel * length..][..length * LANES];
-                columns.clear();
-                columns.resize(length * SIDE, 0.0);
-                for (side, doubt) in doubts.iter().enumerate() {
-                    taps(
-                        &self.window,
-                        &layout,
-                        doubt.row as usize,
-                        doubt.column as usize,
-                        |tap, y, x| {
-                            for ic in 0..inputs {
-                                let code = input.at(y, x, ic);
-                                columns[(tap * inputs + ic) * SIDE + side] = self.values.of(code, ic);
-                            }
-                        },
-                    );
-                }
-                let blocks = weights.chunks(block.saturating_mul(LANES));
-                for (weights, columns) in blocks.zip(columns.chunks(block.saturating_mul(SIDE))) {
-                    // SAFETY: the caller's contract.
-                    let part = unsafe { A::chain(weights, columns) };
-                    for side in 0..SIDE {
-                        for i in 0..LANES {
-                            sums[side][i] += part[side][i];
-                        }
-                    }
-                }
-            }
-            Root::Depthwise => {
-                let weights = &self.weights[channel * all..][..all * LANES];
-                for (sums, doubt) in sums.iter_mut().zip(doubts) {
-                    taps(
-                        &self.window,
-                        &layout,
-                        doubt.row as usize,
-                        doubt.column as usize,
-                        |tap, y, x| {
-                            for i in 0..used {
-                                let value = self.values.of(input.at(y, x, channel + i), channel + i);
-                                sums[i] = fused_by::<A>(value, weights[tap * LANES + i], sums[i]);
-                            }
-                        },
-                    );
-                }
-            }
-            Root::Identity => {
-                for (sums, doubt) in sums.iter_mut().zip(doubts) {
-                    for (i, sum) in sums[..used].iter_mut().enumerate() {
-                        let code = input.at(doubt.row as isize, doubt.column as isize, channel + i);
-                        *sum = self.values.of(code, channel + i);
-                    }
-                }
-            }
-            Root::Sum { by_rows, divided } => {
-                for (sums, doubt) in sums.iter_mut().zip(doubts) {
-                    let (mut count, mut row) = (0_u32, None);
-                    let mut of_row = [0.0_f32; LANES];
-                    taps(
-                        &self.window,
-                        &layout,
-                        doubt.row as usize,
-                        doubt.column as usize,
-                        |_, y, x| {
-                            count += 1;
-                            if by_rows && row != Some(y) {
-                                sums.iter_mut()
-                                    .zip(&mut of_row)
-                                    .for_each(|(s, r)| *s += std::mem::take(r));
-                                row = Some(y);
-                            }
-                            let to = if by_rows { &mut of_row } else { &mut *sums };
-                            for (i, sum) in to[..used].iter_mut().enumerate() {
-                                *sum += self.values.of(input.at(y, x, channel + i), channel + i);
-                            }
-                        },
-                    );
-                    for (sum, of_row) in sums.iter_mut().zip(of_row) {
-                        *sum += of_row;
-                        if divided {
-                            *sum /= count.max(1) as f32;
-                        }
-                    }
-                }
-            }
-        }
-        sums
-    }
-
     /// The codes of one vector, from the root's result.
     #[inline(always)]
     fn codes<const FMA: bool>(&self, mut f: [f32; LANES], c: usize, operand: &[u8; LANES]) -> [u8; LANES] {
@@ -332,6 +189,7 @@ impl Literal {
             match operation {
                 Operation::Add(a) => each(&mut f, &|v, i| v + a[c + i]),
                 Operation::Subtract(a) => each(&mut f, &|v, i| v - a[c + i]),
+                Operation::SubtractFrom(a) => each(&mut f, &|v, i| a[c + i] - v),
                 Operation::Multiply(a) => each(&mut f, &|v, i| v * a[c + i]),
                 Operation::Divide(a) => each(&mut f, &|v, i| v / a[c + i]),
                 Operation::Relu => each(&mut f, &|v, _| if v < 0.0 { 0.0 } else { v }),
@@ -373,13 +231,18 @@ impl Literal {
         scratch.doubts.sort_unstable();
         scratch.doubts.dedup();
         scratch.counts[1] += scratch.doubts.len() as u64;
+        let memory = &mut scratch.memory;
         for same in scratch.doubts.chunk_by(|a, b| a.channel == b.channel) {
+            let used = LANES.min(literal.epilogue.channels - same[0].channel as usize);
             for doubts in same.chunks(SIDE) {
                 // SAFETY: the caller's contract.
-                let sums = unsafe { literal.roots::<A>(input, doubts, &mut scratch.columns) };
+                let sums = unsafe {
+                    literal
+                        .root
+                        .evaluate::<A>(*input, (doubts, used), &literal.values, memory)
+                };
                 for (sums, doubt) in sums.into_iter().zip(doubts) {
                     let c = doubt.channel as usize;
-                    let used = LANES.min(literal.epilogue.channels - c);
                     let mut codes = [0; LANES];
                     if let Some(view) = operand {
                         for (i, code) in codes[..used].iter_mut().enumerate() {

@@ -20,6 +20,14 @@ pub struct Doubt {
     pub column: u32,
 }
 
+impl Doubt {
+    /// Row and column.
+    #[inline(always)]
+    pub(super) fn pixel(&self) -> [usize; 2] {
+        [self.row as usize, self.column as usize]
+    }
+}
+
 /// Doubts of a layer, some perhaps more than once.
 pub type Doubts = Vec<Doubt>;
 

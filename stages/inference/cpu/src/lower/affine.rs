@@ -4,7 +4,7 @@ use flow_model::op::{BinaryKind, Op};
 use flow_model::{NodeId, Value};
 
 use super::chain::{self, Abilities, Affine, Chain, PerChannel, Site, bias_of, is_code};
-use super::heavy::{Heavy, rounding};
+use super::heavy::{Heavy, finish};
 use super::{Action, Form, Lowering};
 
 impl Lowering<'_> {
@@ -46,16 +46,19 @@ impl Lowering<'_> {
 
     fn affine(&self, root: NodeId, data: Value, site: Site, start: Chain) -> Option<(Heavy, Chain)> {
         let chain = self.extend(site, Abilities::CODES, start)?;
-        let literal = self.literal_codes(root, &chain, site);
-        let epilogue = Box::new(rounding(site.channels, &chain, literal.as_deref()).ok()?);
+        let guard = self.literal_codes(root, &chain, site);
+        if self.is_literal() && !matches!(guard, Ok(Some(_))) {
+            // In f32, operation by operation, the model's bits come by themselves.
+            return None;
+        }
+        let (epilogue, guard) = finish(site.channels, &chain, guard)?;
         let heavy = Heavy {
             form: if site.axis == 1 && site.rank > 2 {
                 Form::Image
             } else {
                 Form::Plain
             },
-            literal,
-            ..Heavy::new(Action::AffineU8(epilogue), data)
+            ..Heavy::new(Action::AffineU8(Box::new(epilogue)), data).guarded(guard)
         };
         Some((heavy, chain))
     }

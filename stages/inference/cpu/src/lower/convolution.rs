@@ -4,10 +4,10 @@ use flow_model::op::{ConvAttrs, Op};
 use flow_model::{ElementType, NodeId, Tensor, Value};
 
 use super::chain::{Abilities, Chain, Site, bias_of};
-use super::heavy::{Heavy, macs, rounding};
+use super::exact::Sum;
+use super::heavy::{Heavy, finish, macs};
 use super::window::{image_dims, kernel_dims, window_of_conv};
 use super::{Action, Form, Lowering};
-use crate::kernels::literal::Root;
 use crate::kernels::{
     Channels, ConvF32, ConvU8, DepthwiseF32, DepthwiseU8, EpilogueF32, Halo, WeightCodes, Weights,
 };
@@ -38,13 +38,10 @@ impl Lowering<'_> {
             data_zero_point: &zero_points,
         };
         let depthwise = q.groups == ic && q.groups == oc;
-        let root = match (depthwise, q.groups) {
-            (true, _) => Some(Root::Depthwise),
-            (false, 1) => Some(super::exact::dense(ic, window.taps())),
-            _ => None,
-        };
-        let literal = root.and_then(|root| self.literal_sums(id, &chain, site, window, root));
-        let epilogue = rounding(oc, &chain, literal.as_deref()).ok()?;
+        let sum = Sum::convolution(&packed, &window, ic, q.groups);
+        let guard = self.literal_sums(id, &chain, site, &sum);
+        let (chain, guard) = self.or_real(id, site, chain, guard)?;
+        let (epilogue, guard) = finish(oc, &chain, guard)?;
         let action = if depthwise {
             Action::DepthwiseU8(Box::new(
                 DepthwiseU8::new(self.table, window, &packed, epilogue).ok()?,
@@ -70,8 +67,7 @@ impl Lowering<'_> {
             form: Form::Image,
             halo: Some((halo, fill)),
             macs: macs(&output, group_ic * kh * kw),
-            literal,
-            ..Heavy::new(action, data)
+            ..Heavy::new(action, data).guarded(guard)
         };
         Some((heavy, chain))
     }

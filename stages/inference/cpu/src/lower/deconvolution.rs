@@ -8,9 +8,11 @@ use flow_model::{ElementType, NodeId, Value};
 
 use super::chain::{Abilities, Chain, Site, bias_of};
 use super::convolution::weight_codes;
-use super::heavy::{Heavy, epilogue, macs};
+use super::exact::Sum;
+use super::heavy::{Heavy, finish, macs};
 use super::window::{image_dims, kernel_dims, two};
 use super::{Action, Form, Lowering};
+use crate::kernels::literal::Taps;
 use crate::kernels::{
     Channels, ConvF32, ConvU8, DepthwiseF32, DepthwiseU8, EpilogueF32, Halo, Layout, WeightCodes, Weights,
     Window,
@@ -54,6 +56,11 @@ impl Phase {
             },
             ..*layout
         }
+    }
+
+    /// The pixel of the output that is its pixel `(y, x)`.
+    pub fn pixel(&self, pixel: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|axis: usize| self.first[axis] + pixel[axis] * self.step[axis])
     }
 
     /// Its pixels of the output.
@@ -221,6 +228,28 @@ impl Lowering<'_> {
         let zero_points: Vec<i32> = q.data_zero_point.iter().map(|z| z + bias).collect();
         let fill = zero_points.first().and_then(|&z| u8::try_from(z).ok())?;
         let plan = Plan::new(&q.conv, [kh, kw], [h, w], [oh, ow])?;
+        let packed = Weights {
+            codes: weight_codes(weights)?,
+            zero_point: &q.weight_zero_point,
+            data_zero_point: &zero_points,
+        };
+        let sum = Sum {
+            weights: &packed,
+            taps: Taps::transposed(
+                [kh, kw],
+                two(&q.conv.strides, 1)?,
+                two(&q.conv.dilations, 1)?,
+                two(&q.conv.pads_begin, 0)?,
+            ),
+            kernel: [kh, kw],
+            inputs: ic,
+            groups: q.groups,
+            block: usize::MAX,
+            axis: 1,
+        };
+        let guard = self.literal_sums(id, &chain, site, &sum);
+        let (chain, guard) = self.or_real(id, site, chain, guard)?;
+        let (epilogue, guard) = finish(oc, &chain, guard)?;
         // The halo holds one code for all channels.
         if plan.halo != Halo::default() && zero_points.iter().any(|&z| z != i32::from(fill)) {
             return None;
@@ -255,7 +284,7 @@ impl Lowering<'_> {
                 zero_point: &q.weight_zero_point,
                 data_zero_point: &zero_points,
             };
-            let epilogue = epilogue(oc, &chain).ok()?;
+            let epilogue = epilogue.clone();
             Some(if depthwise {
                 PhaseKernel::Depthwise(Box::new(
                     DepthwiseU8::new(self.table, window, &packed, epilogue).ok()?,
@@ -269,7 +298,7 @@ impl Lowering<'_> {
             form: Form::Image,
             halo: Some((plan.halo, fill)),
             macs: macs(&input, oc / q.groups * kh * kw),
-            ..Heavy::new(Action::Phases(phases), data)
+            ..Heavy::new(Action::Phases(phases), data).guarded(guard)
         };
         Some((heavy, chain))
     }

@@ -8,9 +8,11 @@ use super::chain;
 use super::{IndexMap, Phase};
 use crate::dense::Dense;
 use crate::kernels::functions::{Binary, Unary};
-use crate::kernels::literal::{Level, Literal, Values};
+use crate::kernels::literal::{Level, Literal};
 use crate::kernels::{AverageOver, ConvF32, ConvU8, DepthwiseF32, DepthwiseU8, Epilogue, Window};
+use crate::literal::Meaning;
 use crate::placement::Placement;
+use crate::recall::Recall;
 
 /// Index of a tensor of a [`Draft`].
 pub(crate) type TensorId = usize;
@@ -87,7 +89,7 @@ pub(crate) enum Action {
     /// f32 to stored codes; with the model's own levels where they are known.
     Quantize(flow_model::op::Quantize, Option<Vec<Level>>),
     /// Stored codes to f32; the first field is the input's type, the last what codes mean in the model.
-    Dequantize(ElementType, flow_model::op::Dequantize, Option<Values>),
+    Dequantize(ElementType, flow_model::op::Dequantize, Option<Meaning>),
     /// Stored codes through a table.
     Table(Box<[u8; 256]>),
     /// f32 to f32, with the parameter of the function.
@@ -112,8 +114,26 @@ pub(crate) struct StepDraft {
     pub members: Vec<NodeId>,
     /// Multiply-accumulates.
     pub macs: u64,
-    /// How its codes are rounded as the model's f32 arithmetic rounds them; its kernel then ends in f32.
+    /// How codes that its kernel notes as in doubt are evaluated again.
     pub literal: Option<Box<Literal>>,
+    /// For a quantization of real values: how codes next to ties are evaluated again.
+    pub recall: Option<Box<Recall>>,
+    /// How it rounds.
+    pub rounding: Rounding,
+}
+
+/// Whether a step that rounds gives the codes of the model's own f32 arithmetic.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Rounding {
+    /// Nothing is rounded, or nobody asked for the model's own arithmetic.
+    #[default]
+    Nothing,
+    /// It is that arithmetic.
+    Exact,
+    /// Near ties it is evaluated again in that arithmetic.
+    Guarded,
+    /// Near ties it may give another code, and why.
+    Unguarded(String),
 }
 
 /// The lowered network.

@@ -4,7 +4,8 @@ use flow_model::op::{BinaryKind, Op};
 use flow_model::{NodeId, Tensor, Value};
 
 use super::chain::{self, Abilities, Chain, End, Site};
-use super::{Action, Form, Home, Lowering, Pending};
+use super::exact::Guard;
+use super::{Action, Form, Home, Lowering, Pending, Rounding};
 use crate::error::CompileError;
 use crate::kernels::literal::Literal;
 use crate::kernels::{ArgError, Epilogue, EpilogueSpec, Halo, MidSpec, OutputKind, ResidualSpec};
@@ -22,6 +23,8 @@ pub(super) struct Heavy {
     pub halo: Option<(Halo, u8)>,
     pub macs: u64,
     pub literal: Option<Box<Literal>>,
+    /// Why values near ties are not evaluated again, where the step ends in codes.
+    pub unguarded: Option<String>,
 }
 
 impl Heavy {
@@ -35,7 +38,17 @@ impl Heavy {
             halo: None,
             macs: 0,
             literal: None,
+            unguarded: None,
         }
+    }
+
+    /// With its guard, or why it has none.
+    pub fn guarded(mut self, guard: Settling) -> Self {
+        match guard {
+            Ok(literal) => self.literal = Some(literal),
+            Err(why) => self.unguarded = why,
+        }
+        self
     }
 }
 
@@ -105,6 +118,11 @@ impl Lowering<'_> {
         if let Some(step) = self.draft.steps.last_mut() {
             step.members = chain.members;
             step.macs = heavy.macs;
+            step.rounding = match (&heavy.literal, heavy.unguarded) {
+                (Some(_), _) => Rounding::Guarded,
+                (None, Some(why)) => Rounding::Unguarded(why),
+                (None, None) => Rounding::Nothing,
+            };
             step.literal = heavy.literal;
         }
         Ok(())
@@ -127,16 +145,19 @@ impl Lowering<'_> {
     }
 }
 
-/// The epilogue of a chain that rounds as the model's own f32 arithmetic, if `literal` says how that is.
-pub(super) fn rounding(
-    channels: usize,
-    chain: &Chain,
-    literal: Option<&Literal>,
-) -> Result<Epilogue, ArgError> {
-    let epilogue = epilogue(channels, chain)?;
-    Ok(match literal {
-        Some(literal) => epilogue.with_ties(&literal.last_margin, &literal.margin),
-        None => epilogue,
+/// How doubts of a kernel are settled, or why not; no reason where nobody asked.
+pub(super) type Settling = Result<Box<Literal>, Option<String>>;
+
+/// The epilogue of a kernel, with ties where it is guarded, and how its doubts are settled.
+pub(super) fn finish(channels: usize, chain: &Chain, guard: Guard) -> Option<(Epilogue, Settling)> {
+    let epilogue = epilogue(channels, chain).ok()?;
+    Some(match guard {
+        Ok(Some(literal)) => (
+            epilogue.with_ties(&literal.last_margin, &literal.margin),
+            Ok(literal),
+        ),
+        Ok(None) => (epilogue, Err(None)),
+        Err(why) => (epilogue, Err(Some(why))),
     })
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use flow_model::op::{BinaryKind, Op};
+use flow_model::op::{BinaryKind, Op, Quantize};
 use flow_model::{ElementType, Graph, Node, NodeId, OutputInfo, Value};
 
 use super::chain::stored_table;
-use super::{Action, Form, Home, Lowering, TensorDraft};
+use super::{Action, Form, Home, Lowering, Rounding, TensorDraft};
 use crate::error::CompileError;
 use crate::kernels::AlignedVec;
 use crate::kernels::functions::{self, Unary};
@@ -24,9 +24,21 @@ impl Lowering<'_> {
             .iter()
             .chain([&output])
             .all(|&v| self.element_type(v) == ElementType::F32);
+        if let Op::Quantize(q) = &node.op {
+            self.emit_quantization(id, q)?;
+            return Ok(true);
+        }
+        let mut rounding = Rounding::Nothing;
         let action = match &node.op {
-            Op::Quantize(q) => Action::Quantize(q.clone(), self.literal_quantization(id)),
-            Op::Lookup(l) => Action::Table(stored_table(l, self.element_type(node.inputs[0]))),
+            Op::Lookup(l) => {
+                let table = self.literal_table(id);
+                rounding = match &table {
+                    Ok(_) => Rounding::Exact,
+                    Err(why) => Rounding::Unguarded(why.clone()),
+                };
+                let stored = || stored_table(l, self.element_type(node.inputs[0]));
+                Action::Table(table.ok().flatten().unwrap_or_else(stored))
+            }
             Op::Clamp { min, max } if f32s => Action::Clamp(*min, *max),
             Op::Unary(kind) if f32s => match function(*kind) {
                 Some((function, parameter)) => Action::Apply(function, parameter),
@@ -52,17 +64,43 @@ impl Lowering<'_> {
         }
         let form = self.form_of(output, &inputs);
         let tensor = self.produce(output, form);
-        if let Action::Quantize(..) = action
-            && let Some(index) = graph
-                .parameters
-                .iter()
-                .position(|&p| Value::of(p) == node.inputs[0])
-            && self.users[node.inputs[0].node.index()].len() == 1
+        self.push(action, inputs, vec![tensor], id);
+        self.note_rounding(rounding, None);
+        Ok(true)
+    }
+
+    /// A quantization of real values: where they are not the model's to the last bit, codes next to ties are evaluated
+    /// again from what the values were computed of.
+    fn emit_quantization(&mut self, id: NodeId, q: &Quantize) -> Result<(), CompileError> {
+        let (data, output) = (self.graph.node(id).inputs[0], Value::of(id));
+        let straight = self.literal_quantization(id);
+        let exact = straight
+            .as_ref()
+            .map_err(String::clone)
+            .and_then(|_| self.exact(data));
+        let (rounding, recall, leaves) = match exact {
+            Ok(()) => (Rounding::Exact, None, Vec::new()),
+            Err(why) => match self.recall(id) {
+                Ok((recall, leaves)) => (Rounding::Guarded, Some(Box::new(recall)), leaves),
+                Err(and) if and == why => (Rounding::Unguarded(why), None, Vec::new()),
+                Err(and) => (Rounding::Unguarded(format!("{why}; {and}")), None, Vec::new()),
+            },
+        };
+        let mut inputs = vec![self.materialize(data, Form::Any)?];
+        for leaf in leaves {
+            inputs.push(self.materialize(leaf, Form::Any)?);
+        }
+        let form = self.form_of(output, &inputs[..1]);
+        let tensor = self.produce(output, form);
+        if let Some(index) = self.graph.parameters.iter().position(|&p| Value::of(p) == data)
+            && self.users[data.node.index()].len() == 1
         {
             self.draft.input_quantize[index] = Some(self.draft.steps.len());
         }
+        let action = Action::Quantize(q.clone(), straight.ok().flatten());
         self.push(action, inputs, vec![tensor], id);
-        Ok(true)
+        self.note_rounding(rounding, recall);
+        Ok(())
     }
 
     /// PRelu with constant slopes.

@@ -4,10 +4,11 @@ use flow_model::op::{Op, ReduceKind};
 use flow_model::{ElementType, NodeId, Value};
 
 use super::chain::{self, Abilities, Chain, Site, bias_of, is_code};
-use super::heavy::{Heavy, rounding};
+use super::heavy::{Heavy, finish};
 use super::window::{image_dims, window_of_pool, windows_meet_image};
 use super::{Action, Form, Lowering};
 use crate::error::CompileError;
+use crate::kernels::literal::Count;
 use crate::kernels::{AverageOver, Window};
 
 impl Lowering<'_> {
@@ -113,21 +114,25 @@ impl Lowering<'_> {
             ..site
         };
         let chain = self.extend(site, Abilities::CODES, start)?;
-        let literal = match over {
-            AverageOver::Valid => self.literal_windows(id, &chain, site, window, true),
-            AverageOver::Nothing => self.literal_windows(id, &chain, site, window, false),
-            AverageOver::All { .. } => None,
+        let divided_by = match over {
+            AverageOver::Valid => Count::Inside,
+            AverageOver::Nothing => Count::One,
+            AverageOver::All { .. } => Count::All,
         };
-        let epilogue = Box::new(rounding(channels, &chain, literal.as_deref()).ok()?);
+        let guard = self.literal_windows(id, &chain, site, window, divided_by);
+        if self.is_literal() && !matches!(guard, Ok(Some(_))) {
+            // In f32 the model's bits come by themselves.
+            return None;
+        }
+        let (epilogue, guard) = finish(channels, &chain, guard)?;
         let action = Action::AvgPoolU8 {
             window,
             over,
-            epilogue,
+            epilogue: Box::new(epilogue),
         };
         let heavy = Heavy {
             form: Form::Image,
-            literal,
-            ..Heavy::new(action, data)
+            ..Heavy::new(action, data).guarded(guard)
         };
         Some((heavy, chain))
     }

@@ -4,10 +4,10 @@ use flow_model::op::Op;
 use flow_model::{ElementType, NodeId, Value};
 
 use super::chain::{Abilities, Chain, Site, bias_of};
-use super::heavy::{Heavy, epilogue, macs, rounding};
+use super::exact::Sum;
+use super::heavy::{Heavy, finish, macs};
 use super::{Action, Lowering};
 use crate::dense::{Geometry, ProductU8};
-use crate::kernels::literal::Root;
 use crate::kernels::{Channels, ConvU8, WeightCodes, Weights, Window};
 use crate::literal::PRODUCT_BLOCK;
 
@@ -48,12 +48,14 @@ impl Lowering<'_> {
             zero_point: &q.weight_zero_point,
             data_zero_point: &[zero_point],
         };
-        let root = Root::Dense {
-            inputs: k,
+        let sum = Sum {
             block: PRODUCT_BLOCK,
+            axis: self.shape(data).len().saturating_sub(1),
+            ..Sum::convolution(&packed, &Window::POINT, k, 1)
         };
-        let literal = self.literal_sums(id, &chain, site, Window::POINT, root);
-        let epilogue = rounding(n, &chain, literal.as_deref()).ok()?;
+        let guard = self.literal_sums(id, &chain, site, &sum);
+        let (chain, guard) = self.or_real(id, site, chain, guard)?;
+        let (epilogue, guard) = finish(n, &chain, guard)?;
         let conv = ConvU8::new(
             self.table,
             Window::POINT,
@@ -65,8 +67,7 @@ impl Lowering<'_> {
         .ok()?;
         let heavy = Heavy {
             macs: macs(&output, k),
-            literal,
-            ..Heavy::new(Action::ConvU8(Box::new(conv)), data)
+            ..Heavy::new(Action::ConvU8(Box::new(conv)), data).guarded(guard)
         };
         Some((heavy, chain))
     }
@@ -96,11 +97,15 @@ impl Lowering<'_> {
         let stored = |value: Value, zero: i32| zero + bias_of(self.element_type(value)) as i32;
         let zero_points = [stored(a, q.zero_point_a), stored(b, q.zero_point_b)];
         let macs = geometry.macs();
-        let product = ProductU8::new(geometry, zero_points, epilogue(site.channels, &chain).ok()?)?;
+        let distances = [geometry.left, geometry.right];
+        let guard = self.literal_product(id, &chain, site, geometry.size[1], distances);
+        let (chain, guard) = self.or_real(id, site, chain, guard)?;
+        let (epilogue, guard) = finish(site.channels, &chain, guard)?;
+        let product = ProductU8::new(geometry, zero_points, epilogue)?;
         let heavy = Heavy {
             second: Some(b),
             macs,
-            ..Heavy::new(Action::Dense(Box::new(product)), a)
+            ..Heavy::new(Action::Dense(Box::new(product)), a).guarded(guard)
         };
         Some((heavy, chain))
     }

@@ -1,13 +1,13 @@
 //! Kernels on images: one call per picture, shared by the members of a team.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use flow_model::ElementType;
 
 use super::share::{Division, Part};
-use super::{Fault, Machine, cast, cast_mut};
+use super::{Fault, Machine, cast, cast_mut, locked};
 use crate::bind::{Call, Step};
-use crate::kernels::literal::{Doubts, LANES, Literal, LiteralArgs, Scratch};
+use crate::kernels::literal::{Data, Doubts, LANES, Literal, LiteralArgs, Scratch};
 use crate::kernels::{
     AffineU8Args, AvgPoolArgs, Band, ConvF32Args, ConvU8Args, DepthwiseF32Args, DepthwiseU8Args, KernelTable,
     Layout, MaxPoolArgs, Output, View, ViewMut,
@@ -104,11 +104,6 @@ impl Machine<'_> {
     }
 }
 
-/// The value behind a lock; whoever panicked with it left memory that the next run writes anew.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Job<'_> {
     /// Computes a part of the output.
     fn run(&self, part: &Part, scratch: &Mutex<Scratch>) -> Result<(), Fault> {
@@ -131,7 +126,7 @@ impl Job<'_> {
         }
         self.table.literal(&mut LiteralArgs {
             literal,
-            input: &self.input()?,
+            input: Data::Image(&self.input()?),
             operand: self.residual()?.as_ref(),
             // SAFETY: only vectors noted in this part are written, and no other part has their channels and rows.
             output: &mut unsafe { self.to.view(*output) }?,
@@ -150,14 +145,14 @@ impl Job<'_> {
     }
 
     /// Runs the kernel.
-    fn compute(&self, Part { rows, panels }: &Part, doubts: Option<&mut Doubts>) -> Result<(), Fault> {
+    fn compute(&self, Part { rows, panels }: &Part, mut doubts: Option<&mut Doubts>) -> Result<(), Fault> {
         let (table, layout, rows) = (self.table, self.call.output, rows.clone());
         let band = || Band {
             rows: rows.clone(),
             panels: panels.clone(),
         };
         // SAFETY: parts have no row and channel in common, and kernels write to those of their part alone.
-        let output = || unsafe {
+        let output = |doubts| unsafe {
             Ok::<_, Fault>(match (self.element_type, doubts) {
                 (ElementType::F32, _) => Output::F32(self.to.view(layout)?),
                 (_, Some(doubts)) => Output::Noted(self.to.view(layout)?, doubts),
@@ -166,11 +161,11 @@ impl Job<'_> {
         };
         match self.action {
             Action::ConvU8(conv) => {
-                let mut args = ConvU8Args::new(conv, self.input()?, self.residual()?, output()?)?;
+                let mut args = ConvU8Args::new(conv, self.input()?, self.residual()?, output(doubts)?)?;
                 table.conv_u8(&mut args, &band());
             }
             Action::DepthwiseU8(conv) => {
-                let mut args = DepthwiseU8Args::new(conv, self.input()?, self.residual()?, output()?)?;
+                let mut args = DepthwiseU8Args::new(conv, self.input()?, self.residual()?, output(doubts)?)?;
                 table.depthwise_u8(&mut args, rows);
             }
             Action::Phases(phases) => {
@@ -182,17 +177,22 @@ impl Job<'_> {
                     };
                     // SAFETY: phases are not divided: nobody else writes to the output.
                     let to = unsafe { std::slice::from_raw_parts_mut(self.to.data, self.to.len) };
+                    let before = doubts.as_ref().map_or(0, |doubts| doubts.len());
                     phase(
                         table,
                         &part.kernel,
                         (self.first, residual, to),
                         layouts,
-                        self.element_type,
+                        (self.element_type, doubts.as_deref_mut()),
                     )?;
+                    for doubt in doubts.iter_mut().flat_map(|doubts| &mut doubts[before..]) {
+                        let [y, x] = part.pixel([doubt.row as usize, doubt.column as usize]);
+                        (doubt.row, doubt.column) = (y as u32, x as u32);
+                    }
                 }
             }
             Action::AffineU8(epilogue) => {
-                let mut args = AffineU8Args::new(epilogue, self.input()?, self.residual()?, output()?)?;
+                let mut args = AffineU8Args::new(epilogue, self.input()?, self.residual()?, output(doubts)?)?;
                 table.affine_u8(&mut args, rows);
             }
             Action::AvgPoolU8 {
@@ -200,7 +200,7 @@ impl Job<'_> {
                 over,
                 epilogue,
             } => {
-                let mut args = AvgPoolArgs::new(*window, *over, epilogue, self.input()?, output()?)?;
+                let mut args = AvgPoolArgs::new(*window, *over, epilogue, self.input()?, output(doubts)?)?;
                 table.avg_pool_u8(&mut args, rows);
             }
             Action::MaxPool(window) if self.element_type == ElementType::F32 => {
@@ -236,17 +236,17 @@ fn phase(
     kernel: &PhaseKernel,
     (from, residual, to): (&[u8], Option<View<'_, u8>>, &mut [u8]),
     [input, result]: [Layout; 2],
-    element_type: ElementType,
+    (element_type, doubts): (ElementType, Option<&mut Doubts>),
 ) -> Result<(), Fault> {
     match kernel {
         PhaseKernel::Dense(conv) => {
-            let output = output(to, result, element_type)?;
+            let output = output(to, result, element_type, doubts)?;
             let mut args = ConvU8Args::new(conv, View::new(from, input)?, residual, output)?;
             let all = args.whole();
             table.conv_u8(&mut args, &all);
         }
         PhaseKernel::Depthwise(conv) => {
-            let output = output(to, result, element_type)?;
+            let output = output(to, result, element_type, doubts)?;
             let mut args = DepthwiseU8Args::new(conv, View::new(from, input)?, residual, output)?;
             table.depthwise_u8(&mut args, 0..result.height);
         }
@@ -265,9 +265,15 @@ fn phase(
     Ok(())
 }
 
-fn output<'a>(to: &'a mut [u8], layout: Layout, element_type: ElementType) -> Result<Output<'a>, Fault> {
-    Ok(match element_type {
-        ElementType::F32 => Output::F32(ViewMut::new(cast_mut(to)?, layout)?),
+fn output<'a>(
+    to: &'a mut [u8],
+    layout: Layout,
+    element_type: ElementType,
+    doubts: Option<&'a mut Doubts>,
+) -> Result<Output<'a>, Fault> {
+    Ok(match (element_type, doubts) {
+        (ElementType::F32, _) => Output::F32(ViewMut::new(cast_mut(to)?, layout)?),
+        (_, Some(doubts)) => Output::Noted(ViewMut::new(to, layout)?, doubts),
         _ => Output::U8(ViewMut::new(to, layout)?),
     })
 }

@@ -8,3 +8,4 @@ mod requests;
 mod simulated;
 mod sums;
 mod support;
+mod ties;

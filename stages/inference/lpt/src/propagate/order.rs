@@ -15,6 +15,21 @@ impl Sweep<'_> {
         let Some(mut coded) = self.coded(node.inputs[0]).cloned() else {
             return Ok(false);
         };
+        if let Op::MaxPool(pool) = &node.op
+            && let (Some(input), Some(output)) = (
+                self.old.info(node.inputs[0]).static_shape(),
+                node.outputs[0].static_shape(),
+            )
+            && pool.has_empty_window(&input[2..], &output[2..])
+        {
+            return Err(Reason::new(
+                ReasonCode::ValueNotRepresentable,
+                format!(
+                    "a window of \"{}\" lies in the padding altogether, which gives the lowest number there is",
+                    node.name
+                ),
+            ));
+        }
         if let Some(reversed) = self.reversed(node, &coded) {
             coded = reversed;
         }

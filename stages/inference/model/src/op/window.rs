@@ -60,3 +60,20 @@ pub struct PoolAttrs {
     /// Round the output size up (`rounding_type="ceil"`).
     pub ceil: bool,
 }
+
+impl PoolAttrs {
+    /// Whether some window lies in the padding altogether, for these lengths of the spatial axes of input and output.
+    pub fn has_empty_window(&self, input: &[usize], output: &[usize]) -> bool {
+        let axes = self.kernel.len().min(input.len()).min(output.len());
+        (0..axes).any(|axis| {
+            let step = self.dilations.get(axis).copied().unwrap_or(1);
+            let (stride, begin) = (self.strides[axis], self.pads_begin[axis]);
+            (0..output[axis]).any(|out| {
+                (0..self.kernel[axis]).all(|k| {
+                    let at = (out * stride + k * step).checked_sub(begin);
+                    at.is_none_or(|at| at >= input[axis])
+                })
+            })
+        })
+    }
+}

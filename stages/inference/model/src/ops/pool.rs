@@ -158,6 +158,7 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
     let planes = data.shape()[0] * data.shape()[1];
     let mut means = Vec::new();
     let mut indices = Vec::new();
+    let mut empty = Vec::new();
     for p in 0..planes {
         for z in &zs {
             for y in &ys {
@@ -176,6 +177,11 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
                         let best = places.reduce(|a, b| if values[b] > values[a] { b } else { a });
                         match best {
                             Some(best) => indices.push(best),
+                            // As OpenVINO's CPU plugin: the lowest f32, and the first element of the plane.
+                            None if data.element_type().is_float() && plane > 0 => {
+                                empty.push(indices.len());
+                                indices.push(p * plane);
+                            }
                             None => bail!("a window lies in the padding altogether"),
                         }
                     }
@@ -188,10 +194,13 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Tensor], outputs: &[OutputInfo]) -> Re
     }
     // Indices count within a batch entry's channel planes from the first axis on (attribute `axis` 0).
     let flat: Vec<i128> = indices.iter().map(|&i| i as i128).collect();
-    Ok(vec![
-        support::take(data, &shape, &indices)?,
-        Tensor::from_i128(ElementType::I64, &shape, &flat)?,
-    ])
+    let mut maxima = support::take(data, &shape, &indices)?;
+    if !empty.is_empty() {
+        let mut values = maxima.to_f64();
+        empty.iter().for_each(|&i| values[i] = f64::from(f32::MIN));
+        maxima = Tensor::from_f64(data.element_type(), &shape, &values)?;
+    }
+    Ok(vec![maxima, Tensor::from_i128(ElementType::I64, &shape, &flat)?])
 }
 
 #[cfg(test)]
@@ -213,6 +222,19 @@ mod tests {
     fn run(op: &Op, data: &[f32]) -> Vec<Tensor> {
         let data = Tensor::from_slice(&[1, 1, data.len()], data).unwrap();
         crate::ops::evaluate(op, &[data]).unwrap()
+    }
+
+    #[test]
+    fn a_window_without_elements_gives_the_lowest_number() {
+        let pool = PoolAttrs {
+            dilations: vec![2],
+            ..pool(2, 1, [1, 1], false)
+        };
+        assert!(pool.has_empty_window(&[1], &[1]) && !pool.has_empty_window(&[2], &[2]));
+        let data = Tensor::from_slice(&[1, 2, 1], &[3.0_f32, 4.0]).unwrap();
+        let y = crate::ops::evaluate(&Op::MaxPool(pool), &[data]).unwrap();
+        assert_eq!(y[0].to_f32(), [f32::MIN; 2]);
+        assert_eq!(y[1].to_i64(), [0, 1]);
     }
 
     #[test]

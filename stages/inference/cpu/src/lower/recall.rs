@@ -1,0 +1,521 @@
+//! From a quantization of real values back to the codes that they come from.
+
+use std::collections::HashMap;
+
+use flow_model::op::{BinaryKind, ConvAttrs, InterpolateMode, Op, UnaryKind};
+use flow_model::{ElementType, NodeId, Tensor, Value};
+
+use super::Lowering;
+use super::chain::is_code;
+use super::window::{two, window_of_conv, window_of_pool};
+use crate::dense::Geometry;
+use crate::kernels::gemm;
+use crate::kernels::literal::{Taps, Values};
+use crate::literal::{Known, Model, POINTWISE_BLOCK, known};
+use crate::recall::{Expression, Pooled, Recall, Rule};
+
+/// Tensors that a quantization may read besides its input.
+pub(crate) const MAX_LEAVES: usize = 7;
+
+/// Values between a quantization and the codes it comes from.
+const MAX_EXPRESSIONS: usize = 256;
+
+/// How far a zero point may lie from an integer that it counts as, in steps.
+const OFF_ZERO: f64 = 3e-4;
+
+/// What the code of zero means, if that is almost zero: integer sums take it for zero. In units of `2^-23`.
+fn off_zero(values: &Values) -> f64 {
+    let of_table = |table: &[f32]| {
+        let step = f64::from((table[1] - table[0]).abs());
+        let least = table.iter().fold(f32::INFINITY, |m, v| m.min(v.abs()));
+        let least = f64::from(least);
+        if least <= OFF_ZERO * step { least } else { 0.0 }
+    };
+    let most = values.0.chunks_exact(256).map(of_table).fold(0.0, f64::max);
+    most / f64::from(f32::EPSILON)
+}
+
+/// What is known of the size of a value, and of the error that the step's value of it may have, in units of `2^-23`.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    size: f64,
+    error: f64,
+}
+
+struct Builder<'a, 'b> {
+    lowering: &'a Lowering<'b>,
+    model: &'a Model<'b>,
+    expressions: Vec<Expression>,
+    bounds: Vec<Bound>,
+    known: HashMap<Value, usize>,
+    leaves: Vec<Value>,
+    depth: usize,
+}
+
+impl Lowering<'_> {
+    /// How the codes of a quantization are evaluated again, and the values in memory that this reads.
+    pub(super) fn recall(&self, id: NodeId) -> Known<(Recall, Vec<Value>)> {
+        let node = self.graph.node(id);
+        let lost = || format!("\"{}\" is no FakeQuantize of the model", node.name);
+        let (Op::Quantize(q), Some(model)) = (&node.op, &self.model) else {
+            return Err(lost());
+        };
+        let original = known(model.quantizer(&node.name), lost)?;
+        let (limits, formula) = known(model.limits(original), lost)?;
+        if q.low != 0 || q.element_type != ElementType::U8 {
+            return Err(format!("codes of \"{}\" are no levels", node.name));
+        }
+        let at = |values: &[f32], c: usize| values[if values.len() == 1 { 0 } else { c }];
+        // As the step quantizes, which may have constants in other places than the model.
+        let channels = q.input_low.len().max(q.input_high.len());
+        let scales: Vec<[f32; 2]> = (0..channels)
+            .map(|c| {
+                let (low, high) = (at(&q.input_low, c), at(&q.input_high, c));
+                let scale = (q.levels.saturating_sub(1)) as f32 / (high - low);
+                [scale, -low * scale]
+            })
+            .collect();
+        let mut builder = Builder {
+            lowering: self,
+            model,
+            expressions: Vec::new(),
+            bounds: Vec::new(),
+            known: HashMap::new(),
+            leaves: Vec::new(),
+            depth: 0,
+        };
+        let last = builder.source(original)?;
+        if builder.expressions[last].shape != self.shape(Value::of(id)) {
+            return Err(format!("\"{}\" has another shape in the model", node.name));
+        }
+        let mut places = [0; 4];
+        for (place, limit) in places.iter_mut().zip(&limits) {
+            *place = builder.limit(limit)?;
+        }
+        let error = builder.bounds[last].error;
+        let detection = |&[scale, shift]: &[f32; 2]| {
+            let steps = error * f64::from(scale.abs()) + f64::from(shift.abs()) + 1024.0;
+            let margin = (steps * f64::from(f32::EPSILON)).min(0.5) as f32;
+            [scale, shift, if margin.is_nan() { 0.5 } else { margin }]
+        };
+        let recall = Recall {
+            source: last,
+            limits: places,
+            levels: model.levels_told_apart(original).unwrap_or(q.levels),
+            formula,
+            detection: scales.iter().map(detection).collect(),
+            axis: q.axis.filter(|_| channels > 1),
+            expressions: builder.expressions,
+        };
+        Ok((recall, builder.leaves))
+    }
+}
+
+impl Builder<'_, '_> {
+    fn push(&mut self, shape: Vec<usize>, rule: Rule, bound: Bound) -> Known<usize> {
+        if self.expressions.len() >= MAX_EXPRESSIONS {
+            return Err("too many operations stand between codes and their rounding".to_owned());
+        }
+        self.expressions.push(Expression { shape, rule });
+        self.bounds.push(bound);
+        Ok(self.expressions.len() - 1)
+    }
+
+    fn limit(&mut self, limit: &Tensor) -> Known<usize> {
+        let bound = Bound {
+            size: 0.0,
+            error: 0.0,
+        };
+        self.push(limit.shape().to_vec(), Rule::Constant(limit.to_f32()), bound)
+    }
+
+    /// What a FakeQuantize quantizes.
+    fn source(&mut self, quantizer: crate::literal::Quantizer) -> Known<usize> {
+        let (value, clipped) = known(self.model.quantized(quantizer), || {
+            "what is quantized is not known".to_owned()
+        })?;
+        let at = self.value(value)?;
+        if !clipped {
+            return Ok(at);
+        }
+        let shape = self.expressions[at].shape.clone();
+        self.push(
+            shape,
+            Rule::Each(Op::Unary(UnaryKind::Relu), vec![at]),
+            self.bounds[at],
+        )
+    }
+
+    fn value(&mut self, value: Value) -> Known<usize> {
+        if let Some(&known) = self.known.get(&value) {
+            return Ok(known);
+        }
+        self.depth += 1;
+        if self.depth > MAX_EXPRESSIONS {
+            return Err("too many operations stand between codes and their rounding".to_owned());
+        }
+        let found = match self.leaf(value)? {
+            Some(leaf) => leaf,
+            None => self.computed(value)?,
+        };
+        self.depth -= 1;
+        self.known.insert(value, found);
+        Ok(found)
+    }
+
+    /// A value that is in memory.
+    fn leaf(&mut self, value: Value) -> Known<Option<usize>> {
+        let name = self.model.name(value.node);
+        let shape = known(self.model.shape(value), || {
+            format!("\"{name}\" has an open shape")
+        })?;
+        if let Some(constant) = self.model.constant(value) {
+            let values = constant.to_f32();
+            let size = values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            let bound = Bound {
+                size: f64::from(size),
+                error: 0.0,
+            };
+            return self
+                .push(constant.shape().to_vec(), Rule::Constant(values), bound)
+                .map(Some);
+        }
+        for candidate in self.lowering.candidates(self.model, value) {
+            let lowering = self.lowering;
+            let in_memory = lowering.held.contains_key(&candidate) || lowering.moved.contains_key(&candidate);
+            if !in_memory || lowering.shape(candidate) != shape {
+                continue;
+            }
+            let index = self
+                .leaves
+                .iter()
+                .position(|&l| l == candidate)
+                .unwrap_or(self.leaves.len());
+            let rule = if is_code(lowering.element_type(candidate)) {
+                let Ok(meaning) = self.model.values(value) else {
+                    continue;
+                };
+                let (values, axis) = meaning.parts();
+                let size = values.0.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+                let error = off_zero(&values);
+                (Rule::Codes(index, values, axis), f64::from(size), error)
+            } else if lowering.element_type(candidate) == ElementType::F32
+                && lowering.exact(candidate).is_ok()
+            {
+                (Rule::Real(index), f64::INFINITY, 0.0)
+            } else {
+                continue;
+            };
+            if index == self.leaves.len() {
+                if index >= MAX_LEAVES {
+                    return Err("too many tensors meet before a rounding".to_owned());
+                }
+                self.leaves.push(candidate);
+            }
+            let (rule, size, error) = rule;
+            return self.push(shape, rule, Bound { size, error }).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn computed(&mut self, value: Value) -> Known<usize> {
+        let model = self.model;
+        let (op, inputs) = model.operation(value.node);
+        let name = model.name(value.node).to_owned();
+        let refused = |what: &str| Err(format!("\"{name}\" ({}) {what}", op.type_name()));
+        let shape = known(model.shape(value), || format!("\"{name}\" has an open shape"))?;
+        match op {
+            Op::Unary(_) | Op::Clamp { .. } | Op::Binary(_) | Op::PRelu => {
+                let mut operands = Vec::with_capacity(inputs.len());
+                for &input in inputs {
+                    operands.push(self.value(input)?);
+                }
+                if let (Op::PRelu, &[_, slopes]) = (op, operands.as_slice()) {
+                    // Slopes of one axis lie along axis 1.
+                    let own = &mut self.expressions[slopes].shape;
+                    if let (&[n], true) = (&own[..], shape.len() > 1) {
+                        *own = [&[n][..], &vec![1; shape.len() - 2]].concat();
+                    }
+                }
+                let bound = self.of_each(op, &operands);
+                self.push(shape, Rule::Each(op.clone(), operands), bound)
+            }
+            Op::FakeQuantize { levels } => {
+                let Some((source, limits, formula)) = model.rounding(value.node) else {
+                    return refused("has limits that are not constant");
+                };
+                let source = self.value(source)?;
+                let mut places = [0; 4];
+                for (place, limit) in places.iter_mut().zip(&limits) {
+                    *place = self.limit(limit)?;
+                }
+                let largest = |t: &Tensor| t.to_f32().iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+                let bound = Bound {
+                    size: f64::from(largest(&limits[2]).max(largest(&limits[3]))),
+                    // What is rounded otherwise is a step off.
+                    error: if self.bounds[source].error > 0.0 {
+                        f64::INFINITY
+                    } else {
+                        1.0
+                    },
+                };
+                self.push(shape, Rule::Round(source, places, *levels, formula), bound)
+            }
+            Op::Concat { axis } => {
+                let axis = if *axis < 0 {
+                    axis + shape.len() as i64
+                } else {
+                    *axis
+                };
+                let Ok(axis) = usize::try_from(axis) else {
+                    return refused("has an axis that is not there");
+                };
+                let mut parts = Vec::with_capacity(inputs.len());
+                for &input in inputs {
+                    parts.push(self.value(input)?);
+                }
+                let bound = self.joint(&parts);
+                self.push(shape, Rule::Joined(parts, axis), bound)
+            }
+            Op::Reshape { .. } | Op::Squeeze | Op::Unsqueeze => {
+                let from = self.value(inputs[0])?;
+                let bound = self.bounds[from];
+                self.push(shape, Rule::Moved(from, None), bound)
+            }
+            op if moves(op) => {
+                let map = known(model.map(value), || {
+                    format!("\"{name}\" moves elements by computed indices")
+                })?;
+                let from = self.value(inputs[0])?;
+                let bound = self.bounds[from];
+                self.push(shape, Rule::Moved(from, Some(map)), bound)
+            }
+            Op::Standard(operation) if operation.type_name() == "LRN" => {
+                let axes = inputs.get(1).and_then(|&v| model.constant(v));
+                let Some(axes) = axes.filter(|t| t.to_i64() == [1]) else {
+                    return refused("spans several axes");
+                };
+                let from = self.value(inputs[0])?;
+                let Bound { size, error } = self.bounds[from];
+                let bound = Bound {
+                    size,
+                    error: 4.0 * error + 8.0 * size,
+                };
+                self.push(shape, Rule::Channels(from, op.clone(), vec![axes]), bound)
+            }
+            Op::MaxPool(pool) | Op::AvgPool { pool, .. } if value.port == 0 => {
+                let Some(window) = window_of_pool(pool).filter(|_| matches!(shape.len(), 3 | 4)) else {
+                    return refused("is no pooling of images");
+                };
+                let from = self.value(inputs[0])?;
+                let bound = self.bounds[from];
+                let terms = window.taps() as f64;
+                let (pooled, bound) = match op {
+                    Op::AvgPool { exclude_pad, .. } => {
+                        let padded = pool.pads_begin.iter().chain(&pool.pads_end).any(|&p| p > 0);
+                        let inside = *exclude_pad || !padded;
+                        let error = bound.error + bound.size * terms.sqrt();
+                        (Pooled::Mean { inside }, Bound { error, ..bound })
+                    }
+                    _ => (Pooled::Maximum, bound),
+                };
+                self.push(shape, Rule::Window(from, Taps::of(&window), pooled), bound)
+            }
+            Op::Convolution(_)
+            | Op::GroupConvolution(_)
+            | Op::ConvolutionBackpropData(_)
+            | Op::GroupConvolutionBackpropData(_) => self.convolution(value, &shape),
+            Op::MatMul {
+                transpose_a,
+                transpose_b,
+            } => {
+                let computed = inputs.iter().all(|&v| model.constant(v).is_none());
+                let (a, b) = (self.value(inputs[0])?, self.value(inputs[1])?);
+                let shapes = [a, b].map(|i| self.expressions[i].shape.clone());
+                let geometry = Geometry::new(&shapes[0], &shapes[1], [*transpose_a, *transpose_b]);
+                let geometry = known(geometry, || format!("\"{name}\" has factors that do not fit"))?;
+                let terms = geometry.size[1] as f64;
+                let block = match computed {
+                    true => crate::literal::block_of_computed(geometry.size[1]),
+                    false => gemm::BLOCK,
+                };
+                let bound = self.of_products(self.bounds[a], self.bounds[b], terms);
+                self.push(shape, Rule::Product([a, b], geometry, block), bound)
+            }
+            _ => refused("stands between integer sums and a rounding"),
+        }
+    }
+
+    fn convolution(&mut self, value: Value, shape: &[usize]) -> Known<usize> {
+        let model = self.model;
+        let (op, inputs) = model.operation(value.node);
+        let lost = || {
+            format!(
+                "\"{}\" is no convolution of images with constant weights",
+                model.name(value.node)
+            )
+        };
+        let kernel = known(model.shape(inputs[1]), lost)?;
+        let data = known(model.shape(inputs[0]), lost)?;
+        if !matches!(shape.len(), 3 | 4) || data.len() != shape.len() {
+            return Err(lost());
+        }
+        let spatial = kernel.len() - (shape.len() - 2)..;
+        let kernel_size = known(two(&kernel[spatial], 1), lost)?;
+        let groups = match op {
+            Op::GroupConvolution(_) | Op::GroupConvolutionBackpropData(_) => kernel[0],
+            _ => 1,
+        };
+        let transposed = |conv: &ConvAttrs| {
+            Some(Taps::transposed(
+                kernel_size,
+                two(&conv.strides, 1)?,
+                two(&conv.dilations, 1)?,
+                two(&conv.pads_begin, 0)?,
+            ))
+        };
+        let (taps, block) = match op {
+            Op::Convolution(conv) | Op::GroupConvolution(conv) => {
+                let window = known(window_of_conv(conv, kernel_size), lost)?;
+                let block = if window.taps() == 1 {
+                    POINTWISE_BLOCK
+                } else {
+                    usize::MAX
+                };
+                (Taps::of(&window), block)
+            }
+            Op::ConvolutionBackpropData(d) | Op::GroupConvolutionBackpropData(d) => {
+                (known(transposed(&d.conv), lost)?, usize::MAX)
+            }
+            _ => return Err(lost()),
+        };
+        let weights = known(model.weights(value.node), lost)?;
+        let sizes = [data[1] / groups.max(1), shape[1] / groups.max(1)];
+        let length = sizes[0] * kernel_size[0] * kernel_size[1];
+        if length == 0 || sizes[1] == 0 || weights.len() != length * shape[1] {
+            return Err(lost());
+        }
+        let block = block.min(taps.chain().saturating_mul(sizes[0]));
+        let from = self.value(inputs[0])?;
+        let squares = |kernel: &[f32]| kernel.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>().sqrt();
+        let spread = weights.chunks_exact(length).map(squares).fold(0.0, f64::max);
+        let terms = length as f64;
+        let (low, high) = weights
+            .iter()
+            .fold((0.0_f32, 0.0_f32), |(l, h), &w| (l.min(w), h.max(w)));
+        // Zero points of weights count as the integer next to them.
+        let off = if (low + high).abs() < 0.02 * (high - low) {
+            0.0
+        } else {
+            f64::from(high - low) * OFF_ZERO / 255.0
+        };
+        let bound = self.of_products(
+            self.bounds[from],
+            Bound {
+                size: spread / terms.sqrt(),
+                error: off / f64::from(f32::EPSILON),
+            },
+            terms,
+        );
+        let rule = Rule::Convolution(from, taps, sizes, block, kernel_size[1], weights);
+        self.push(shape.to_vec(), rule, bound)
+    }
+
+    /// A sum of that many products: its roundings, and those of scales and zero points of codes.
+    fn of_products(&self, a: Bound, b: Bound, terms: f64) -> Bound {
+        let size = a.size * b.size * terms;
+        Bound {
+            size,
+            error: size + terms * (a.error * b.size + b.error * a.size),
+        }
+    }
+
+    fn joint(&self, parts: &[usize]) -> Bound {
+        let most = |f: fn(&Bound) -> f64| parts.iter().map(|&p| f(&self.bounds[p])).fold(0.0, f64::max);
+        Bound {
+            size: most(|b| b.size),
+            error: most(|b| b.error),
+        }
+    }
+
+    /// An element-wise operation: how it passes on errors, and its own rounding.
+    fn of_each(&self, op: &Op, operands: &[usize]) -> Bound {
+        let bounds: Vec<Bound> = operands.iter().map(|&o| self.bounds[o]).collect();
+        let sizes: f64 = bounds.iter().map(|b| b.size).sum();
+        let errors: f64 = bounds.iter().map(|b| b.error).sum();
+        let of = |size: f64, slope: f64| Bound {
+            size,
+            error: slope * errors + 4.0 * size,
+        };
+        let lost = Bound {
+            size: f64::INFINITY,
+            error: f64::INFINITY,
+        };
+        match (op, &bounds[..]) {
+            (_, bounds) if bounds.iter().all(|b| b.error == 0.0) => of(sizes.max(1.0), 0.0),
+            (Op::Clamp { .. }, _) => of(sizes, 1.0),
+            (Op::PRelu, &[x, slope]) => of(x.size * slope.size.max(1.0), slope.size.max(1.0)),
+            (Op::Unary(kind), _) => match kind {
+                UnaryKind::Relu | UnaryKind::Abs | UnaryKind::Negative => of(sizes, 1.0),
+                UnaryKind::Sigmoid | UnaryKind::Tanh | UnaryKind::HSigmoid | UnaryKind::Erf => of(1.0, 1.2),
+                UnaryKind::HSwish | UnaryKind::Gelu { .. } | UnaryKind::Mish | UnaryKind::SoftPlus => {
+                    of(sizes + 1.0, 1.6)
+                }
+                UnaryKind::Swish { beta } if beta.abs() <= 4.0 => of(sizes + 1.0, 2.0),
+                UnaryKind::Elu { alpha } => {
+                    of(sizes + f64::from(alpha.abs()), f64::from(alpha.abs()).max(1.0))
+                }
+                _ => lost,
+            },
+            (Op::Binary(kind), &[a, b]) => match kind {
+                BinaryKind::Add | BinaryKind::Subtract | BinaryKind::Maximum | BinaryKind::Minimum => {
+                    of(sizes, 1.0)
+                }
+                BinaryKind::Multiply => Bound {
+                    size: a.size * b.size,
+                    error: a.error * b.size + b.error * a.size + 2.0 * a.size * b.size,
+                },
+                _ => lost,
+            },
+            _ => lost,
+        }
+    }
+}
+
+fn moves(op: &Op) -> bool {
+    match op {
+        Op::Transpose
+        | Op::Split { .. }
+        | Op::VariadicSplit
+        | Op::Slice
+        | Op::StridedSlice(_)
+        | Op::Gather { .. }
+        | Op::GatherNd { .. }
+        | Op::Broadcast => true,
+        Op::Interpolate(attrs) => {
+            let pads = attrs.pads_begin.iter().chain(&attrs.pads_end);
+            attrs.mode == InterpolateMode::Nearest && pads.into_iter().all(|&p| p == 0)
+        }
+        Op::Standard(operation) => operation.moves_values(),
+        _ => false,
+    }
+}
+
+impl Lowering<'_> {
+    /// Values of the lowered graph that may be a value of the model.
+    fn candidates(&self, model: &Model<'_>, value: Value) -> Vec<Value> {
+        let mut names = vec![model.name(value.node).to_owned()];
+        // A FakeQuantize behind a Concat has moved before it.
+        if !self.by_name.contains_key(names[0].as_str())
+            && self.by_name.contains_key(&*format!("{}/0", names[0]))
+        {
+            names.extend(model.concat_before(value.node));
+        }
+        names
+            .iter()
+            .filter_map(|name| self.by_name.get(name.as_str()))
+            .filter(|&&id| (value.port as usize) < self.graph.node(id).outputs.len())
+            .map(|&node| Value { node, ..value })
+            .collect()
+    }
+}
