@@ -11,6 +11,10 @@ from ops.quantize import limits
 from spec import used
 
 CLOSE = 2e-5
+# Functions that are nowhere steeper than this: what their argument may differ by they hand on at most so.
+SLOPES = {
+    "sigmoid": 0.25, "hsigmoid": 0.17, "tanh": 1.0, "erf": 1.13, "softsign": 1.0, "atan": 1.0, "sin": 1.0, "cos": 1.0,
+}
 STEPS = {"floor": 0.0, "ceiling": 0.0, "sign": 0.0, "round_even": 0.5, "round_away": 0.5}
 
 
@@ -73,9 +77,12 @@ def is_step(node):
 
 
 def pieces(spec, inputs, values):
-    """The graph cut at its step functions: `(spec, inputs, node of the piece that ends it or None)`.
+    """The graph cut at its step functions; `values` are the outputs of the step functions by node."""
+    return [piece for piece, _ in pieces_and_ends(spec, inputs, values)]
 
-    `values` are the outputs of the step functions by node."""
+
+def pieces_and_ends(spec, inputs, values):
+    """The pieces, each with the node of the graph that ends it."""
     nodes = spec["nodes"]
     input_values = {}
     for index, node in enumerate(nodes):
@@ -109,7 +116,7 @@ def pieces(spec, inputs, values):
         end = visit(target)
         ports = sorted({p for n, p in spec["outputs"] if n == target}) or [0]
         piece = used({"seed": spec["seed"], "nodes": new, "outputs": [[end, p] for p in ports]})
-        result.append(piece)
+        result.append((piece, target))
     return result
 
 

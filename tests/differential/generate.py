@@ -12,6 +12,7 @@ ELEMENTWISE = {
     "unary", "parametric", "binary", "select", "fake_quantize", "add_constant", "subtract_constant", "multiply_constant",
     "divide_constant",
 }
+CONVOLUTIONS = {"convolution", "group_convolution", "deconvolution", "group_deconvolution"}
 FUSING = {"interpolate", "reduce", "avg_pool", "max_pool", "mvn", "normalize_l2", "adaptive_pool"}
 
 
@@ -21,6 +22,8 @@ class Generator:
     def __init__(self, seed, without=()):
         self.rng = random.Random(seed)
         self.nodes, self.outputs, self.notes, self.pool = [], [], {}, []
+        # Values that are outputs and nothing else: indices, and what has no fixed shape.
+        self.ends = []
         self.builder = Builder()
         self.names = [n for n, o in OPS.items() if o.draw and o.weight and n not in without]
         self.weights = [OPS[n].weight for n in self.names]
@@ -53,13 +56,18 @@ class Generator:
 
     def mistaken(self, ref, axis):
         """Whether OpenVINO may take another axis for the channels of what is fused behind this value: it counts from
-        the end behind products, and from the front behind others, whatever the constant says."""
+        the end behind products, and from the front behind others, whatever the constant says. What reads the value
+        is then built so that the oracle fuses nothing (`apart`)."""
         index, rank = ref[0], len(self.shape(ref))
         while self.nodes[index]["op"] in ELEMENTWISE:
             index = self.nodes[index]["in"][0][0]
         op = self.nodes[index]["op"]
         if op in ("matmul", "product"):
             return rank > 2 and axis % rank != rank - 1
+        if op in CONVOLUTIONS:
+            return axis % rank != 1
+        if op == "reduce" and not self.nodes[index]["keep"]:
+            return True
         return op in FUSING and (axis != 1 or rank == 3)
 
     # How it grows.
@@ -155,11 +163,12 @@ def generate(seed, without=()):
         del mark
     read = {tuple(r) for node in g.nodes for r in node["in"]}
     leaves = [r for r in g.pool if r not in read and g.nodes[r[0]]["op"] != "input"]
-    if not leaves:
+    if not leaves and not g.ends:
         return None
     outputs = leaves[-1:] + [r for r in leaves[:-1] if rng.random() < 0.6]
     if rng.random() < 0.1:
         inner = [r for r in g.pool if g.nodes[r[0]]["op"] != "input" and r not in outputs]
         if inner:
             outputs.append(rng.choice(inner))
-    return used({"seed": seed, "nodes": g.nodes, "outputs": [list(r) for r in outputs[:4]]})
+    outputs = [r for r in g.ends if rng.random() < 0.8][:3] + outputs
+    return used({"seed": seed, "nodes": g.nodes, "outputs": [list(r) for r in outputs[:5]]})

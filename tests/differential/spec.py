@@ -11,6 +11,20 @@ import openvino.opset15 as op
 f32 = np.float32
 
 
+def as_stored(value, half):
+    """A f32 value after being stored as f16, if `half`."""
+    value = np.asarray(value, f32)
+    return np.clip(value, -65504, 65504).astype(np.float16).astype(f32) if half else value
+
+
+def folded(x, low, high, levels):
+    """FakeQuantize of a constant, each step rounded to f32: what OpenVINO's constant folding computes."""
+    last = f32(levels - 1)
+    level = np.round((x - low) / (high - low) * last)
+    y = level / last * (high - low) + low
+    return np.where(x <= low, low, np.where(x > high, high, y)).astype(f32)
+
+
 class Builder:
     """Makes OpenVINO nodes. With `fold`, weights become f32 constants, as the literal meaning wants them. With
     `oracle`, what OpenVINO's CPU plugin computes wrongly is spelled out in other operations."""
@@ -18,6 +32,8 @@ class Builder:
     def __init__(self, fold=False, oracle=False):
         self.fold, self.oracle = fold, oracle
         self.inputs = []
+        # Values that are outputs besides, so that OpenVINO fuses nothing into what makes them.
+        self.barriers = []
 
     def const(self, value, dtype=None):
         return op.constant(np.asarray(value) if dtype is None else np.asarray(value, dtype))
@@ -27,10 +43,9 @@ class Builder:
         value = np.asarray(value, f32)
         if not half:
             return op.constant(value)
-        stored = np.clip(value, -65504, 65504).astype(np.float16)
         if self.fold:
-            return op.constant(stored.astype(f32))
-        return op.convert(op.constant(stored), "f32")
+            return op.constant(as_stored(value, half))
+        return op.convert(op.constant(as_stored(value, half).astype(np.float16)), "f32")
 
     def packed(self, codes, kind):
         """A constant of i8, u8, i4 or u4 codes."""
@@ -66,6 +81,10 @@ class Builder:
             else:
                 low = np.minimum(values.min(axis=axes, keepdims=True), -f32(1e-3))
                 top = np.maximum(values.max(axis=axes, keepdims=True), f32(1e-3))
+            if self.fold:
+                # The plugin would execute it: at ties otherwise than it folds constants, wrongly for weights
+                # [n, 1, h, w], and with two levels on both sides as a BinaryConvolution that is another function.
+                return op.constant(folded(values, *(as_stored(v, w["half"]) for v in (low, top)), levels))
             low, top = self.floats(low, w["half"]), self.floats(top, w["half"])
             return op.fake_quantize(op.constant(values), low, top, low, top, levels)
         low, high = {"i8": (-128, 127), "u8": (0, 255), "i4": (-8, 7), "u4": (0, 15)}[kind]
@@ -143,6 +162,7 @@ def build(spec, fold=False, extra=(), oracle=False):
         result = op.result(values[n][p])
         result.set_friendly_name(f"result_{i}")
         results.append(result)
+    results += [op.result(value) for value in builder.barriers]
     return ov.Model(results, parameters, "g")
 
 

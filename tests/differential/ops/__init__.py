@@ -1,5 +1,5 @@
 """All operations."""
 from .base import OPS
-from . import elementwise, movement, normalize, pooling, products, quantize, resize
+from . import attention, detection, elementwise, indexing, movement, normalize, pooling, products, quantize, resize
 
 __all__ = ["OPS"]

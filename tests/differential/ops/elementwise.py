@@ -26,9 +26,6 @@ def draw_unary(g):
     name = g.rng.choices(names, [COMMON.get(n, 0.5) for n in names])[0]
     if name in ("exp", "sinh") and g.amp(ref) > 4:
         return None
-    # Codes mean values exactly, f32 to the last bit: the level that means 0 may be 1e-9 there, and round up to 1.
-    if name in ("floor", "ceiling", "sign") and g.notes[ref]["quantized"]:
-        return None
     (out,) = g.add("unary", [ref], name=name)
     amp = g.amp(ref)
     if name == "exp":
@@ -83,6 +80,8 @@ def build_parametric(b, node, x):
 
 def constant(b, node, x, positive=False):
     """One number, one per channel, or one per element (but for the batch)."""
+    if b.oracle and node.get("apart"):
+        b.barriers.append(x)
     shape = lengths(x)
     rng = np.random.default_rng(node["seed"])
     dims = [1] * len(shape)
@@ -105,11 +104,12 @@ def draw_constant(g):
     name = g.rng.choice(["add_constant", "add_constant", "multiply_constant", "multiply_constant", "subtract_constant", "divide_constant"])
     rank = len(g.shape(ref))
     axis = 1 if rank > 1 and g.rng.random() < 0.8 else -1
-    if kind == "channel" and g.mistaken(ref, axis):
-        kind = "ones"
     amp = g.amp(ref) if name in ("add_constant", "subtract_constant") else g.rng.choice([0.5, 1.0, 2.0])
     sign = g.rng.choices(["positive", "any"], [4, 1])[0]
-    (out,) = g.add(name, [ref], kind=kind, amp=amp, axis=axis, swap=g.rng.random() < 0.15, sign=sign, half=g.rng.random() < 0.1)
+    (out,) = g.add(
+        name, [ref], kind=kind, amp=amp, axis=axis, swap=g.rng.random() < 0.15, sign=sign, half=g.rng.random() < 0.1,
+        apart=kind in ("channel", "full") and g.mistaken(ref, axis),
+    )
     g.note(out, amp=g.amp(ref) * (1.4 if name in ("add_constant", "subtract_constant") else amp), positive=False)
     return out
 

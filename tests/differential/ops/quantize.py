@@ -3,6 +3,8 @@ import numpy as np
 import openvino as ov
 import openvino.opset15 as op
 
+from spec import as_stored
+
 from .base import operation
 
 f32 = np.float32
@@ -17,7 +19,11 @@ def build_input(b, node):
 
 
 def limits(node, shape):
-    """The four limits as arrays."""
+    """The four limits as arrays, as they are after being stored."""
+    return tuple(as_stored(v, node["half"]) for v in exact_limits(node, shape))
+
+
+def exact_limits(node, shape):
     low, high, out_low, out_high = (np.asarray(node[k], f32) for k in ("il", "ih", "ol", "oh"))
     if node["granularity"] == "scalar":
         return low, high, out_low, out_high
@@ -79,7 +85,7 @@ def draw_fake_quantize(g, ref=None, levels=None, plain=False):
         granularity = rng.choices(["ones", "scalar", "channel", "input", "output"], [50, 25, 10, 2, 2])[0]
         if rng.random() < 0.15:
             axis = len(shape) - 1
-        if len(shape) < 2 or granularity not in ("ones", "scalar") and g.mistaken(ref, axis):
+        if len(shape) < 2:
             granularity = "scalar"
         other = rng.random()
         if other < 0.03:
@@ -96,6 +102,8 @@ def draw_fake_quantize(g, ref=None, levels=None, plain=False):
         elif other < 0.14:
             out_low = out_high
     extra = {"zero_width_channel": True} if granularity == "channel" and rng.random() < 0.05 else {}
+    if granularity not in ("ones", "scalar") and g.mistaken(ref, axis):
+        extra["apart"] = True
     (out,) = g.add(
         "fake_quantize", [ref], levels=levels, il=low, ih=high, ol=out_low, oh=out_high, axis=axis,
         granularity=granularity, half=rng.random() < 0.08, **extra,
@@ -108,8 +116,19 @@ def draw_fake_quantize(g, ref=None, levels=None, plain=False):
 def build_fake_quantize(b, node, x):
     values = limits(node, lengths(x))
     if b.oracle and (node["levels"] > 256 or (values[0] >= values[1]).any()):
-        return spelled_out(x, node["levels"], [v.astype(np.float16).astype(f32) if node["half"] else v for v in values])
+        return spelled_out(x, node["levels"], values)
+    if b.oracle and (node.get("apart") or empties(x, values)):
+        b.barriers.append(x)
     return op.fake_quantize(x, *(b.floats(v, node["half"]) for v in values), node["levels"])
+
+
+def empties(x, values):
+    """Whether the input interval lies outside that of a Clamp before it: OpenVINO clips to what they have in common."""
+    before = x.get_node() if isinstance(x, ov.Output) else x
+    if before.get_type_name() != "Clamp":
+        return False
+    low, high = before.get_attributes()["min"], before.get_attributes()["max"]
+    return bool((values[0] >= high).any() or (values[1] <= low).any())
 
 
 def spelled_out(x, levels, limits):

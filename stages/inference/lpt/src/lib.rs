@@ -32,6 +32,7 @@ mod error;
 mod fake_quantize;
 mod intervals;
 mod limits;
+mod literal_tables;
 mod move_fake_quantize;
 mod options;
 mod propagate;
@@ -139,8 +140,11 @@ pub fn transform_observed(
     }
     let mut notes = Notes::default();
     let (mut lowered, inner) = bodies::transform(graph, options)?;
-    for pass in &PASSES {
+    for (index, pass) in PASSES.iter().enumerate() {
         lowered = pass.run(&lowered, options, &mut notes);
+        if index == 0 && options.numerics == Numerics::Literal {
+            notes.tables = literal_tables::tables(&lowered);
+        }
         observe(pass.name, &lowered);
     }
     let mut report = classify::report(graph, &lowered, &notes);

@@ -217,6 +217,8 @@ impl fmt::Display for ReasonCode {
 pub struct Notes {
     fates: HashMap<Arc<str>, Fate>,
     reasons: HashMap<Arc<str>, Reason>,
+    /// What the model's own arithmetic does at ties between FakeQuantizes.
+    pub(crate) tables: crate::literal_tables::Tables,
 }
 
 impl Notes {

@@ -45,7 +45,6 @@ unary! {
     gelu_tanh, gelu_tanh_body: f64 |x, p| math::gelu_tanh(x);
     mish, mish_body: f64 |x, p| math::mish(x);
     soft_plus, soft_plus_body: f64 |x, p| math::soft_plus(x);
-    erf, erf_body: f64 |x, p| math::erf(x);
     sin, sin_body: f64 |x, p| x.sin();
     cos, cos_body: f64 |x, p| x.cos();
     tan, tan_body: f64 |x, p| x.tan();
@@ -66,6 +65,7 @@ unary! {
 
 unary! {
     exp, exp_body: f32 |x, p| exponential::exp(x);
+    erf, erf_body: f32 |x, p| exponential::erf(x);
     sigmoid, sigmoid_body: f32 |x, p| exponential::sigmoid(x);
     swish, swish_body: f32 |x, p| x * exponential::sigmoid(x * p);
     elu, elu_body: f32 |x, p| if x < 0.0 { p * (exponential::exp(x) - 1.0) } else { x };

@@ -78,7 +78,12 @@ versions!(
 
 #[inline(always)]
 fn normalize_group(group: &mut [f32], how: &Normalization) {
-    if group.is_empty() {
+    let Some(&first) = group.first() else {
+        return;
+    };
+    if first.is_finite() && group.iter().all(|v| *v == first) {
+        // Exactly its own mean. What rounding leaves of it would be divided by epsilon.
+        group.fill(0.0);
         return;
     }
     let share = 1.0 / group.len() as f32;

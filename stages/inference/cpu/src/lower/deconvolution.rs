@@ -189,23 +189,22 @@ impl Plan {
     }
 }
 
-/// The taps of one phase of every plane of a kernel, `nothing(plane)` where it has none.
-fn pick<T: Copy>(
-    values: &[T],
-    taps: usize,
-    window: Window,
-    places: &[usize],
-    nothing: impl Fn(usize) -> T,
-) -> Vec<T> {
+/// The taps of one phase of every plane of a kernel, zeros where it has none.
+fn pick<T: Copy + Default>(values: &[T], taps: usize, window: Window, places: &[usize]) -> Vec<T> {
     let mut picked = Vec::new();
-    for (plane, values) in values.chunks_exact(taps.max(1)).enumerate() {
-        if places.len() < window.taps() {
-            picked.extend(std::iter::repeat_n(nothing(plane), window.taps()));
+    for values in values.chunks_exact(taps.max(1)) {
+        if is_empty(window, places) {
+            picked.extend(std::iter::repeat_n(T::default(), window.taps()));
         } else {
             picked.extend(places.iter().map(|&place| values[place]));
         }
     }
     picked
+}
+
+/// Whether no tap meets a phase.
+fn is_empty(window: Window, places: &[usize]) -> bool {
+    places.len() < window.taps()
 }
 
 impl Lowering<'_> {
@@ -217,7 +216,7 @@ impl Lowering<'_> {
         let (data, weights) = (node.inputs[0], self.constant(node.inputs[1])?);
         let (input, output) = (self.shape(data), self.shape(Value::of(id)));
         let ([_, ic, h, w], [_, oc, oh, ow]) = (image_dims(&input)?, image_dims(&output)?);
-        let [_, group_ic, kh, kw] = kernel_dims(weights.shape())?;
+        let [_, _, kh, kw] = kernel_dims(weights.shape())?;
         let site = Site {
             rank: output.len(),
             axis: 1,
@@ -261,27 +260,28 @@ impl Lowering<'_> {
             output: oc,
             groups: q.groups,
         };
-        let zero = |plane: usize| match q.weight_zero_point.as_slice() {
-            &[zero] => zero,
-            all => all[plane / group_ic],
-        };
         let given = weight_codes(weights)?;
         let phases = plan.phases(kw, |window, places| {
             let (signed, unsigned);
-            // Zero points of weights that no code is are those of weights far from zero.
             let codes = match given {
                 WeightCodes::I8(codes) => {
-                    signed = pick(codes, kh * kw, window, places, |p| zero(p).clamp(-128, 127) as i8);
+                    signed = pick(codes, kh * kw, window, places);
                     WeightCodes::I8(&signed)
                 }
                 WeightCodes::U8(codes) => {
-                    unsigned = pick(codes, kh * kw, window, places, |p| zero(p).clamp(0, 255) as u8);
+                    unsigned = pick(codes, kh * kw, window, places);
                     WeightCodes::U8(&unsigned)
                 }
             };
+            // Codes of 0 mean 0 there: no code need mean 0 with the zero points of the others.
+            let zero_point = if is_empty(window, places) {
+                &[0]
+            } else {
+                q.weight_zero_point.as_slice()
+            };
             let packed = Weights {
                 codes,
-                zero_point: &q.weight_zero_point,
+                zero_point,
                 data_zero_point: &zero_points,
             };
             let epilogue = epilogue.clone();
@@ -345,7 +345,7 @@ impl Lowering<'_> {
             groups,
         };
         let phases = plan.phases(kw, |window, places| {
-            let values = pick(&values, taps, window, places, |_| 0.0);
+            let values = pick(&values, taps, window, places);
             let epilogue = EpilogueF32::new(
                 oc,
                 &chain.first.offset.to_f32(),

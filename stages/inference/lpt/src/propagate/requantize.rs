@@ -11,6 +11,9 @@ use super::coded::{self, Coded, Meaning};
 use crate::options::Numerics;
 use crate::report::{Fate, Reason};
 
+/// How far from the middle between two levels the last bits of a value may decide between them, in steps.
+const MOST_FROM_TIE: f64 = 0.01;
+
 /// Whether a type holds 8-bit codes.
 fn is_codes(element_type: ElementType) -> bool {
     matches!(element_type, ElementType::U8 | ElementType::I8)
@@ -68,7 +71,10 @@ impl Sweep<'_> {
             (Meaning::Affine(d), Numerics::OpenVino) if d.scale[0] > 0.0 => {
                 absorbed(d, quantize, coded.element_type)
             }
-            _ => coded::quantized(&table, quantize, 0),
+            _ => {
+                let codes = coded::quantized(&table, quantize, 0);
+                self.at_ties(node, &coded, &table, quantize, codes)
+            }
         };
         let mut names = match &coded.meaning {
             Meaning::Function { absorbed, .. } => absorbed.clone(),
@@ -80,6 +86,40 @@ impl Sweep<'_> {
         };
         self.plain.insert(Value::of(id), lookup);
         Ok(true)
+    }
+
+    /// The codes, with those of the model's own arithmetic where that rounds to the neighbouring level.
+    fn at_ties(
+        &self,
+        node: &Node,
+        coded: &Coded,
+        table: &coded::Table,
+        quantize: &Quantize,
+        codes: [u8; 256],
+    ) -> [u8; 256] {
+        let Some(literal) = self.notes.tables.get(&node.name) else {
+            return codes;
+        };
+        if coded.element_type != ElementType::U8 || quantize.low != 0 {
+            return codes;
+        }
+        let (low, high) = (
+            f64::from(quantize.input_low[0]),
+            f64::from(quantize.input_high[0]),
+        );
+        let steps = f64::from(quantize.levels - 1) / (high - low);
+        let mut result = codes;
+        for byte in coded.occurring().map(usize::from) {
+            let position = (f64::from(table[byte]) - low) * steps;
+            let from_tie = (position - position.floor() - 0.5).abs();
+            // Where more than last bits differ, a pass has given the codes another meaning.
+            match codes[byte].abs_diff(literal[byte]) {
+                0 => {}
+                1 if from_tie < MOST_FROM_TIE => result[byte] = literal[byte],
+                _ => return codes,
+            }
+        }
+        result
     }
 
     /// Whether quantizing the value gives back the codes it is known by.

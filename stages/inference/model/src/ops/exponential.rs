@@ -43,9 +43,33 @@ pub fn sigmoid(x: f32) -> f32 {
     if x > 0.0 { 1.0 - below_half } else { below_half }
 }
 
+/// Coefficients of [`erf`], from the highest power down, and the factor in `t` (Abramowitz and Stegun, 7.1.26).
+const ERF: [f32; 5] = [1.061_405_4, -1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6];
+const ERF_P: f32 = 0.327_591_1;
+
+/// The error function as OpenVINO's CPU plugin computes it: `1 - t e^(-x^2) polynomial(t)` with `t = 1 / (1 + p |x|)`;
+/// its error is up to 5e-7.
+#[inline(always)]
+pub fn erf(x: f32) -> f32 {
+    let t = 1.0 / x.abs().mul_add(ERF_P, 1.0);
+    let e = exp(-(x * x)) * t;
+    let mut y = ERF[0];
+    for c in &ERF[1..] {
+        y = y.mul_add(t, *c);
+    }
+    (-e).mul_add(y, 1.0).copysign(x)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn erf_is_that_of_openvino() {
+        let x = [0.25, 0.015, -0.25, 5.0, 0.0];
+        assert_eq!(x.map(erf), [0.276_326_1, 0.016_924_353, -0.276_326_1, 1.0, 0.0]);
+        assert!(erf(f32::NAN).is_nan());
+    }
 
     #[test]
     fn exponentials_are_close_to_the_exact_value() {

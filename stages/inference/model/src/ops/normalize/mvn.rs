@@ -91,7 +91,12 @@ pub(crate) fn evaluate(attrs: &MvnAttrs, inputs: &[Tensor]) -> Result<Vec<Tensor
 }
 
 fn normalize(attrs: &MvnAttrs, group: &mut [f32], parts: usize, order: Order) {
-    if group.is_empty() {
+    let Some(&first) = group.first() else {
+        return;
+    };
+    if first.is_finite() && group.iter().all(|v| *v == first) {
+        // Exactly its own mean. What rounding leaves of it would be divided by epsilon.
+        group.fill(0.0);
         return;
     }
     let share = 1.0 / group.len() as f32;
@@ -150,6 +155,16 @@ mod tests {
             ..attrs(MvnAxes::AllButBatch, 1.0, false)
         };
         assert_eq!(run(means_only, None), [-6.0, -4.0, 3.0, 7.0]);
+    }
+
+    #[test]
+    fn what_does_not_vary_is_its_own_mean() {
+        let values = Tensor::from_slice(&[1, 1, 11], &[0.1f32; 11]).unwrap();
+        let op = Op::Mvn(attrs(MvnAxes::Spatial, 1e-9, true));
+        assert_eq!(
+            crate::ops::evaluate(&op, &[values]).unwrap()[0].to_f32(),
+            [0.0; 11]
+        );
     }
 
     #[test]
