@@ -191,8 +191,8 @@ pub struct ModelArgs {
     /// several. An axis may stay open: `?`, `1..8`.
     #[arg(long, value_name = "SHAPE", value_parser = input_shape)]
     pub shape: Vec<InputShape>,
-    /// Use no instructions beyond this set: scalar, sse42, avx2, avxvnni, avx512bw or avx512vnni. `FLOW_MAX_ISA` caps
-    /// further.
+    /// Use no instructions beyond this set: scalar, sse42, avx2, avxvnni, avx512bw, avx512vnni or avx512amx.
+    /// `FLOW_MAX_ISA` caps further.
     #[arg(long, value_name = "SET", value_parser = instruction_set)]
     pub isa: Option<Isa>,
 }

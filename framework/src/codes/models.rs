@@ -131,7 +131,7 @@ was meant.",
     Explanation {
         code: "E0654",
         title: "`FLOW_MAX_ISA` names no instruction set",
-        text: "Known are scalar, sse42, avx2, avxvnni, avx512bw and avx512vnni.",
+        text: "Known are scalar, sse42, avx2, avxvnni, avx512bw, avx512vnni and avx512amx.",
     },
     Explanation {
         code: "E0659",

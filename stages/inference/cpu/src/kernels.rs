@@ -15,6 +15,8 @@
 //! [`ViewMut::from_raw`], and a band of its own.
 
 mod aligned;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod conv;
 mod conv_f32;
 mod depthwise;
@@ -37,6 +39,7 @@ mod sets;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 pub(crate) mod softmax;
+mod steps;
 pub(crate) mod sums;
 mod table;
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::error::expect_len;
+use super::steps::Steps;
 use super::ties::Doubts;
-use super::weights::{Packing, split};
+use super::weights::{Packing, parts, split};
 use super::{
     AlignedVec, ArgError, Channels, Epilogue, KernelTable, OutputKind, View, ViewMut, Weights, Window,
 };
@@ -184,7 +185,8 @@ pub(crate) enum RowTaps {
 /// An integer convolution with weights packed for one instruction set.
 ///
 /// Packed order: `[panel][ky][run in row][quad of bytes][part][lane][4]`, a run being the taps of a kernel
-/// row where they are contiguous in NHWC memory, else a tap. Quads are filled with zero weights.
+/// row where they are contiguous in NHWC memory, else a tap. Quads are filled with zero weights. For products of tiles
+/// quads go in steps, all quads of a step for each part: `[step][part][quad][lane][4]`.
 #[derive(Debug, Clone)]
 pub struct ConvU8 {
     pub(crate) window: Window,
@@ -194,6 +196,10 @@ pub struct ConvU8 {
     pub(crate) runs: usize,
     /// Groups of four bytes in a run.
     pub(crate) quads: usize,
+    /// Groups that are multiplied at once; `counts` are multiples of it.
+    pub(crate) step: usize,
+    /// Groups of a panel where none has more parts than one.
+    unsplit: usize,
     pub(crate) weights: AlignedVec<i8>,
     /// `[ky][run]` of a panel: parts of quads. Panels that are not split share the first.
     pub(crate) counts: Vec<u32>,
@@ -259,8 +265,21 @@ impl ConvU8 {
             (RowTaps::Separate, kw, separate)
         };
 
+        let Packing {
+            lanes: vector,
+            pairs,
+            tiles,
+            ..
+        } = table.packing;
+        let steps = if tiles {
+            Steps::tiles(quads)
+        } else {
+            Steps::single(quads)
+        };
         let segments = kh.checked_mul(runs).ok_or(ArgError::Overflow("weights"))?;
-        let dense = segments.checked_mul(quads).ok_or(ArgError::Overflow("weights"))?;
+        let unsplit = segments
+            .checked_mul(steps.quads.len())
+            .ok_or(ArgError::Overflow("weights"))?;
         let last = quads.saturating_mul(4);
         u32::try_from(last).map_err(|_| ArgError::Overflow("weights"))?;
         let mut conv = Self {
@@ -269,6 +288,8 @@ impl ConvU8 {
             row_taps,
             runs,
             quads,
+            step: steps.length,
+            unsplit,
             weights: AlignedVec::zeroed(0),
             counts: vec![quads as u32; segments],
             offsets: (0..segments).flat_map(|_| (0..last as u32).step_by(4)).collect(),
@@ -288,9 +309,40 @@ impl ConvU8 {
                 (ic < group_inputs && kx < kw).then_some(ic * kh * kw + kx)
             })
             .collect();
-        let Packing {
-            lanes: vector, pairs, ..
-        } = table.packing;
+        // Tiles share one list of quads: a step has as many parts as any weight that it multiplies.
+        let per_segment = steps.quads.len() / steps.length;
+        let mut least = vec![1; segments * per_segment];
+        if tiles {
+            let mut step_of = vec![0; taps];
+            for (at, &(quad, counts)) in (0..segments).flat_map(|_| &steps.quads).enumerate() {
+                let segment = at / steps.quads.len();
+                let (ky, run) = (segment / runs, segment % runs);
+                for place in places[run * last + quad * 4..][..4]
+                    .iter()
+                    .flatten()
+                    .filter(|_| counts)
+                {
+                    step_of[place + ky * kw] = at / steps.length;
+                }
+            }
+            for weights in centred.values.chunks_exact(taps) {
+                for (&weight, &step) in weights.iter().zip(&step_of) {
+                    least[step] = parts(weight).max(least[step]);
+                }
+            }
+            conv.counts.clear();
+            conv.offsets.clear();
+            for parts in least.chunks_exact(per_segment) {
+                conv.counts
+                    .push((parts.iter().sum::<usize>() * steps.length) as u32);
+                for (quads, &parts) in steps.quads.chunks_exact(steps.length).zip(parts) {
+                    for _ in 0..parts {
+                        conv.offsets
+                            .extend(quads.iter().map(|&(quad, _)| quad as u32 * 4));
+                    }
+                }
+            }
+        }
         let mut packed: Vec<i8> = Vec::new();
         let (mut arrays, mut rest) = (0, Vec::new());
         for group in 0..channels.groups {
@@ -312,46 +364,70 @@ impl ConvU8 {
                     offsets: conv.offsets.len(),
                 };
                 let codes = &centred.values[panel.first * taps..][..panel.channels * taps];
-                if !pairs && codes.iter().all(|w| (-128..=127).contains(w)) {
+                let whole = if tiles {
+                    least.iter().all(|&parts| parts == 1)
+                } else {
+                    !pairs && codes.iter().all(|w| (-128..=127).contains(w))
+                };
+                if whole {
                     // Every quad is one part.
-                    packed.resize(panel.weights + dense * lanes * 4, 0);
+                    packed.resize(panel.weights + unsplit * lanes * 4, 0);
                     pack_whole(
                         &mut packed[panel.weights..],
                         &panel,
                         codes,
                         (&places, last),
+                        &steps.quads,
                         [kw, segments, runs],
                     );
                     panel.bytes = packed.len() - panel.weights;
+                    panel.is_split = unsplit > segments * quads;
                     (panel.counts, panel.offsets) = (0, 0);
                     conv.panels.push(panel);
                     arrays += lanes;
                     done += panel.channels;
                     continue;
                 }
-                for segment in 0..segments {
+                for (step, quads) in (0..segments)
+                    .flat_map(|_| steps.quads.chunks_exact(steps.length))
+                    .enumerate()
+                {
+                    let segment = step / per_segment;
                     let (ky, run) = (segment / runs, segment % runs);
-                    let before = conv.offsets.len();
-                    for (quad, places) in places[run * last..][..last].as_chunks::<4>().0.iter().enumerate() {
-                        rest.clear();
+                    rest.clear();
+                    for &(quad, counts) in quads {
+                        let places = &places[run * last + quad * 4..][..4];
                         rest.extend((0..lanes).map(|lane| {
                             let oc = panel.channel(lane);
-                            places.map(|place| match place {
-                                Some(at) if oc < panel.channels => {
+                            [0, 1, 2, 3].map(|i| match places[i] {
+                                Some(at) if counts && oc < panel.channels => {
                                     centred.values[(panel.first + oc) * taps + at + ky * kw]
                                 }
                                 _ => 0,
                             })
                         }));
-                        let start = packed.len();
-                        split(&mut rest, pairs, &mut packed);
-                        let parts = (packed.len() - start) / (lanes * 4);
-                        conv.offsets.extend(std::iter::repeat_n(quad as u32 * 4, parts));
                     }
-                    conv.counts.push((conv.offsets.len() - before) as u32);
+                    let start = packed.len();
+                    split(&mut rest, pairs, least[step], &mut packed);
+                    if !tiles {
+                        let parts = (packed.len() - start) / (lanes * 4);
+                        conv.offsets
+                            .extend(std::iter::repeat_n(quads[0].0 as u32 * 4, parts));
+                        if step % per_segment == 0 {
+                            conv.counts.push(0);
+                        }
+                        if let Some(count) = conv.counts.last_mut() {
+                            *count += parts as u32;
+                        }
+                    }
                 }
-                panel.is_split = conv.offsets.len() - panel.offsets > dense;
-                if !panel.is_split {
+                // What all panels share: without tiles, quads of one part.
+                panel.is_split = if tiles {
+                    conv.offsets.len() != segments * quads
+                } else {
+                    conv.offsets.len() - panel.offsets > unsplit
+                };
+                if tiles || !panel.is_split {
                     conv.offsets.truncate(panel.offsets);
                     conv.counts.truncate(panel.counts);
                     (panel.counts, panel.offsets) = (0, 0);
@@ -384,11 +460,7 @@ impl ConvU8 {
 
     /// Multiplications that were added so that none can leave its range, in percent, rounded up.
     pub fn split_percent(&self) -> usize {
-        let quads: usize = self.counts[..self.window.kernel[0] * self.runs]
-            .iter()
-            .map(|&n| n as usize * 4)
-            .sum();
-        let dense: usize = self.panels.iter().map(|p| quads * p.lanes).sum();
+        let dense: usize = self.panels.iter().map(|p| self.unsplit * 4 * p.lanes).sum();
         ((self.weights.len() - dense) * 100).div_ceil(dense.max(1))
     }
 
@@ -399,12 +471,13 @@ impl ConvU8 {
 }
 
 /// Packs a panel of which every quad is one part. `places` says where each of the `last` bytes of a run lies in the
-/// weights of an output channel and kernel row.
+/// weights of an output channel and kernel row; `quads` lists those of a run, and whether their weights count.
 fn pack_whole(
     packed: &mut [i8],
     panel: &Panel,
     codes: &[i16],
     (places, last): (&[Option<usize>], usize),
+    quads: &[(usize, bool)],
     [kw, segments, runs]: [usize; 3],
 ) {
     let taps = codes.len() / panel.channels;
@@ -416,9 +489,9 @@ fn pack_whole(
         let codes = &codes[oc * taps..][..taps];
         for segment in 0..segments {
             let (ky, run) = (segment / runs, segment % runs);
-            let quads = places[run * last..][..last].as_chunks::<4>().0;
-            for (quad, places) in quads.iter().enumerate() {
-                let at = ((segment * quads.len() + quad) * panel.lanes + lane) * 4;
+            for (entry, &(quad, counts)) in quads.iter().enumerate() {
+                let places = &places[run * last + quad * 4..][..if counts { 4 } else { 0 }];
+                let at = ((segment * quads.len() + entry) * panel.lanes + lane) * 4;
                 for (byte, place) in packed[at..at + 4].iter_mut().zip(places) {
                     if let Some(place) = place {
                         *byte = codes[place + ky * kw] as i8;

@@ -84,7 +84,7 @@ impl Slots {
                         };
                     }
                 }
-                split(&mut rest, packing.pairs, &mut weights);
+                split(&mut rest, packing.pairs, 1, &mut weights);
                 let parts = weights.len() / (outputs * width * 4);
                 starts.push(u32::try_from(parts).map_err(|_| ArgError::Overflow("weights"))?);
             }

@@ -18,6 +18,8 @@ pub enum Isa {
     Avx512Bw,
     /// 512-bit with `vpdpbusd`.
     Avx512Vnni,
+    /// The same, and products of tiles, `tdpbusd`.
+    Avx512Amx,
 }
 
 /// Environment variable that caps the instruction set.
@@ -26,7 +28,8 @@ pub const MAX_ISA_ENV: &str = "FLOW_MAX_ISA";
 /// An instruction set name that is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{place}: {found:?} is not an instruction set; expected one of scalar, sse42, avx2, avxvnni, avx512bw, avx512vnni"
+    "{place}: {found:?} is not an instruction set; expected one of scalar, sse42, avx2, avxvnni, avx512bw, \
+     avx512vnni, avx512amx"
 )]
 pub struct IsaError {
     /// Where the name stands, such as the environment variable.
@@ -37,13 +40,14 @@ pub struct IsaError {
 
 impl Isa {
     /// All, in ascending order.
-    pub const ALL: [Isa; 6] = [
+    pub const ALL: [Isa; 7] = [
         Isa::Scalar,
         Isa::Sse42,
         Isa::Avx2,
         Isa::AvxVnni,
         Isa::Avx512Bw,
         Isa::Avx512Vnni,
+        Isa::Avx512Amx,
     ];
 
     /// The name used in `FLOW_MAX_ISA`.
@@ -55,6 +59,7 @@ impl Isa {
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512Bw => "avx512bw",
             Isa::Avx512Vnni => "avx512vnni",
+            Isa::Avx512Amx => "avx512amx",
         }
     }
 
@@ -84,6 +89,7 @@ impl Isa {
                 Isa::AvxVnni => avx2() && is_x86_feature_detected!("avxvnni") || avx512_vnni(),
                 Isa::Avx512Bw => avx512(),
                 Isa::Avx512Vnni => avx512_vnni(),
+                Isa::Avx512Amx => avx512_vnni() && super::amx::is_usable(),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -96,7 +102,7 @@ impl Isa {
     pub fn detect(cap: Option<Isa>) -> Isa {
         static SUPPORTED: OnceLock<Vec<Isa>> = OnceLock::new();
         let supported = SUPPORTED.get_or_init(|| Isa::ALL.into_iter().filter(|i| i.is_supported()).collect());
-        let cap = cap.unwrap_or(Isa::Avx512Vnni);
+        let cap = cap.unwrap_or(Isa::Avx512Amx);
         supported
             .iter()
             .copied()
@@ -144,7 +150,7 @@ mod tests {
         }
         let text = "avx1024".parse::<Isa>().unwrap_err().to_string();
         assert!(
-            text.contains("avx1024") && text.contains("avx512vnni") && text.contains("scalar"),
+            text.contains("avx1024") && text.contains("avx512amx") && text.contains("scalar"),
             "{text}"
         );
     }

@@ -84,13 +84,15 @@ macro_rules! dot_kernels {
                 lanes: $vector::LANES,
                 pairs: $dot::PAIRS,
                 many_registers: $vector::MANY_REGISTERS,
+                tiles: false,
             };
 
-            static TILES: conv::Tiles = conv::Tiles {
+            pub(in super::super) static TILES: conv::Tiles = conv::Tiles {
                 one_row: [&[$(tile::<1, $mr, 1, { $dot::PAIRS }>),*], &[$(tile::<1, $mr, 2, { $dot::PAIRS }>),*]],
                 two_rows: [&[$(tile::<2, $half, 1, false>),*], &[$(tile::<2, $half, 2, false>),*]],
                 listed: [&[$(tile::<1, $listed, 1, true>),*], &[$(tile::<1, $listed, 2, true>),*]],
                 finish: finish_tile,
+                products: false,
             };
 
             /// # Safety
@@ -197,3 +199,29 @@ dot_kernels!(
     avx512vnni, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni", Avx512Vnni, V512,
     tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14], two rows [1 2 3 4 5 6 7], split [1 2 3 4 5 6 7]
 );
+
+/// AVX-512 VNNI, and AMX for the sums of convolutions.
+pub(super) mod avx512amx {
+    use super::avx512vnni;
+    use super::simd::{V512, Vector, conv};
+    use crate::kernels::weights::Packing;
+    use crate::kernels::{Band, ConvU8Args};
+
+    kernels! {
+        "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni";
+        conv_u8(args: &mut ConvU8Args<'_>, band: &Band) = conv::run(args, band, &TILES, V512::LANES);
+        peak_u8(steps: usize) -> u64 = conv::peak(steps);
+    }
+    pub(in super::super) use avx512vnni::depthwise_u8;
+
+    /// How its kernels want weights.
+    pub(in super::super) const PACKING: Packing = Packing {
+        tiles: true,
+        ..avx512vnni::PACKING
+    };
+
+    static TILES: conv::Tiles = conv::Tiles {
+        products: true,
+        ..avx512vnni::TILES
+    };
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::literal::{Level, Literal, LiteralArgs, Portable};
 #[cfg(target_arch = "x86_64")]
-use super::sets::{avx2, avx512bw, avx512vnni, avxvnni, evex256, sse42, v128, v256, v512};
+use super::sets::{avx2, avx512amx, avx512bw, avx512vnni, avxvnni, evex256, sse42, v128, v256, v512};
 use super::weights::Packing;
 use super::{
     AffineU8Args, AvgPoolArgs, Band, ConvF32Args, ConvU8Args, CopyArgs, DepthwiseF32Args, DepthwiseU8Args,
@@ -48,6 +48,7 @@ pub(crate) static SCALAR: KernelTable = KernelTable {
         lanes: 16,
         pairs: false,
         many_registers: true,
+        tiles: false,
     },
     conv_u8: scalar::conv_u8,
     depthwise_u8: scalar::depthwise_u8,
@@ -117,6 +118,10 @@ pub(crate) static AVX512_BW: KernelTable = table!(Avx512Bw, v512, avx512bw);
 #[cfg(target_arch = "x86_64")]
 pub(crate) static AVX512_VNNI: KernelTable = table!(Avx512Vnni, v512, avx512vnni);
 
+/// The same with products of tiles, `tdpbusd`, in convolutions.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static AVX512_AMX: KernelTable = table!(Avx512Amx, v512, avx512amx);
+
 impl KernelTable {
     /// The table of the best instruction set that this machine supports, that is not above `cap` and not
     /// above `FLOW_MAX_ISA`.
@@ -146,6 +151,8 @@ impl KernelTable {
             Isa::Avx512Bw => &AVX512_BW,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => &AVX512_VNNI,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Amx => &AVX512_AMX,
             _ => &SCALAR,
         }
     }

@@ -7,11 +7,11 @@ mod guard;
 mod pixels;
 mod reference;
 
-use super::table::{AVX_VNNI, AVX2, AVX512_BW, AVX512_VNNI, EVEX_256, SCALAR, SSE42};
+use super::table::{AVX_VNNI, AVX2, AVX512_AMX, AVX512_BW, AVX512_VNNI, EVEX_256, SCALAR, SSE42};
 use super::{Isa, KernelTable};
 
 /// Every table, and whether this machine runs it.
-fn all_tables() -> [(&'static KernelTable, bool); 7] {
+fn all_tables() -> [(&'static KernelTable, bool); 8] {
     [
         (&SCALAR, true),
         (&SSE42, Isa::Sse42.is_supported()),
@@ -23,6 +23,7 @@ fn all_tables() -> [(&'static KernelTable, bool); 7] {
         (&EVEX_256, Isa::Avx512Vnni.is_supported()),
         (&AVX512_BW, Isa::Avx512Bw.is_supported()),
         (&AVX512_VNNI, Isa::Avx512Vnni.is_supported()),
+        (&AVX512_AMX, Isa::Avx512Amx.is_supported()),
     ]
 }
 
@@ -54,6 +55,10 @@ fn sets_of_the_processor() -> Vec<Isa> {
         ),
         (Isa::Avx512Bw, has(&avx512)),
         (Isa::Avx512Vnni, has(&avx512) && has(&["avx512_vnni"])),
+        (
+            Isa::Avx512Amx,
+            has(&avx512) && has(&["avx512_vnni", "amx_tile", "amx_int8"]),
+        ),
     ]
     .into_iter()
     .filter_map(|(isa, there)| there.then_some(isa))

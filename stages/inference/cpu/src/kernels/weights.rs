@@ -152,6 +152,8 @@ pub(crate) struct Packing {
     pub pairs: bool,
     /// Whether there are 32 registers, not 16.
     pub many_registers: bool,
+    /// Whether tiles are multiplied, which take several quads at once.
+    pub tiles: bool,
 }
 
 /// Takes from `rest`, four neighbouring weights, what one multiplication can hold: 8 bits each, and with `pairs`
@@ -170,17 +172,26 @@ fn take_part(rest: &mut [i16; 4], pairs: bool) -> [i8; 4] {
 }
 
 /// Appends groups of four weights as parts that add up to them, each part `[group][4]`: one part unless a weight
-/// leaves 8 bits or a pair could saturate. `rest` is zero afterwards.
-pub(crate) fn split(rest: &mut [[i16; 4]], pairs: bool, packed: &mut Vec<i8>) {
-    loop {
+/// leaves 8 bits or a pair could saturate, but at least `parts`. `rest` is zero afterwards.
+pub(crate) fn split(rest: &mut [[i16; 4]], pairs: bool, parts: usize, packed: &mut Vec<i8>) {
+    for part in 1.. {
         let mut left = 0;
         for rest in rest.iter_mut() {
             packed.extend(take_part(rest, pairs));
             left |= rest.iter().fold(0, |all, &w| all | w);
         }
-        if left == 0 {
+        if left == 0 && part >= parts {
             return;
         }
+    }
+}
+
+/// The parts of a weight, as [`split`] makes them without pairs.
+pub(crate) fn parts(weight: i16) -> usize {
+    match weight {
+        -128..=127 => 1,
+        -256..=254 => 2,
+        _ => 3,
     }
 }
 
@@ -196,7 +207,7 @@ mod tests {
         for pairs in [false, true] {
             for (a, b) in values.into_iter().flat_map(|a| values.map(|b| (a, b))) {
                 let mut packed = Vec::new();
-                split(&mut [[a, b, b, a]], pairs, &mut packed);
+                split(&mut [[a, b, b, a]], pairs, 1, &mut packed);
                 let mut sum = [0_i16; 4];
                 for part in packed.as_chunks::<4>().0 {
                     let part = part.map(i16::from);
@@ -216,7 +227,12 @@ mod tests {
     #[test]
     fn weights_that_fit_are_one_part() {
         let mut packed = Vec::new();
-        split(&mut [[64, 64, -128, 127], [127, 1, -127, -1]], true, &mut packed);
+        split(
+            &mut [[64, 64, -128, 127], [127, 1, -127, -1]],
+            true,
+            1,
+            &mut packed,
+        );
         assert_eq!(packed, [64, 64, -128, 127, 127, 1, -127, -1]);
     }
 }

@@ -1,5 +1,9 @@
 //! Integer convolution: tiles of pixels x two vectors of output channels.
 
+mod amx;
+
+pub(in super::super) use amx::peak;
+
 use super::finish::{Target, far, finish_vector, residual_pixel};
 use super::{Dot, Vector, unroll};
 use crate::kernels::conv::{Lanes, Panel, RowTaps};
@@ -72,6 +76,8 @@ pub(in super::super) struct Tiles {
     pub one_row: [&'static [TileFn]; 2],
     pub two_rows: [&'static [TileFn]; 2],
     pub finish: FinishFn,
+    /// Whether sums come from products of tiles where that pays.
+    pub products: bool,
 }
 
 /// Adds the products of four bytes of each pixel.
@@ -505,6 +511,8 @@ pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles
     let group_inputs = conv.channels.input / conv.channels.groups;
     let pitch = input.row_pitch as isize;
     let stride = input.pixel_stride as isize;
+    let grid = amx::Grid::new(&walk, output.width, rows.len(), tiles);
+    let small = small || grid.is_some() && output.width <= amx::SMALL_MAP;
     let mut run = |panel: &Panel, rows: std::ops::Range<usize>| {
         let vectors = panel.lanes / lanes;
         let (one_row, two_rows): (&[TileFn], &[TileFn]) = if panel.is_split {
@@ -530,6 +538,10 @@ pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles
                 plain: plain && panel.channels == panel.lanes,
             }
         };
+        if let Some(grid) = &grid {
+            // SAFETY: the arguments' constructor found every read and write of these rows inside their buffers.
+            return unsafe { grid.run(&walk, panel, rows, tile_at, doubts) };
+        }
         let mut y = rows.start;
         while y < rows.end {
             if output.width <= two_rows.len() && y + 1 < rows.end {
