@@ -240,10 +240,9 @@ impl Grid {
             let mut i = place.covered;
             while i < self.pixels {
                 let at = place.position + i;
-                let (y, x) = if self.next_row > 0 {
-                    (first_row + at / self.next_row, at % self.next_row)
-                } else {
-                    (place.y, at)
+                let (y, x) = match at.checked_div(self.next_row) {
+                    Some(row) => (first_row + row, at % self.next_row),
+                    None => (place.y, at),
                 };
                 if x >= self.width {
                     i += self.next_row - x;
