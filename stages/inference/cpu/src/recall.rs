@@ -82,6 +82,9 @@ pub(crate) type Leaves<'a> = [(&'a [u8], &'a Placement)];
 /// Elements evaluated together: bounds the memory of indices.
 const TOGETHER: usize = 64;
 
+/// Values that are looked at together.
+const PIECE: usize = 32;
+
 impl Recall {
     /// Evaluates again what lies next to a tie among the real values `from`, and puts its codes into `to`. Returns how
     /// many there were.
@@ -100,13 +103,35 @@ impl Recall {
             None => 0,
         };
         let last = (self.levels - 1) as f32;
-        let mut doubts = Vec::new();
-        for at in 0..count {
-            let [scale, shift, margin] = self.detection[level(at)];
-            let t = from[from_at.of(at)] * scale + shift;
+        let in_doubt = |x: f32, [scale, shift, margin]: [f32; 3]| {
+            let t = x * scale + shift;
             let off = (t - t.round_ties_even()).abs();
-            if off > 0.5 - margin && t > -1.0 && t < last + 1.0 || margin >= 0.5 || t.is_nan() {
-                doubts.push(at as u32);
+            (off > 0.5 - margin) & (t > -1.0) & (t < last + 1.0) | (margin >= 0.5) | t.is_nan()
+        };
+        let mut doubts = Vec::new();
+        // Row by row of the last axis; the rows of a dense tensor in pieces of which most hold nothing in doubt.
+        let (length, stride) = from_at.axes.first().copied().unwrap_or((1, 1));
+        let along = self.axis.is_some_and(|axis| axis + 1 == shape.len());
+        for row in (0..count).step_by(length.max(1)) {
+            let first = from_at.of(row);
+            if stride == 1 && !along {
+                let detection = self.detection[level(row)];
+                for (piece, values) in from[first..first + length].chunks(PIECE).enumerate() {
+                    if values.iter().fold(false, |any, &x| any | in_doubt(x, detection)) {
+                        let at = row + piece * PIECE;
+                        let places = values
+                            .iter()
+                            .enumerate()
+                            .filter(|(_, x)| in_doubt(**x, detection));
+                        doubts.extend(places.map(|(i, _)| (at + i) as u32));
+                    }
+                }
+                continue;
+            }
+            for i in 0..length {
+                if in_doubt(from[first + i * stride], self.detection[level(row + i)]) {
+                    doubts.push((row + i) as u32);
+                }
             }
         }
         for some in doubts.chunks(TOGETHER) {

@@ -6,13 +6,15 @@
 //! in the order that `docs/numerics.md` states.
 
 mod fused;
+mod lines;
 mod portable;
 mod root;
 
 pub(crate) use fused::{EXTRA_BITS, MIDDLE, TINY, fused};
+pub(crate) use lines::{Line, Lines};
 pub(crate) use portable::Portable;
-use root::Memory;
 pub(crate) use root::{Count, Data, Depthwise, Matrices, Products, Root, Taps, Windows};
+use root::{Memory, decoder};
 
 pub(crate) use super::ties::{Doubt, Doubts, LANES};
 use super::{AlignedVec, Epilogue, View, ViewMut};
@@ -101,6 +103,25 @@ impl Values {
         self.0.len() / 256
     }
 
+    /// `[z, scale, low]` where every code means `fma(code - z, scale, low)`.
+    pub(crate) fn affine(&self) -> Option<[f32; 3]> {
+        let [table] = self.0.as_chunks::<256>().0 else {
+            return None;
+        };
+        let near = |scale: f32| [scale, scale.next_up(), scale.next_down()];
+        [0, 1].into_iter().find_map(|z| {
+            let low = table[z];
+            let whole = (table[255] - low) / (255 - z) as f32;
+            let step = table[z + 1] - low;
+            near(step).into_iter().chain(near(whole)).find_map(|scale| {
+                let means = |code: usize| (code as f32 - z as f32).mul_add(scale, low);
+                (0..256)
+                    .all(|code| means(code).to_bits() == table[code].to_bits())
+                    .then_some([z as f32, scale, low])
+            })
+        })
+    }
+
     /// The value of a code in channel `c`.
     #[inline(always)]
     pub(crate) fn of(&self, code: u8, c: usize) -> f32 {
@@ -151,9 +172,10 @@ pub(crate) trait Arithmetic {
     /// Whether code is compiled for processors that multiply and add in one instruction.
     const FMA: bool;
 
-    /// Adds to [`SIDE`] vectors the products of `weights`, `[term][LANES]`, and `columns`, `[term][SIDE]`, one after
-    /// the other and each rounded once.
-    unsafe fn chain(weights: &[f32], columns: &[f32]) -> [[f32; LANES]; SIDE];
+    /// For [`SIDE`] vectors each the sum of the products of its weights and its column, `terms` of both, one after the
+    /// other and each rounded once.
+    unsafe fn chain(terms: usize, weights: [Line<'_>; SIDE], columns: [&[f32]; SIDE])
+    -> [[f32; LANES]; SIDE];
 }
 
 /// Arguments of [`Literal::settle`].
@@ -182,27 +204,49 @@ impl Literal {
     /// The codes of one vector, from the root's result.
     #[inline(always)]
     fn codes<const FMA: bool>(&self, mut f: [f32; LANES], c: usize, operand: &[u8; LANES]) -> [u8; LANES] {
-        let each = |f: &mut [f32; LANES], g: &dyn Fn(f32, usize) -> f32| {
-            f.iter_mut().enumerate().for_each(|(i, v)| *v = g(*v, i));
-        };
+        macro_rules! each {
+            (|$v:ident, $i:ident| $body:expr) => {
+                for $i in 0..LANES {
+                    let $v = f[$i];
+                    f[$i] = $body;
+                }
+            };
+        }
+        let array = |values: &AlignedVec<f32>| -> [f32; LANES] { std::array::from_fn(|i| values[c + i]) };
+        let last = self.epilogue.channels - 1;
         for operation in &self.operations {
             match operation {
-                Operation::Add(a) => each(&mut f, &|v, i| v + a[c + i]),
-                Operation::Subtract(a) => each(&mut f, &|v, i| v - a[c + i]),
-                Operation::SubtractFrom(a) => each(&mut f, &|v, i| a[c + i] - v),
-                Operation::Multiply(a) => each(&mut f, &|v, i| v * a[c + i]),
-                Operation::Divide(a) => each(&mut f, &|v, i| v / a[c + i]),
-                Operation::Relu => each(&mut f, &|v, _| if v < 0.0 { 0.0 } else { v }),
-                Operation::Clamp(low, high) => each(&mut f, &|v, _| super::epilogue::clamp(v, *low, *high)),
-                Operation::Round(levels) => each(&mut f, &|v, i| {
-                    levels.value::<FMA>(levels.level::<FMA>(v, c + i), c + i)
-                }),
-                Operation::AddOperand(table) => each(&mut f, &|v, i| {
-                    v + table.of(operand[i], (c + i).min(self.epilogue.channels - 1))
-                }),
-                Operation::SubtractOperand(table) => each(&mut f, &|v, i| {
-                    v - table.of(operand[i], (c + i).min(self.epilogue.channels - 1))
-                }),
+                Operation::Add(a) => {
+                    let a = array(a);
+                    each!(|v, i| v + a[i]);
+                }
+                Operation::Subtract(a) => {
+                    let a = array(a);
+                    each!(|v, i| v - a[i]);
+                }
+                Operation::SubtractFrom(a) => {
+                    let a = array(a);
+                    each!(|v, i| a[i] - v);
+                }
+                Operation::Multiply(a) => {
+                    let a = array(a);
+                    each!(|v, i| v * a[i]);
+                }
+                Operation::Divide(a) => {
+                    let a = array(a);
+                    each!(|v, i| v / a[i]);
+                }
+                Operation::Relu => each!(|v, i| if v < 0.0 { 0.0 } else { v }),
+                Operation::Clamp(low, high) => each!(|v, i| super::epilogue::clamp(v, *low, *high)),
+                Operation::Round(levels) => {
+                    each!(|v, i| levels.value::<FMA>(levels.level::<FMA>(v, c + i), c + i));
+                }
+                Operation::AddOperand(table) => {
+                    each!(|v, i| v + table.of(operand[i], (c + i).min(last)));
+                }
+                Operation::SubtractOperand(table) => {
+                    each!(|v, i| v - table.of(operand[i], (c + i).min(last)));
+                }
             }
         }
         std::array::from_fn(|i| {
@@ -232,33 +276,32 @@ impl Literal {
         scratch.doubts.dedup();
         scratch.counts[1] += scratch.doubts.len() as u64;
         let memory = &mut scratch.memory;
-        for same in scratch.doubts.chunk_by(|a, b| a.channel == b.channel) {
-            let used = LANES.min(literal.epilogue.channels - same[0].channel as usize);
-            for doubts in same.chunks(SIDE) {
-                // SAFETY: the caller's contract.
-                let sums = unsafe {
-                    literal
-                        .root
-                        .evaluate::<A>(*input, (doubts, used), &literal.values, memory)
+        let channels = literal.epilogue.channels;
+        let decode = decoder::<A>(&literal.values);
+        for doubts in scratch.doubts.chunks(SIDE) {
+            // SAFETY: the caller's contract.
+            let sums = unsafe {
+                literal
+                    .root
+                    .evaluate::<A>(*input, (doubts, channels), decode, memory)
+            };
+            for (sums, doubt) in sums.into_iter().zip(doubts) {
+                let c = doubt.channel as usize;
+                let used = LANES.min(channels - c);
+                let mut codes = [0; LANES];
+                if let Some(view) = operand {
+                    let [y, x] = doubt.pixel();
+                    codes[..used].copy_from_slice(&view.pixel(y, x)[c..c + used]);
+                }
+                let codes = if A::FMA {
+                    literal.codes::<true>(sums, c, &codes)
+                } else {
+                    literal.codes::<false>(sums, c, &codes)
                 };
-                for (sums, doubt) in sums.into_iter().zip(doubts) {
-                    let c = doubt.channel as usize;
-                    let mut codes = [0; LANES];
-                    if let Some(view) = operand {
-                        for (i, code) in codes[..used].iter_mut().enumerate() {
-                            *code = view.at(doubt.row as isize, doubt.column as isize, c + i);
-                        }
-                    }
-                    let codes = if A::FMA {
-                        literal.codes::<true>(sums, c, &codes)
-                    } else {
-                        literal.codes::<false>(sums, c, &codes)
-                    };
-                    // SAFETY: the doubt was noted for a pixel and channels of this output.
-                    unsafe {
-                        let to = output.pixel(doubt.row as usize, doubt.column as usize).add(c);
-                        std::ptr::copy_nonoverlapping(codes.as_ptr(), to, used);
-                    }
+                // SAFETY: the doubt was noted for a pixel and channels of this output.
+                unsafe {
+                    let to = output.pixel(doubt.row as usize, doubt.column as usize).add(c);
+                    std::ptr::copy_nonoverlapping(codes.as_ptr(), to, used);
                 }
             }
         }

@@ -83,6 +83,8 @@ pub(super) trait Vector: Copy + 'static {
 
     /// The first `n` of [`LANES`](Self::LANES) codes as integers, the rest 0.
     unsafe fn load_codes(p: *const u8, n: usize) -> Self::I;
+    /// A whole vector of signed bytes as integers.
+    unsafe fn load_signed(p: *const i8) -> Self::I;
     /// The first `n` of two vectors of codes, in panel order.
     unsafe fn load_codes2(p: *const u8, n: usize) -> [Self::I; 2];
     /// Saturates to bytes, clamps to the bytes at `low` and `high` (whole vectors of codes), stores the first `n`.

@@ -281,6 +281,17 @@ impl<'a, T> View<'a, T> {
 }
 
 impl<T: Copy> View<'_, T> {
+    /// The channels of pixel `(y, x)` of the image.
+    pub(crate) fn pixel(&self, y: usize, x: usize) -> &[T] {
+        let l = &self.layout;
+        assert!(y < l.height && x < l.width);
+        // SAFETY: the constructor found the image inside the buffer.
+        unsafe {
+            let first = self.origin.add(y * l.row_pitch + x * l.pixel_stride);
+            std::slice::from_raw_parts(first, l.channels)
+        }
+    }
+
     /// Element `(y, x, c)`; halo pixels have negative coordinates or ones past the end.
     pub(crate) fn at(&self, y: isize, x: isize, c: usize) -> T {
         let l = &self.layout;

@@ -136,6 +136,9 @@ impl Model<'_> {
         let at = |tensor: &[f32], c: usize| tensor.get(if tensor.len() == 1 { 0 } else { c }).copied();
         let [low, high] = [limits[2].to_f32(), limits[3].to_f32()];
         let levels = self.levels_of(quantization.levels(), &limits);
+        if levels as usize > CODES {
+            return Err(format!("\"{name}\" has more levels than codes"));
+        }
         let mut tables = Vec::with_capacity(count);
         for c in 0..count {
             let (low, high) = (known(at(&low, c), lost)?, known(at(&high, c), lost)?);

@@ -9,11 +9,12 @@ mod windows;
 pub(crate) use depthwise::Depthwise;
 pub(crate) use matrices::Matrices;
 pub(crate) use products::Products;
+pub(super) use products::decoder;
 pub(crate) use taps::Taps;
 pub(crate) use windows::{Count, Windows};
 
 use super::super::View;
-use super::{Arithmetic, Doubt, LANES, SIDE, Values};
+use super::{Arithmetic, Doubt, LANES, SIDE, Values, fused_by};
 
 /// What is evaluated before the operations.
 #[derive(Debug, Clone)]
@@ -39,10 +40,37 @@ pub(crate) enum Data<'a> {
     Matrices([&'a [u8]; 2]),
 }
 
+/// How codes become values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Decode<'a> {
+    /// `fma(code - z, scale, low)`, for arithmetic that has the instruction.
+    Affine([f32; 3]),
+    Table(&'a Values),
+}
+
+impl Decode<'_> {
+    /// The values of codes of neighbouring channels from `first` on.
+    #[inline(always)]
+    fn all<A: Arithmetic>(&self, codes: &[u8], first: usize, to: &mut [f32]) {
+        match self {
+            Decode::Affine([z, scale, low]) => {
+                for (to, &code) in to.iter_mut().zip(codes) {
+                    *to = fused_by::<A>(f32::from(code) - z, *scale, *low);
+                }
+            }
+            Decode::Table(values) => {
+                for (i, (to, &code)) in to.iter_mut().zip(codes).enumerate() {
+                    *to = values.of(code, first + i);
+                }
+            }
+        }
+    }
+}
+
 /// Memory that evaluation works in.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// `[term][SIDE]`.
+    /// `[side][term]`.
     columns: Vec<f32>,
     /// `[term][LANES]`.
     weights: Vec<f32>,
@@ -52,7 +80,7 @@ pub(crate) struct Memory {
 pub(super) type Sums = [[f32; LANES]; SIDE];
 
 impl Root {
-    /// The f32 results for up to [`SIDE`] vectors of the same channels, of which `used` are there.
+    /// The f32 results for up to [`SIDE`] vectors of an output of so many channels.
     ///
     /// # Safety
     /// Those of [`Arithmetic`].
@@ -60,24 +88,26 @@ impl Root {
     pub(super) unsafe fn evaluate<A: Arithmetic>(
         &self,
         data: Data<'_>,
-        (doubts, used): (&[Doubt], usize),
-        values: &Values,
+        (doubts, channels): (&[Doubt], usize),
+        decode: Decode<'_>,
         memory: &mut Memory,
     ) -> Sums {
         // SAFETY: the caller's contract.
         unsafe {
             match (self, data) {
                 (Root::Products(root), Data::Image(view)) => {
-                    root.evaluate::<A>(view, (doubts, used), values, &mut memory.columns)
+                    root.evaluate::<A>(view, (doubts, channels), decode, &mut memory.columns)
                 }
                 (Root::Depthwise(root), Data::Image(view)) => {
-                    root.evaluate::<A>(view, (doubts, used), values)
+                    root.evaluate::<A>(view, (doubts, channels), decode)
                 }
                 (Root::Matrices(root), Data::Matrices(matrices)) => {
-                    root.evaluate::<A>(matrices, (doubts, used), values, memory)
+                    root.evaluate::<A>(matrices, (doubts, channels), decode, memory)
                 }
-                (Root::Windows(root), Data::Image(view)) => root.evaluate(view, (doubts, used), values),
-                (Root::Identity, Data::Image(view)) => identity(view, (doubts, used), values),
+                (Root::Windows(root), Data::Image(view)) => {
+                    root.evaluate::<A>(view, (doubts, channels), decode)
+                }
+                (Root::Identity, Data::Image(view)) => identity::<A>(view, (doubts, channels), decode),
                 // Lowering pairs roots with their data.
                 _ => [[0.0; LANES]; SIDE],
             }
@@ -86,16 +116,35 @@ impl Root {
 }
 
 #[inline(always)]
-fn identity(view: &View<'_, u8>, (doubts, used): (&[Doubt], usize), values: &Values) -> Sums {
+fn identity<A: Arithmetic>(
+    view: &View<'_, u8>,
+    (doubts, channels): (&[Doubt], usize),
+    decode: Decode<'_>,
+) -> Sums {
     let mut sums = [[0.0; LANES]; SIDE];
     for (sums, doubt) in sums.iter_mut().zip(doubts) {
-        let channel = doubt.channel as usize;
-        for (i, sum) in sums[..used].iter_mut().enumerate() {
-            let code = view.at(doubt.row as isize, doubt.column as isize, channel + i);
-            *sum = values.of(code, channel + i);
-        }
+        let [y, x] = doubt.pixel();
+        *sums = vector::<A>(view, (y, x), doubt.channel as usize, channels, decode);
     }
     sums
+}
+
+/// The values of the vector of channels from `channel` on of a pixel; zeros beyond the last of `channels`.
+#[inline(always)]
+fn vector<A: Arithmetic>(
+    view: &View<'_, u8>,
+    (y, x): (usize, usize),
+    channel: usize,
+    channels: usize,
+    decode: Decode<'_>,
+) -> [f32; LANES] {
+    let mut values = [0.0; LANES];
+    let codes = &view.pixel(y, x)[channel..channels.min(channel + LANES)];
+    match codes.first_chunk::<LANES>() {
+        Some(codes) => decode.all::<A>(codes, channel, &mut values),
+        None => decode.all::<A>(codes, channel, &mut values[..codes.len()]),
+    }
+    values
 }
 
 /// Rows and columns of an image.

@@ -117,6 +117,8 @@ impl Vector for V128 {
         } else {
             some(p, n)
         });
+        load_signed(p: *const i8) -> __m128i =
+            _mm_cvtepi8_epi32(_mm_cvtsi32_si128(p.cast::<i32>().read_unaligned()));
         load_codes2(p: *const u8, n: usize) -> [__m128i; 2] = {
             let codes = eight(p, n);
             [_mm_cvtepu8_epi32(codes), _mm_cvtepu8_epi32(_mm_srli_si128::<4>(codes))]

@@ -103,6 +103,7 @@ impl Vector for V256 {
         } else {
             _mm256_castsi256_si128(some(p, n))
         });
+        load_signed(p: *const i8) -> __m256i = _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()));
         load_codes2(p: *const u8, n: usize) -> [__m256i; 2] = {
             let codes = if n >= 16 { _mm_loadu_si128(p.cast()) } else { _mm256_castsi256_si128(some(p, n)) };
             let words = _mm256_cvtepu8_epi16(codes);

@@ -63,6 +63,7 @@ impl Vector for V512 {
 
         load_codes(p: *const u8, n: usize) -> __m512i =
             _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask16(n), p.cast()));
+        load_signed(p: *const i8) -> __m512i = _mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()));
         load_codes2(p: *const u8, n: usize) -> [__m512i; 2] = {
             let words = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask32(n), p.cast()));
             let zero = _mm512_setzero_si512();

@@ -1,15 +1,15 @@
 //! Depthwise convolutions.
 
-use super::super::super::{AlignedVec, View};
-use super::super::{Arithmetic, Doubt, LANES, SIDE, Values, fused_by};
-use super::{Sums, Taps, size};
+use super::super::super::View;
+use super::super::{Arithmetic, Doubt, LANES, Lines, SIDE, fused_by};
+use super::{Decode, Sums, Taps, size, vector};
 
 /// A depthwise convolution, transposed or not.
 #[derive(Debug, Clone)]
 pub(crate) struct Depthwise {
     taps: Taps,
-    /// `[channel / 16][tap in order][16]`.
-    weights: AlignedVec<f32>,
+    /// Terms are taps in order.
+    weights: Lines,
 }
 
 impl Depthwise {
@@ -19,13 +19,8 @@ impl Depthwise {
         if all == 0 || given.len() != all.checked_mul(channels)? {
             return None;
         }
-        let mut weights = AlignedVec::zeroed(channels.next_multiple_of(LANES).checked_mul(all)?);
-        for (channel, kernel) in given.chunks_exact(all).enumerate() {
-            for (index, [ky, kx]) in taps.places().iter().enumerate() {
-                let to = (channel / LANES * all + index) * LANES + channel % LANES;
-                weights[to] = kernel[ky * columns + kx];
-            }
-        }
+        let order: Vec<usize> = taps.places().iter().map(|[ky, kx]| ky * columns + kx).collect();
+        let weights = Lines::new(given, all, &order)?;
         Some(Self { taps, weights })
     }
 
@@ -35,23 +30,23 @@ impl Depthwise {
     pub(super) unsafe fn evaluate<A: Arithmetic>(
         &self,
         view: &View<'_, u8>,
-        (doubts, used): (&[Doubt], usize),
-        values: &Values,
+        (doubts, channels): (&[Doubt], usize),
+        decode: Decode<'_>,
     ) -> Sums {
         let mut sums = [[0.0_f32; LANES]; SIDE];
-        let channel = doubts[0].channel as usize;
         let all = self.taps.places().len();
-        let weights = &self.weights[channel * all..][..all * LANES];
         for (sums, doubt) in sums.iter_mut().zip(doubts) {
+            let channel = doubt.channel as usize;
+            let weights = self.weights.line(channel, all, 0, all);
             let (mut part, mut chain) = ([0.0_f32; LANES], 0);
             self.taps.visit(size(view), doubt.pixel(), |tap, y, x| {
                 if tap / self.taps.chain() != chain {
                     chain = tap / self.taps.chain();
                     add(sums, &mut part);
                 }
-                for i in 0..used {
-                    let value = values.of(view.at(y as isize, x as isize, channel + i), channel + i);
-                    part[i] = fused_by::<A>(value, weights[tap * LANES + i], part[i]);
+                let values = vector::<A>(view, (y, x), channel, channels, decode);
+                for i in 0..LANES {
+                    part[i] = fused_by::<A>(values[i], weights.at(tap, i), part[i]);
                 }
             });
             add(sums, &mut part);

@@ -1,7 +1,7 @@
 //! Products of two activations.
 
-use super::super::{Arithmetic, Doubt, LANES, SIDE, Values};
-use super::{Memory, Sums};
+use super::super::{Arithmetic, Doubt, LANES, Line, SIDE, Values};
+use super::{Decode, Memory, Sums};
 
 /// A product of two matrices of codes. The row of a doubt is the row of the product, its channel the column.
 #[derive(Debug, Clone)]
@@ -25,8 +25,8 @@ impl Matrices {
     pub(super) unsafe fn evaluate<A: Arithmetic>(
         &self,
         [left, right]: [&[u8]; 2],
-        (doubts, used): (&[Doubt], usize),
-        values: &Values,
+        (doubts, channels): (&[Doubt], usize),
+        decode: Decode<'_>,
         memory: &mut Memory,
     ) -> Sums {
         let mut sums = [[0.0_f32; LANES]; SIDE];
@@ -34,27 +34,33 @@ impl Matrices {
         columns.clear();
         columns.resize(self.inner * SIDE, 0.0);
         weights.clear();
-        weights.resize(self.inner * LANES, 0.0);
-        let channel = doubts[0].channel as usize;
-        for k in 0..self.inner {
-            for (side, doubt) in doubts.iter().enumerate() {
+        weights.resize(self.inner * LANES * SIDE, 0.0);
+        for (side, doubt) in doubts.iter().enumerate() {
+            let channel = doubt.channel as usize;
+            let column = &mut columns[side * self.inner..][..self.inner];
+            let line = &mut weights[side * self.inner * LANES..][..self.inner * LANES];
+            for (k, (value, line)) in column.iter_mut().zip(line.chunks_exact_mut(LANES)).enumerate() {
                 let code = left[doubt.row as usize * self.left[0] + k * self.left[1]];
-                columns[k * SIDE + side] = values.of(code, 0);
-            }
-            for i in 0..used {
-                let code = right[k * self.right[0] + (channel + i) * self.right[1]];
-                weights[k * LANES + i] = self.values.of(code, 0);
-            }
-        }
-        let blocks = weights.chunks(self.block.saturating_mul(LANES));
-        for (weights, columns) in blocks.zip(columns.chunks(self.block.saturating_mul(SIDE))) {
-            // SAFETY: the caller's contract.
-            let part = unsafe { A::chain(weights, columns) };
-            for side in 0..SIDE {
-                for i in 0..LANES {
-                    sums[side][i] += part[side][i];
+                decode.all::<A>(&[code], 0, std::slice::from_mut(value));
+                for (i, weight) in line[..LANES.min(channels - channel)].iter_mut().enumerate() {
+                    let code = right[k * self.right[0] + (channel + i) * self.right[1]];
+                    *weight = self.values.of(code, 0);
                 }
             }
+        }
+        let mut start = 0;
+        while start < self.inner {
+            let terms = self.block.min(self.inner - start);
+            let lines = std::array::from_fn(|side| {
+                Line::Values(&weights[(side * self.inner + start) * LANES..][..terms * LANES])
+            });
+            let parts = std::array::from_fn(|side| &columns[side * self.inner + start..][..terms]);
+            // SAFETY: the caller's contract.
+            let part = unsafe { A::chain(terms, lines, parts) };
+            for (sums, part) in sums.iter_mut().zip(part) {
+                sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+            }
+            start += terms;
         }
         sums
     }

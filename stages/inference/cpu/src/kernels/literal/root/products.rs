@@ -1,8 +1,8 @@
 //! Sums of products with constant weights.
 
-use super::super::super::{AlignedVec, View};
-use super::super::{Arithmetic, Doubt, LANES, SIDE, Values};
-use super::{Sums, Taps, size};
+use super::super::super::View;
+use super::super::{Arithmetic, Doubt, LANES, Lines, SIDE, Values};
+use super::{Decode, Sums, Taps, size};
 
 /// A convolution, a transposed convolution or a matrix product.
 #[derive(Debug, Clone)]
@@ -14,8 +14,8 @@ pub(crate) struct Products {
     outputs: usize,
     /// Terms that are summed apart before they are added to the rest.
     block: usize,
-    /// `[channel / 16][tap in order][input][16]`.
-    weights: AlignedVec<f32>,
+    /// Terms are taps in order, in them inputs.
+    weights: Lines,
 }
 
 impl Products {
@@ -33,65 +33,87 @@ impl Products {
         if outputs == 0 || length == 0 || given.len() != length.checked_mul(channels)? {
             return None;
         }
-        let mut weights = AlignedVec::zeroed(channels.next_multiple_of(LANES).checked_mul(length)?);
-        for (channel, kernel) in given.chunks_exact(length).enumerate() {
-            let (vector, lane) = (channel / LANES, channel % LANES);
-            for (index, [ky, kx]) in taps.places().iter().enumerate() {
-                for input in 0..inputs {
-                    let to = ((vector * all + index) * inputs + input) * LANES + lane;
-                    weights[to] = kernel[input * all + ky * columns + kx];
-                }
-            }
-        }
+        let order: Vec<usize> = taps
+            .places()
+            .iter()
+            .flat_map(|&[ky, kx]| (0..inputs).map(move |input| input * all + ky * columns + kx))
+            .collect();
         Some(Self {
             block: block.min(taps.chain().saturating_mul(inputs)),
             taps,
             inputs,
             outputs,
-            weights,
+            weights: Lines::new(given, length, &order)?,
         })
     }
 
+    /// For vectors of any channels.
+    ///
     /// # Safety
     /// Those of [`Arithmetic`].
     #[inline(always)]
     pub(super) unsafe fn evaluate<A: Arithmetic>(
         &self,
         view: &View<'_, u8>,
-        (doubts, used): (&[Doubt], usize),
-        values: &Values,
+        (doubts, channels): (&[Doubt], usize),
+        decode: Decode<'_>,
         columns: &mut Vec<f32>,
     ) -> Sums {
         let mut sums = [[0.0_f32; LANES]; SIDE];
-        let channel = doubts[0].channel as usize;
         let length = self.taps.places().len() * self.inputs;
-        let weights = &self.weights[channel * length..][..length * LANES];
-        // A vector may reach over several groups: each has columns of its own, and gives its own lanes.
-        for group in channel / self.outputs..=(channel + used - 1) / self.outputs {
-            let first = group * self.inputs;
-            columns.clear();
-            columns.resize(length * SIDE, 0.0);
-            for (side, doubt) in doubts.iter().enumerate() {
+        columns.resize(length * SIDE, 0.0);
+        // A vector may reach over several groups: each has a column of its own, and gives its own lanes.
+        let reach = |doubt: &Doubt| {
+            let channel = doubt.channel as usize;
+            let used = LANES.min(channels - channel);
+            (channel + used - 1) / self.outputs - channel / self.outputs
+        };
+        for step in 0..=doubts.iter().map(reach).max().unwrap_or(0) {
+            let group = |doubt: &Doubt| doubt.channel as usize / self.outputs + step;
+            for (column, doubt) in columns.chunks_exact_mut(length).zip(doubts) {
+                // Taps in the padding add nothing.
+                column.fill(0.0);
+                let first = group(doubt) * self.inputs;
+                if first >= view.layout().channels {
+                    continue;
+                }
                 self.taps.visit(size(view), doubt.pixel(), |tap, y, x| {
-                    for input in 0..self.inputs {
-                        let value = values.of(view.at(y as isize, x as isize, first + input), first + input);
-                        columns[(tap * self.inputs + input) * SIDE + side] = value;
-                    }
+                    let codes = &view.pixel(y, x)[first..first + self.inputs];
+                    decode.all::<A>(codes, first, &mut column[tap * self.inputs..][..self.inputs]);
                 });
             }
-            let lanes = (group * self.outputs).saturating_sub(channel)
-                ..((group + 1) * self.outputs - channel).min(LANES);
-            let blocks = weights.chunks(self.block.saturating_mul(LANES));
-            for (weights, columns) in blocks.zip(columns.chunks(self.block.saturating_mul(SIDE))) {
+            let mut start = 0;
+            while start < length {
+                let terms = self.block.min(length - start);
+                let of = |side: usize| doubts[side.min(doubts.len() - 1)].channel as usize;
+                let lines = std::array::from_fn(|side| self.weights.line(of(side), length, start, terms));
+                let parts = std::array::from_fn(|side| &columns[side * length + start..][..terms]);
                 // SAFETY: the caller's contract.
-                let part = unsafe { A::chain(weights, columns) };
-                for side in 0..SIDE {
-                    for i in lanes.clone() {
-                        sums[side][i] += part[side][i];
+                let part = unsafe { A::chain(terms, lines, parts) };
+                for ((sums, part), doubt) in sums.iter_mut().zip(&part).zip(doubts) {
+                    let (channel, group) = (doubt.channel as usize, group(doubt));
+                    if self.outputs.is_multiple_of(LANES) || self.outputs >= channels {
+                        sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+                        continue;
+                    }
+                    let from = (group * self.outputs).saturating_sub(channel);
+                    let to = ((group + 1) * self.outputs).saturating_sub(channel).min(LANES);
+                    for i in from..to {
+                        sums[i] += part[i];
                     }
                 }
+                start += terms;
             }
         }
         sums
+    }
+}
+
+/// What `values` mean, ready to decode many.
+#[inline(always)]
+pub(crate) fn decoder<A: Arithmetic>(values: &Values) -> Decode<'_> {
+    match values.affine() {
+        Some(affine) if A::FMA => Decode::Affine(affine),
+        _ => Decode::Table(values),
     }
 }

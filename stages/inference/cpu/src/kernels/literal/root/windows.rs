@@ -1,8 +1,8 @@
 //! Sums and means over windows.
 
 use super::super::super::View;
-use super::super::{Doubt, LANES, SIDE, Values};
-use super::{Sums, Taps, size};
+use super::super::{Arithmetic, Doubt, LANES, SIDE};
+use super::{Decode, Sums, Taps, size, vector};
 
 /// What a sum is divided by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,15 +25,15 @@ pub(crate) struct Windows {
 
 impl Windows {
     #[inline(always)]
-    pub(super) fn evaluate(
+    pub(super) fn evaluate<A: Arithmetic>(
         &self,
         view: &View<'_, u8>,
-        (doubts, used): (&[Doubt], usize),
-        values: &Values,
+        (doubts, channels): (&[Doubt], usize),
+        decode: Decode<'_>,
     ) -> Sums {
         let mut sums = [[0.0_f32; LANES]; SIDE];
-        let channel = doubts[0].channel as usize;
         for (sums, doubt) in sums.iter_mut().zip(doubts) {
+            let channel = doubt.channel as usize;
             let (mut count, mut row) = (0_usize, None);
             let mut of_row = [0.0_f32; LANES];
             self.taps.visit(size(view), doubt.pixel(), |_, y, x| {
@@ -45,9 +45,8 @@ impl Windows {
                     row = Some(y);
                 }
                 let to = if self.by_rows { &mut of_row } else { &mut *sums };
-                for (i, sum) in to[..used].iter_mut().enumerate() {
-                    *sum += values.of(view.at(y as isize, x as isize, channel + i), channel + i);
-                }
+                let values = vector::<A>(view, (y, x), channel, channels, decode);
+                to.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
             });
             let count = match self.divided_by {
                 Count::One => 1,
