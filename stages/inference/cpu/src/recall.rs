@@ -82,6 +82,9 @@ pub(crate) type Leaves<'a> = [(&'a [u8], &'a Placement)];
 /// Elements evaluated together: bounds the memory of indices.
 const TOGETHER: usize = 64;
 
+/// Added to a level and taken away again, it rounds to whole numbers, ties to even.
+const ROUNDING: f32 = 12_582_912.0;
+
 /// Values that are looked at together.
 const PIECE: usize = 32;
 
@@ -105,7 +108,8 @@ impl Recall {
         let last = (self.levels - 1) as f32;
         let in_doubt = |x: f32, [scale, shift, margin]: [f32; 3]| {
             let t = x * scale + shift;
-            let off = (t - t.round_ties_even()).abs();
+            // Far from the levels the rounding is none, and does not count.
+            let off = (t - (t + ROUNDING - ROUNDING)).abs();
             (off > 0.5 - margin) & (t > -1.0) & (t < last + 1.0) | (margin >= 0.5) | t.is_nan()
         };
         let mut doubts = Vec::new();
