@@ -170,5 +170,5 @@ def generate(seed, without=()):
         inner = [r for r in g.pool if g.nodes[r[0]]["op"] != "input" and r not in outputs]
         if inner:
             outputs.append(rng.choice(inner))
-    outputs = [r for r in g.ends if rng.random() < 0.8][:3] + outputs
+    outputs = [r for r in g.ends if rng.random() < 0.8][:3] + outputs or g.ends[:1]
     return used({"seed": seed, "nodes": g.nodes, "outputs": [list(r) for r in outputs[:5]]})

@@ -69,6 +69,9 @@ def draw_reduce(g):
         return None
     axes = list(range(2, len(shape))) if len(shape) > 2 and g.rng.random() < 0.6 else [g.rng.randrange(1, len(shape))]
     name = g.rng.choices(list(REDUCE), [6, 2, 2, 2, 1, 0.7, 0.2])[0]
+    if name == "prod" and int(np.prod([shape[a] for a in axes])) > 16:
+        # A product beyond f32 is inf * 0 in one order and 0 in another.
+        return None
     (out,) = g.add("reduce", [ref], name=name, axes=axes, keep=g.rng.random() < 0.7)
     count = 1
     for a in axes:

@@ -433,10 +433,12 @@ fn dequantizes_to(dequantize: &Dequantize, meaning: &Meaning) -> bool {
             let (low, high) = table
                 .iter()
                 .fold((0.0_f32, 0.0_f32), |(l, h), v| (l.min(*v), h.max(*v)));
-            table.iter().enumerate().all(|(code, &value)| {
+            let agree = |(code, &value): (usize, &f32)| {
                 let off = ((code as f32 - zero_point) * scale - value).abs();
-                // Codes that do not occur may mean anything, which is 0 or one of the limits.
-                off <= 1e-4 * scale.abs() + 1e-6 * high.max(-low) || [0.0, low, high].contains(&value)
-            })
+                off <= 1e-4 * scale.abs() + 1e-6 * high.max(-low)
+            };
+            // Codes that do not occur may mean anything, which is 0 or one of the limits; some codes occur.
+            let mut codes = table.iter().enumerate();
+            codes.clone().any(agree) && codes.all(|code| agree(code) || [0.0, low, high].contains(code.1))
         })
 }

@@ -31,13 +31,16 @@ impl Lowering<'_> {
         let mut rounding = Rounding::Nothing;
         let action = match &node.op {
             Op::Lookup(l) => {
-                let table = self.literal_table(id);
+                let stored = stored_table(l, self.element_type(node.inputs[0]));
+                let table = self.literal_table(id).and_then(|literal| match literal {
+                    Some(literal) => rounded_otherwise(&stored, &literal).map(Some),
+                    None => Ok(None),
+                });
                 rounding = match &table {
                     Ok(_) => Rounding::Exact,
                     Err(why) => Rounding::Unguarded(why.clone()),
                 };
-                let stored = || stored_table(l, self.element_type(node.inputs[0]));
-                Action::Table(table.ok().flatten().unwrap_or_else(stored))
+                Action::Table(table.ok().flatten().unwrap_or(stored))
             }
             Op::Clamp { min, max } if f32s => Action::Clamp(*min, *max),
             Op::Unary(kind) if f32s => match function(*kind) {
@@ -208,4 +211,21 @@ impl Lowering<'_> {
         self.push(Action::Evaluate(Box::new(small)), tensors, results, id);
         Ok(())
     }
+}
+
+/// A table of codes with those of the model's own arithmetic, which rounds some values to the neighbouring level; codes that
+/// do not occur are 0 in the first.
+fn rounded_otherwise(stored: &[u8; 256], literal: &[u8; 256]) -> Result<Box<[u8; 256]>, String> {
+    let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 1;
+    let mut pairs = stored.iter().zip(literal);
+    if !pairs.clone().all(|pair| near(pair) || *pair.0 == 0) {
+        return Err("its codes mean other levels than those of the model".to_owned());
+    }
+    let mut table = Box::new(*stored);
+    table
+        .iter_mut()
+        .zip(pairs.by_ref())
+        .filter(|(_, pair)| near(*pair))
+        .for_each(|(to, (_, &literal))| *to = literal);
+    Ok(table)
 }
