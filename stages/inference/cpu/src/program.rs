@@ -184,7 +184,6 @@ pub fn compile(graph: &Graph, options: &CompileOptions<'_>) -> Result<Program, C
         .collect();
     for record in &records {
         if let Some(why) = &record.unguarded {
-            eprintln!("UNGUARDED {} {}: {why}", record.name, record.kernel);
             tracing::debug!(step = %record.name, kernel = record.kernel, why, "codes next to ties may be others than the model's");
         }
     }

@@ -230,12 +230,17 @@ impl<'a> Surroundings<'a> {
     /// One number goes into the limits, or one per channel unless it is the bias of a sum of products; and
     /// factors that are positive.
     fn goes_into_limits(&self, node: &Node, kind: BinaryKind, before: Value, constant: Value) -> bool {
-        let Op::Constant(tensor) = &self.graph.node(constant.node).op else {
-            return self
-                .graph
-                .info(constant)
-                .static_shape()
-                .is_some_and(|s| s.iter().all(|&d| d == 1));
+        let source = self.graph.node(constant.node);
+        let Op::Constant(tensor) = &source.op else {
+            let one = |s: Vec<usize>| s.iter().all(|&d| d == 1);
+            // A constant stored as f16.
+            let stored = source.inputs.first().map(|from| &self.graph.node(from.node).op);
+            let positive = match (&source.op, stored) {
+                (Op::Convert(_), Some(Op::Constant(tensor))) => tensor.to_f32().iter().all(|&v| v > 0.0),
+                _ => false,
+            };
+            return (positive || kind != BinaryKind::Multiply)
+                && self.graph.info(constant).static_shape().is_some_and(one);
         };
         let values = tensor.to_f32();
         if kind == BinaryKind::Multiply && values.iter().any(|&v| v <= 0.0) {
