@@ -7,11 +7,20 @@
 use std::path::{Path, PathBuf};
 
 use flow_cpu::kernels::Isa;
+use flow_inference::Engine;
 use flow_model::{Tensor, npy};
 use flow_tests::engine::{infer, options};
 
 /// Largest difference, as a part of the largest value expected.
 const CLOSE: f64 = 2e-5;
+
+/// Networks with values next to ties. The reference evaluator runs the transformed graph in that graph's own arithmetic, which
+/// may put such a value one step elsewhere; the CPU plugin goes back to the model's.
+const NEXT_TO_TIES: [&str; 3] = [
+    "limits_along_two_axes_behind_deconvolution",
+    "table_behind_a_convolution",
+    "weights_between_levels_in_f32",
+];
 
 fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/engine");
@@ -55,7 +64,8 @@ fn networks_that_differed_once_agree() {
     for folder in &folders {
         let expected = expected(folder);
         assert!(!expected.is_empty(), "{}: no outputs", folder.display());
-        for way in &ways {
+        let next_to_ties = NEXT_TO_TIES.iter().any(|case| folder.ends_with(case));
+        for way in ways.iter().filter(|way| !next_to_ties || *way != "ref-literal") {
             let said = match infer(folder, &options(way).unwrap()) {
                 Err(message) => message,
                 Ok(found) if found.len() != expected.len() => format!("{} outputs", found.len()),
@@ -72,4 +82,33 @@ fn networks_that_differed_once_agree() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Steps of the networks that may give other codes than the model's own f32 arithmetic next to ties, as `CASE: STEP`. A new
+/// one is either to be guarded or to be named here with its reason.
+const UNGUARDED: [&str; 2] = [
+    // A FakeQuantize of more levels than codes stands between codes and the table that quantizes them again.
+    "codes_through_more_levels_than_codes: fake_quantize_3",
+    // All levels mean one value, so that codes may be others than the levels.
+    "output_interval_without_width: fake_quantize_2",
+];
+
+#[test]
+fn every_step_that_rounds_is_guarded() {
+    let (mut unguarded, mut named) = (Vec::new(), 0);
+    for folder in cases() {
+        let engine = Engine::load(folder.join("model.xml"), &options("cpu-literal").unwrap()).unwrap();
+        let case = folder.file_name().unwrap().to_string_lossy().into_owned();
+        for step in engine.program().unwrap().steps() {
+            if let Some(why) = &step.unguarded {
+                let name = format!("{case}: {}", step.name);
+                match UNGUARDED.contains(&name.as_str()) {
+                    true => named += 1,
+                    false => unguarded.push(format!("{name}: {why}")),
+                }
+            }
+        }
+    }
+    assert!(unguarded.is_empty(), "{unguarded:#?}");
+    assert_eq!(named, UNGUARDED.len(), "a step that is named here is guarded");
 }

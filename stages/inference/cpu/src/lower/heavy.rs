@@ -150,12 +150,16 @@ pub(super) type Settling = Result<Box<Literal>, Option<String>>;
 
 /// The epilogue of a kernel, with ties where it is guarded, and how its doubts are settled.
 pub(super) fn finish(channels: usize, chain: &Chain, guard: Guard) -> Option<(Epilogue, Settling)> {
-    let epilogue = epilogue(channels, chain).ok()?;
+    let mut epilogue = epilogue(channels, chain).ok()?;
     Some(match guard {
-        Ok(Some(literal)) => (
-            epilogue.with_ties(&literal.last_margin, &literal.margin),
-            Ok(literal),
-        ),
+        Ok(Some(literal)) => {
+            // The table as the model computes it, for codes that are in no doubt too.
+            epilogue.table.clone_from(&literal.epilogue.table);
+            (
+                epilogue.with_ties(&literal.last_margin, &literal.margin),
+                Ok(literal),
+            )
+        }
         Ok(None) => (epilogue, Err(None)),
         Err(why) => (epilogue, Err(Some(why))),
     })

@@ -390,3 +390,33 @@ fn real_values_that_are_quantized_for_nobody() {
     b.result(y);
     check(&b.graph, &[image(&mut noise, &[1, 6, 8, 8])], STEP);
 }
+
+#[test]
+fn what_is_not_guarded_says_why() {
+    let mut noise = Noise(9);
+    let mut b = Builder::default();
+    let x = b.input(ElementType::F32, &[1, 6, 8, 8]);
+    let x = quantized(&mut b, x, 1.0 / 128.0, -100.0);
+    let y = convolution(&mut b, &mut noise, x);
+    // Each element depends on all channels.
+    let y = b.unary(Op::Softmax { axis: 1 }, y, ElementType::F32);
+    let y = quantized(&mut b, y, 1.0 / 255.0, 0.0);
+    let y = reader(&mut b, y);
+    b.result(y);
+    let lowered = flow_lpt::transform(&b.graph, &flow_lpt::Options::default()).unwrap();
+    let steps = |rounding_of| {
+        let options = CompileOptions {
+            isa: None,
+            rounding_of,
+        };
+        let program = compile(&lowered.graph, &options).unwrap();
+        program
+            .steps()
+            .iter()
+            .filter_map(|s| s.unguarded.clone())
+            .collect::<Vec<_>>()
+    };
+    let said = steps(Some(&b.graph));
+    assert!(matches!(&said[..], [why] if why.contains("SoftMax")), "{said:?}");
+    assert!(steps(None).is_empty(), "nobody asked for the model's rounding");
+}
