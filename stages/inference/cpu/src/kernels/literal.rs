@@ -17,7 +17,7 @@ pub(crate) use root::{Count, Data, Depthwise, Matrices, Products, Root, Taps, Wi
 use root::{Memory, decoder};
 
 pub(crate) use super::ties::{Doubt, Doubts, LANES};
-use super::{AlignedVec, Epilogue, View, ViewMut};
+use super::{AlignedVec, View, ViewMut};
 
 /// Pixels evaluated side by side, to hide the latency of a chain of additions.
 pub(crate) const SIDE: usize = 4;
@@ -156,8 +156,10 @@ pub(crate) struct Literal {
     pub values: Values,
     pub operations: Vec<Operation>,
     pub levels: Levels,
-    /// How exact sums are finished; with its table.
-    pub epilogue: Epilogue,
+    /// Channels of the output.
+    pub channels: usize,
+    /// From levels to codes, where a table stands behind the last rounding.
+    pub table: Option<Box<[u8; 256]>>,
     /// Distance from a tie, in codes, within which the first rounding is in doubt; per channel, padded.
     pub margin: AlignedVec<f32>,
     /// The same for the last rounding.
@@ -213,7 +215,7 @@ impl Literal {
             };
         }
         let array = |values: &AlignedVec<f32>| -> [f32; LANES] { std::array::from_fn(|i| values[c + i]) };
-        let last = self.epilogue.channels - 1;
+        let last = self.channels - 1;
         for operation in &self.operations {
             match operation {
                 Operation::Add(a) => {
@@ -251,7 +253,7 @@ impl Literal {
         }
         std::array::from_fn(|i| {
             let code = self.levels.level::<FMA>(f[i], c + i) as i32 as u8;
-            match &self.epilogue.table {
+            match &self.table {
                 Some(table) => table[usize::from(code)],
                 None => code,
             }
@@ -276,7 +278,7 @@ impl Literal {
         scratch.doubts.dedup();
         scratch.counts[1] += scratch.doubts.len() as u64;
         let memory = &mut scratch.memory;
-        let channels = literal.epilogue.channels;
+        let channels = literal.channels;
         let decode = decoder::<A>(&literal.values);
         for doubts in scratch.doubts.chunks(SIDE) {
             // SAFETY: the caller's contract.

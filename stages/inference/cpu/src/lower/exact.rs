@@ -92,7 +92,7 @@ impl Lowering<'_> {
         if let Some(&id) = table
             && let Some(table) = self.literal_table(id)?
         {
-            literal.epilogue.table = Some(table);
+            literal.table = Some(table);
         }
         Ok(Some(Box::new(literal)))
     }
@@ -339,7 +339,8 @@ impl Lowering<'_> {
             values,
             operations: path.operations,
             levels: path.levels,
-            epilogue,
+            channels: site.channels,
+            table: epilogue.table,
             margin: first,
             last_margin: last,
         })

@@ -4,7 +4,7 @@ use flow_model::op::Op;
 use flow_model::{NodeId, Value};
 
 use super::Lowering;
-use super::chain::is_code;
+use super::chain::{is_code, stored_table};
 use crate::literal::Known;
 
 impl Lowering<'_> {
@@ -76,9 +76,30 @@ impl Lowering<'_> {
     /// The table of a function of codes that is quantized, computed as the model computes it; `None` where the table
     /// stands for no FakeQuantize.
     pub(super) fn literal_table(&self, id: NodeId) -> Known<Option<Box<[u8; 256]>>> {
-        match &self.model {
-            Some(model) => Ok(model.table(&self.graph.node(id).name)?.map(Box::new)),
-            None => Ok(None),
-        }
+        let node = self.graph.node(id);
+        let (Some(model), Op::Lookup(lookup)) = (&self.model, &node.op) else {
+            return Ok(None);
+        };
+        let Some(table) = model.table(&node.name)? else {
+            return Ok(None);
+        };
+        let stored = stored_table(lookup, self.element_type(node.inputs[0]));
+        rounded_otherwise(&stored, Box::new(table)).map(Some)
     }
+}
+
+/// Codes that the model's own arithmetic may put farther away than one level: where Floor, Ceiling or Sign meet a value that is a
+/// whole number exactly and not to the last bit.
+const FAR: usize = 8;
+
+/// The table of the model's own arithmetic, which rounds some values otherwise than `stored`; an error where it is about
+/// other codes. Codes that do not occur are 0 in `stored`.
+fn rounded_otherwise(stored: &[u8; 256], literal: Box<[u8; 256]>) -> Result<Box<[u8; 256]>, String> {
+    let pairs = stored.iter().zip(literal.iter());
+    let far = pairs.filter(|(a, b)| **a != 0 && a.abs_diff(**b) > 1).count();
+    let occurring = stored.iter().filter(|code| **code != 0).count();
+    if far > FAR.min(occurring / 4) {
+        return Err("its codes mean other levels than those of the model".to_owned());
+    }
+    Ok(literal)
 }

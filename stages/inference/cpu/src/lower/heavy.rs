@@ -154,7 +154,7 @@ pub(super) fn finish(channels: usize, chain: &Chain, guard: Guard) -> Option<(Ep
     Some(match guard {
         Ok(Some(literal)) => {
             // The table as the model computes it, for codes that are in no doubt too.
-            epilogue.table.clone_from(&literal.epilogue.table);
+            epilogue.table.clone_from(&literal.table);
             (
                 epilogue.with_ties(&literal.last_margin, &literal.margin),
                 Ok(literal),
