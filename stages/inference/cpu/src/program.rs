@@ -16,6 +16,7 @@ use crate::lower::{Action, element_bytes, lower, stored_bias};
 use crate::memory::Arena;
 use crate::placement::Placement;
 use crate::profile::{Clock, StepTime};
+use crate::recall::Memory;
 use crate::record::{StepRecord, record};
 use crate::run::{Machine, copy};
 use crate::tail::{self, Origin, Tail};
@@ -277,6 +278,7 @@ impl Program {
             scratch: &[],
             team: None,
             workspace: &mut Workspace::default(),
+            memory: &mut Memory::default(),
             inputs: &[],
         };
         for &t in &self.inner.bound.fill_once {
@@ -288,6 +290,7 @@ impl Program {
             scratch: vec![Mutex::default()],
             team: None,
             workspace: Workspace::default(),
+            memory: Memory::default(),
             aligned: vec![None; self.inner.inputs.len()],
             times: Vec::new(),
             tail_outputs: Vec::new(),
@@ -304,6 +307,7 @@ pub struct Request {
     scratch: Vec<Mutex<Scratch>>,
     team: Option<Team>,
     workspace: Workspace,
+    memory: Memory,
     /// Copies of inputs whose memory is not aligned for their type.
     aligned: Vec<Option<AlignedVec<u8>>>,
     times: Vec<StepTime>,
@@ -394,6 +398,7 @@ impl Request {
             scratch: &self.scratch,
             team: self.team.as_mut(),
             workspace: &mut self.workspace,
+            memory: &mut self.memory,
             inputs: slices,
         };
         for (at, step) in inner.bound.steps.iter().enumerate() {

@@ -16,7 +16,7 @@ use crate::kernels::{AlignedVec, ArgError, KernelTable};
 use crate::lower::{Action, MAX_LEAVES, TensorId};
 use crate::memory::{Arena, Place};
 use crate::placement::Placement;
-use crate::recall::Recall;
+use crate::recall::{Memory, Recall};
 use crate::rows;
 use crate::team::Team;
 
@@ -31,6 +31,8 @@ pub(crate) struct Machine<'a> {
     /// Who shares the work of a step; `None` for the calling thread alone.
     pub team: Option<&'a mut Team>,
     pub workspace: &'a mut Workspace,
+    /// What values are evaluated again in.
+    pub memory: &'a mut Memory,
     /// Bytes of the network inputs, aligned for their element type.
     pub inputs: &'a [&'a [u8]],
 }
@@ -109,7 +111,8 @@ impl Machine<'_> {
     }
 
     fn recall(&mut self, step: &Step, recall: &Recall) -> Result<(), Fault> {
-        let (bound, output) = (self.bound, step.draft.outputs[0]);
+        let (bound, table, scratch, output) = (self.bound, self.table, self.scratch, step.draft.outputs[0]);
+        let mut memory = std::mem::take(self.memory);
         let reads = std::array::from_fn::<_, { 1 + MAX_LEAVES }, _>(|i| step.draft.inputs.get(i).copied());
         let (bytes, to) = self.split(reads, output)?;
         let places = step.draft.inputs.iter().map(|&t| &bound.tensors[t].placement);
@@ -118,9 +121,10 @@ impl Machine<'_> {
             return Err(Fault::new("a quantization lacks its input"));
         };
         let output = &bound.tensors[output].placement;
-        let again = recall.settle((cast(from)?, place), (to, output), leaves);
         let all: usize = output.shape().iter().product();
-        let counts = &mut locked(&self.scratch[0]).counts;
+        let again = recall.settle((cast(from)?, place), (to, output), leaves, table, &mut memory);
+        *self.memory = memory;
+        let counts = &mut locked(&scratch[0]).counts;
         counts[0] += all.div_ceil(LANES) as u64;
         counts[1] += again as u64;
         Ok(())

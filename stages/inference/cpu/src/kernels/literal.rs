@@ -180,6 +180,9 @@ pub(crate) trait Arithmetic {
     -> [[f32; LANES]; SIDE];
 }
 
+/// [`Arithmetic::chain`] of a processor's instruction set.
+pub(crate) type Chain = fn(&mut [[f32; LANES]; SIDE], usize, [Line<'_>; SIDE], [&[f32]; SIDE]);
+
 /// Arguments of [`Literal::settle`].
 #[derive(Debug)]
 pub(crate) struct LiteralArgs<'a, 'b> {
@@ -203,6 +206,21 @@ pub(crate) struct Scratch {
 }
 
 impl Literal {
+    /// [`Arithmetic::chain`] into memory of the caller's.
+    ///
+    /// # Safety
+    /// Those of [`Arithmetic`].
+    #[inline(always)]
+    pub(crate) unsafe fn chain<A: Arithmetic>(
+        to: &mut [[f32; LANES]; SIDE],
+        terms: usize,
+        weights: [Line<'_>; SIDE],
+        columns: [&[f32]; SIDE],
+    ) {
+        // SAFETY: the caller's contract.
+        *to = unsafe { A::chain(terms, weights, columns) };
+    }
+
     /// The codes of one vector, from the root's result.
     #[inline(always)]
     fn codes<const FMA: bool>(&self, mut f: [f32; LANES], c: usize, operand: &[u8; LANES]) -> [u8; LANES] {

@@ -11,7 +11,7 @@ macro_rules! vector_kernels {
 
             use super::$vector;
             use super::simd::{Vector, conv_f32, depthwise_f32, peak, pixelwise, pool};
-            use crate::kernels::literal::{Level, Literal, LiteralArgs};
+            use crate::kernels::literal::{LANES, Level, Line, Literal, LiteralArgs, SIDE};
             use crate::kernels::{
                 AffineU8Args, AvgPoolArgs, Band, ConvF32Args, DepthwiseF32Args, MaxPoolArgs, QuantizeArgs,
             };
@@ -35,6 +35,8 @@ macro_rules! vector_kernels {
                 depthwise_f32(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) =
                     depthwise_f32::depthwise::<$vector>(args, rows);
                 literal(args: &mut LiteralArgs<'_, '_>) = Literal::settle::<$vector>(args);
+                chain(to: &mut [[f32; LANES]; SIDE], terms: usize, weights: [Line<'_>; SIDE], columns: [&[f32]; SIDE]) =
+                    Literal::chain::<$vector>(to, terms, weights, columns);
                 quantize_literal(nest: &Nest<3>, to: &mut [u8], from: &[f32], levels: &[Level], base: f32) =
                     rows::quantize_literal::<{ $vector::FUSED }>(nest, to, from, levels, base);
                 peak_f32(steps: usize) -> u64 = peak::fused::<$vector>(steps);

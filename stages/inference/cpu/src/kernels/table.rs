@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use super::literal::{Level, Literal, LiteralArgs, Portable};
+use super::literal::{Arithmetic, Chain, Level, Literal, LiteralArgs, Portable};
 #[cfg(target_arch = "x86_64")]
 use super::sets::{avx2, avx512amx, avx512bw, avx512vnni, avxvnni, evex256, sse42, v128, v256, v512};
 use super::weights::Packing;
@@ -34,6 +34,8 @@ pub struct KernelTable {
     pub(crate) depthwise_f32: fn(&mut DepthwiseF32Args<'_>, Range<usize>),
     /// [`Literal::settle`].
     pub(crate) literal: fn(&mut LiteralArgs<'_, '_>),
+    /// [`Arithmetic::chain`].
+    pub(crate) chain: Chain,
     /// [`rows::quantize_literal`].
     pub(crate) quantize_literal: fn(&Nest<3>, &mut [u8], &[f32], &[Level], f32),
     /// Multiply-accumulates on registers, of 8 bits and of f32: as many as they return.
@@ -64,6 +66,8 @@ pub(crate) static SCALAR: KernelTable = KernelTable {
     depthwise_f32: scalar::depthwise_f32,
     // SAFETY: portable arithmetic runs on every processor.
     literal: |args| unsafe { Literal::settle::<Portable>(args) },
+    // SAFETY: as above.
+    chain: |to, terms, weights, columns| unsafe { *to = Portable::chain(terms, weights, columns) },
     quantize_literal: rows::quantize_literal::<false>,
     peak_u8: scalar::peak_u8,
     peak_f32: scalar::peak_f32,
@@ -86,6 +90,7 @@ macro_rules! table {
             conv_f32: $vectors::conv_f32,
             depthwise_f32: $vectors::depthwise_f32,
             literal: $vectors::literal,
+            chain: $vectors::chain,
             quantize_literal: $vectors::quantize_literal,
             peak_u8: $dots::peak_u8,
             peak_f32: $vectors::peak_f32,

@@ -10,7 +10,7 @@ use super::chain::is_code;
 use super::window::{two, window_of_conv, window_of_pool};
 use crate::dense::Geometry;
 use crate::kernels::gemm;
-use crate::kernels::literal::{Taps, Values};
+use crate::kernels::literal::{Products, Taps, Values};
 use crate::literal::{Known, Model, POINTWISE_BLOCK, known};
 use crate::recall::{Expression, Pooled, Recall, Rule};
 
@@ -395,7 +395,6 @@ impl Builder<'_, '_> {
         if length == 0 || sizes[1] == 0 || weights.len() != length * shape[1] {
             return Err(lost());
         }
-        let block = block.min(taps.chain().saturating_mul(sizes[0]));
         let from = self.value(inputs[0])?;
         let squares = |kernel: &[f32]| kernel.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>().sqrt();
         let spread = weights.chunks_exact(length).map(squares).fold(0.0, f64::max);
@@ -417,7 +416,14 @@ impl Builder<'_, '_> {
             },
             terms,
         );
-        let rule = Rule::Convolution(from, taps, sizes, block, kernel_size[1], weights);
+        let products = Products::new(
+            taps,
+            kernel_size[1],
+            [sizes[0], sizes[1], shape[1]],
+            block,
+            &weights,
+        );
+        let rule = Rule::Convolution(from, known(products, lost)?);
         self.push(shape.to_vec(), rule, bound)
     }
 

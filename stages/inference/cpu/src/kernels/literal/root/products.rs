@@ -47,6 +47,36 @@ impl Products {
         })
     }
 
+    /// Terms of a sum.
+    pub fn length(&self) -> usize {
+        self.taps.places().len() * self.inputs
+    }
+
+    /// In the order of the sum.
+    pub fn taps(&self) -> &Taps {
+        &self.taps
+    }
+
+    /// Input channels of a group.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Output channels of a group.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Terms that are summed apart before they are added to the rest.
+    pub fn block(&self) -> usize {
+        self.block
+    }
+
+    /// Terms are taps in order, in them inputs.
+    pub fn weights(&self) -> &Lines {
+        &self.weights
+    }
+
     /// For vectors of any channels.
     ///
     /// # Safety
@@ -60,7 +90,7 @@ impl Products {
         columns: &mut Vec<f32>,
     ) -> Sums {
         let mut sums = [[0.0_f32; LANES]; SIDE];
-        let length = self.taps.places().len() * self.inputs;
+        let length = self.length();
         columns.resize(length * SIDE, 0.0);
         // A vector may reach over several groups: each has a column of its own, and gives its own lanes.
         let reach = |doubt: &Doubt| {
