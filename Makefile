@@ -5,6 +5,7 @@ SHARED ?= ../shared
 FUZZ_SECONDS ?= 20
 COUNT ?= 1000
 SEED ?= 0
+SOAK ?= 10m
 PYTHON ?= python3
 CARGO ?= cargo
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
@@ -12,7 +13,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 # Debian packages the build needs: the linker and C++ (openh264), nasm (its fast paths), hwloc.
 PACKAGES := build-essential pkg-config nasm libhwloc-dev
 
-.PHONY: help deps build demo test test-models differential lint deny bench fuzz-short docs clean
+.PHONY: help deps build demo soak test test-models differential lint deny bench fuzz-short docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -46,6 +47,10 @@ test: deps ## Run all tests that need nothing but the repository
 test-models: deps ## Run the engine over the real models in $(SHARED)
 	@test -d $(SHARED)/models || { echo "test-models: no folder $(SHARED)/models; give it with SHARED=FOLDER"; exit 1; }
 	FLOW_SHARED=$(abspath $(SHARED)) $(CARGO) test -p flow-tests --features models --test 'models_*'
+
+soak: build ## Run a pipeline under load and faults for $(SOAK), and judge it
+	@mkdir -p out
+	$(RELEASE)/flowrun soak tests/soak/soak.yaml --duration $(SOAK) --load poisson:20 --chaos default --seed $(SEED) --report out/soak.html
 
 differential: deps ## Compare COUNT random graphs from SEED on with OpenVINO (needs PYTHON with openvino, numpy)
 	$(CARGO) build --release -p flow-tests --bin differential

@@ -32,18 +32,21 @@
 #[cfg(test)]
 extern crate self as flow; // kinds for tests are written as another crate would write them
 
+pub mod chaos;
 pub mod codes;
 pub mod config;
 pub mod diagnostics;
 pub mod error;
 pub mod ledger;
 pub mod metrics;
+pub mod observe;
 pub mod packet;
 pub mod pins;
 pub mod ports;
 pub mod registry;
 pub mod runtime;
 pub mod schema;
+pub mod soak;
 pub mod stage;
 pub mod topology;
 pub mod units;

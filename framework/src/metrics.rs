@@ -51,6 +51,16 @@ impl Times {
         let _ = self.0.add(&other.0);
     }
 
+    /// The percentiles, if anything was measured.
+    pub(crate) fn measured(&self) -> Option<Percentiles> {
+        (!self.0.is_empty()).then(|| self.percentiles())
+    }
+
+    /// Number of times measured.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     fn percentiles(&self) -> Percentiles {
         if self.0.is_empty() {
             return Percentiles::default();
@@ -87,6 +97,8 @@ struct WorkerTimes {
     service: Times,
     wait: Times,
     latency: Times,
+    busy: Duration,
+    blocked: Duration,
     first: Option<Instant>,
     last: Option<Instant>,
 }
@@ -97,6 +109,8 @@ impl Meter {
     pub(crate) fn served(&self, wait: Option<Duration>, began: Instant, service: Duration, ended: Instant) {
         let mut times = lock(&self.times);
         times.service.record(service);
+        times.busy += service;
+        times.blocked += ended.saturating_duration_since(began).saturating_sub(service);
         if let Some(wait) = wait {
             times.wait.record(wait);
         }
@@ -169,6 +183,11 @@ pub struct StageReport {
     pub service_ms: Percentiles,
     /// Time packets waited in the queues before the stage.
     pub queue_wait_ms: Percentiles,
+    /// Time all replicas spent in the stage itself, in seconds. Where it comes near to the time of the run times the
+    /// number of replicas, the stage is what holds up the others.
+    pub busy_seconds: f64,
+    /// Time all replicas waited for room downstream, in seconds.
+    pub blocked_seconds: f64,
     /// Sinks: age of the packets when they were delivered, since their source took them in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<Percentiles>,
@@ -215,6 +234,8 @@ pub(crate) fn merge<'a>(meters: impl IntoIterator<Item = &'a Meter>, sink: bool)
         all.service.merge(&times.service);
         all.wait.merge(&times.wait);
         all.latency.merge(&times.latency);
+        all.busy += times.busy;
+        all.blocked += times.blocked;
         all.first = all.first.into_iter().chain(times.first).min();
         all.last = all.last.into_iter().chain(times.last).max();
     }
@@ -224,6 +245,8 @@ pub(crate) fn merge<'a>(meters: impl IntoIterator<Item = &'a Meter>, sink: bool)
             report.fps = report.packets as f64 / seconds;
         }
     }
+    report.busy_seconds = all.busy.as_secs_f64();
+    report.blocked_seconds = all.blocked.as_secs_f64();
     report.service_ms = all.service.percentiles();
     report.queue_wait_ms = all.wait.percentiles();
     report.latency_ms = sink.then(|| all.latency.percentiles());

@@ -168,6 +168,17 @@ impl<T: ?Sized> Prepared<T> {
     }
 }
 
+impl<T: ?Sized + 'static> Prepared<T> {
+    /// Wraps each instance as it is built, such as in one that observes or disturbs it; `layer` is given the index of
+    /// the replica.
+    #[must_use]
+    pub fn layered(mut self, layer: impl Fn(usize, Box<T>) -> Box<T> + Send + Sync + 'static) -> Self {
+        let build = self.build;
+        self.build = Box::new(move |replica| Ok(layer(replica, build(replica)?)));
+        self
+    }
+}
+
 /// Prepares a component of a kind with configuration `C`: finds files, loads models.
 pub type PrepareKind<C, T> = fn(&C, &PrepareContext<'_>) -> Result<Prepared<T>, PrepareError>;
 

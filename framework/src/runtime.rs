@@ -33,6 +33,7 @@ mod exit;
 mod inlet;
 mod report;
 mod resequencer;
+mod snapshot;
 mod source;
 mod supervisor;
 mod wiring;
@@ -43,6 +44,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use report::{EdgeReport, Failure, Outcome, RunReport};
+pub use snapshot::{EdgeSnapshot, Snapshot, StageSnapshot};
 
 use crate::config::plan::PreparedPipeline;
 use crate::error::{Code, StageError};
@@ -155,6 +157,12 @@ impl RunHandle {
     /// Whether a stop has been asked for.
     pub fn is_stopping(&self) -> bool {
         self.0.core.stopping.is_set()
+    }
+
+    /// Instances rebuilt so far, over all components.
+    pub fn restarts(&self) -> u64 {
+        let components = self.0.components.iter();
+        components.map(|c| c.restarts.load(Ordering::Relaxed)).sum()
     }
 
     /// Where the run stands. Reads counters only: cheap, and never in the way of the workers.

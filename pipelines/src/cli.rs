@@ -10,7 +10,20 @@ const AFTER: &str = "\
 Exit codes: 0 ok, 2 configuration or usage, 3 completed with more loss than allowed, 4 failed,
 5 drain timeout, 6 ledger mismatch. Results go to stdout, everything else to stderr.
 
-Not in this version yet: `soak` and `model quantize`. `benchmark_app` is a command of its own.";
+Not in this version yet: `model quantize`. `benchmark_app` is a command of its own.";
+
+const SOAK_AFTER: &str = "\
+Examples:
+  flowrun soak dock.yaml --duration 30s                        a first look
+  flowrun soak dock.yaml --chaos default --seed 7              some of every fault
+  flowrun soak dock.yaml --chaos panic@detect=1%,stall=0.1%/2s --load poisson:40 --report soak.html
+
+Faults: panic, stall and slow befall stages; corrupt, source_loss and clock_jump befall sources; sink_error befalls
+sinks. FAULT@COMPONENT=RATE/TIME befalls one component. The same seed hits the same packets.
+
+The verdict: every packet accounted for, order kept, no hang, memory, file descriptors and threads flat, p99 steady,
+no restart without a fault, enough traffic. Exit codes: 0 passed, 4 not passed, 5 did not drain, 6 ledger mismatch.
+Outputs are written as in any other run: give the pipeline a folder of its own.";
 
 /// Runs video and image pipelines declared in YAML through INT8 networks.
 #[derive(Debug, Parser)]
@@ -49,6 +62,9 @@ pub enum LogFormat {
 pub enum Command {
     /// Run a pipeline until its sources end, or until it is stopped.
     Run(Run),
+    /// Run a pipeline under load and faults for a time, and judge it.
+    #[command(after_help = SOAK_AFTER)]
+    Soak(Soak),
     /// Check a pipeline file and show every error in it, without opening anything.
     Check(Check),
     /// Show the workers of a pipeline and the CPUs they would be pinned to.
@@ -66,6 +82,18 @@ pub enum Command {
     /// Inspect, transform, run or benchmark a model.
     #[command(subcommand)]
     Model(Model),
+}
+
+impl Command {
+    /// What is logged unless the user says otherwise.
+    pub fn default_log(&self) -> &'static str {
+        match self {
+            // Faults on purpose would fill the screen; the verdict counts them.
+            Self::Soak(soak) if soak.chaos.is_some() => "off",
+            // What a pipeline was asked to find out is shown without asking.
+            _ => "warn,flow_output::evaluate=info",
+        }
+    }
 }
 
 /// The pipeline file and what overrides it.
@@ -88,6 +116,54 @@ pub struct Run {
     /// Write the summary of the run to this file as JSON; `-` is stdout.
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Soak {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// How long sources give packets: `30s`, `10m`, `8h`.
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub duration: String,
+    /// Faults to inject: `default`, or `FAULT[@COMPONENT]=RATE[/TIME]`, several with commas.
+    #[arg(long, value_name = "SPEC")]
+    pub chaos: Option<flow::chaos::Spec>,
+    /// When packets arrive at each source: `constant:RATE`, `poisson:RATE` (packets a second), or `own` for the pace of
+    /// the source. Sources that end begin anew; live sources keep their own pace.
+    #[arg(long, default_value = "constant:25")]
+    pub load: flow::soak::Load,
+    /// Seed of arrivals and faults.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Write a report with plots to this file: one page for a browser.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Largest growth of memory, in MiB an hour.
+    #[arg(long, value_name = "MIB", default_value_t = 1.0)]
+    pub max_growth: f64,
+    /// Largest rise of the 99th percentile of latency from the first fifth to the last, in percent; `off`.
+    #[arg(long, value_name = "PERCENT", default_value = "20", value_parser = drift)]
+    pub max_drift: Drift,
+    /// Fewest packets that count as traffic. Default: half of those that are due.
+    #[arg(long, value_name = "N")]
+    pub min_packets: Option<u64>,
+}
+
+/// Largest rise of a latency, as a part of it; `None`: not judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Drift(pub Option<f64>);
+
+fn drift(text: &str) -> Result<Drift, String> {
+    if text == "off" {
+        return Ok(Drift(None));
+    }
+    match text.trim_end_matches('%').parse::<f64>() {
+        Ok(percent) if percent >= 0.0 && percent.is_finite() => Ok(Drift(Some(percent / 100.0))),
+        _ => Err("expected a percentage such as 20, or `off`".into()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod model;
 mod plan;
 mod run;
 mod schema;
+mod soak;
 mod stages;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 pub fn dispatch(command: Command, quiet: bool) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => run::run(&args, quiet),
+        Command::Soak(args) => soak::soak(&args, quiet),
         Command::Check(args) => check::check(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Graph(args) => graph::graph(&args),

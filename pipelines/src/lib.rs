@@ -26,7 +26,7 @@ pub use kinds::registry;
 /// Runs the command with the arguments of the process.
 pub fn main() -> std::process::ExitCode {
     let cli = cli::Cli::parse();
-    if let Err(failure) = logging::init(&cli.logging) {
+    if let Err(failure) = logging::init(&cli.logging, cli.command.default_log()) {
         return failure.report();
     }
     match commands::dispatch(cli.command, cli.logging.quiet) {

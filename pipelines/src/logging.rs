@@ -6,12 +6,12 @@ use tracing_subscriber::fmt::time::uptime;
 use crate::cli::{LogFormat, Logging};
 use crate::failure::{Failure, color};
 
-/// Sets up logging. `FLOWRUN_LOG` holds a filter in tracing's syntax and wins over `-v` and `-q`.
-pub fn init(options: &Logging) -> Result<(), Failure> {
+/// Sets up logging; `default` is what is logged unless the user says otherwise. `FLOWRUN_LOG` holds a filter in
+/// tracing's syntax and wins over `-v` and `-q`.
+pub fn init(options: &Logging, default: &str) -> Result<(), Failure> {
     let level = match (options.quiet, options.verbose) {
         (true, _) => "error",
-        // What a pipeline was asked to find out is shown without asking.
-        (_, 0) => "warn,flow_output::evaluate=info",
+        (_, 0) => default,
         (_, 1) => "info",
         (_, 2) => "debug",
         _ => "trace",

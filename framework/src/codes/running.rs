@@ -77,4 +77,10 @@ for the process, or leave out `strict_pins`.",
         title: "the system gives no more threads",
         text: "A worker's thread could not be started. Use fewer replicas, or raise the limit of processes (`ulimit -u`).",
     },
+    Explanation {
+        code: "E0490",
+        title: "a fault on purpose",
+        text: "`flowrun soak --chaos` damaged this packet, or made a sink refuse it, to see whether the pipeline bears it. Nothing is
+wrong with the pipeline.",
+    },
 ];

@@ -23,6 +23,8 @@ pub(crate) struct Core {
     pub(crate) accounts: Vec<Arc<Account>>,
     /// Streams that cannot go on.
     quarantined: Vec<AtomicBool>,
+    /// Every stage and sink is open: sources have begun.
+    pub(crate) ready: AtomicBool,
     /// Sources end.
     pub(crate) stopping: StopFlag,
     /// Disconnected once the run is cut short: every blocking wait of a worker listens to it.
@@ -52,6 +54,7 @@ impl Core {
                 .map(|stream| Account::new(stream.clone(), aborted.clone()))
                 .collect(),
             quarantined: streams.iter().map(|_| AtomicBool::new(false)).collect(),
+            ready: AtomicBool::new(false),
             stopping: StopFlag::default(),
             cut_short,
             cutter: Mutex::new(Some(cutter)),
@@ -101,6 +104,12 @@ impl Core {
     fn note_failure(&self, component: &str, error: &StageError) {
         let mut failure = lock(&self.failure);
         failure.get_or_insert_with(|| Failure::new(component, error));
+    }
+
+    /// Whether a stream has been given up.
+    pub(crate) fn is_quarantined(&self, stream: usize) -> bool {
+        let quarantined = self.quarantined.get(stream);
+        quarantined.is_some_and(|q| q.load(Ordering::Relaxed))
     }
 
     /// Whether the source of a stream shall go on.

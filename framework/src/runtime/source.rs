@@ -46,6 +46,7 @@ impl SourceWorker {
 
     /// Reads until the stream ends, the pipeline stops, or the source can do no more.
     pub(crate) fn run(self) {
+        self.core.ready.store(true, Ordering::Relaxed);
         if let Err(error) = self.read() {
             let ended = event::Ended {
                 component: &self.component.name,

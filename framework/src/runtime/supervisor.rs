@@ -40,7 +40,7 @@ pub(crate) struct Run {
     pub(crate) edges: Vec<Arc<Edge>>,
     /// By stream: number of packets its source will give.
     pub(crate) expected: Vec<Arc<AtomicU64>>,
-    pins: Mutex<Vec<PinReport>>,
+    pub(crate) pins: Mutex<Vec<PinReport>>,
     spec: RuntimeSpec,
 }
 
@@ -287,7 +287,7 @@ fn pin(run: &Run, worker: String, cpus: &[usize]) {
 }
 
 /// `name#replica`, with the name cut so that all of it fits into the 15 bytes the kernel keeps.
-fn thread_name(name: &str, replica: usize) -> String {
+pub(crate) fn thread_name(name: &str, replica: usize) -> String {
     let suffix = format!("#{replica}");
     let mut keep = name.len().min(15_usize.saturating_sub(suffix.len()));
     while !name.is_char_boundary(keep) {

@@ -32,15 +32,7 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
     let pipeline = pipeline::checked(&args.pipeline)?;
     let summary = args.summary.as_deref().map(Summary::create).transpose()?;
     let prepared = config::prepare(&pipeline, &kinds::registry()).map_err(Failure::pipeline)?;
-    let running = runtime::start(prepared, &options).map_err(|e| Failure::Other {
-        exit: if matches!(e, runtime::RunError::Pins(_)) {
-            USAGE
-        } else {
-            FAILED
-        },
-        code: Some(e.code().to_string()),
-        message: with_causes(&e),
-    })?;
+    let running = runtime::start(prepared, &options).map_err(cannot_start)?;
     let handle = running.handle();
     forward_signals(handle.clone())?;
     let done = Arc::new(AtomicBool::new(false));
@@ -62,7 +54,20 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(report.exit_code()))
 }
 
-fn duration(text: &str) -> Result<Duration, Failure> {
+/// A run that could not start.
+pub(super) fn cannot_start(e: runtime::RunError) -> Failure {
+    Failure::Other {
+        exit: if matches!(e, runtime::RunError::Pins(_)) {
+            USAGE
+        } else {
+            FAILED
+        },
+        code: Some(e.code().to_string()),
+        message: with_causes(&e),
+    }
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, Failure> {
     match text.parse::<units::Duration>() {
         Ok(d) if Duration::from(d).is_zero() => {
             Err(Failure::usage(format!("--duration {text}: give a time above 0")))
@@ -73,7 +78,7 @@ fn duration(text: &str) -> Result<Duration, Failure> {
 }
 
 /// The first SIGINT or SIGTERM drains the pipeline, the second aborts it.
-fn forward_signals(handle: RunHandle) -> Result<(), Failure> {
+pub(super) fn forward_signals(handle: RunHandle) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Failure::failed)?;
     std::thread::Builder::new()
         .name("signals".into())

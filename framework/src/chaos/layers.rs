@@ -1,0 +1,270 @@
+//! Instances that are disturbed: each wraps one that is not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Dice, Fault, INJECTED};
+use crate::error::StageError;
+use crate::packet::{Packet, Payload, StreamId};
+use crate::registry::Prepared;
+use crate::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage, StopFlag, WorkerContext};
+
+/// Longest sleep at a time, so that a stop is noticed.
+const STEP: Duration = Duration::from_millis(50);
+
+/// Sleeps for `time`, or until the pipeline is to stop.
+fn pause(time: Duration, stopping: &StopFlag) {
+    let until = Instant::now() + time;
+    while !stopping.is_set() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(STEP));
+    }
+}
+
+/// Stalls and slowness, which befall stages and sinks alike.
+fn delay(dice: &Dice, packet: &Packet, stopping: &StopFlag) {
+    let id = &packet.header.id;
+    for fault in [Fault::Slow, Fault::Stall] {
+        if let Some((time, _)) = dice.hit(fault, &id.stream, id.epoch, id.seq) {
+            dice.chaos.note(fault);
+            pause(time, stopping);
+        }
+    }
+}
+
+pub(super) fn stage(part: Prepared<dyn Stage>, dice: Dice) -> Prepared<dyn Stage> {
+    part.layered(move |_, inner| {
+        Box::new(DisturbedStage {
+            inner,
+            dice: dice.clone(),
+            stopping: StopFlag::default(),
+        })
+    })
+}
+
+struct DisturbedStage {
+    inner: Box<dyn Stage>,
+    dice: Dice,
+    stopping: StopFlag,
+}
+
+impl Stage for DisturbedStage {
+    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
+        self.stopping = cx.stopping.clone();
+        self.inner.open(cx)
+    }
+
+    fn process(&mut self, packet: Packet, out: &mut dyn Emitter) -> Result<(), StageError> {
+        delay(&self.dice, &packet, &self.stopping);
+        let id = &packet.header.id;
+        if self
+            .dice
+            .hit(Fault::Panic, &id.stream, id.epoch, id.seq)
+            .is_some()
+        {
+            self.dice.chaos.note(Fault::Panic);
+            // Unwinds as a panic does, without its message on stderr.
+            std::panic::resume_unwind(Box::new(format!("injected into `{}`", self.dice.name)));
+        }
+        self.inner.process(packet, out)
+    }
+
+    fn flush(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
+        self.inner.flush(stream, out)
+    }
+
+    fn discontinuity(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
+        self.inner.discontinuity(stream, out)
+    }
+
+    fn close(&mut self) -> Result<(), StageError> {
+        self.inner.close()
+    }
+}
+
+pub(super) fn sink(part: Prepared<dyn Sink>, dice: Dice) -> Prepared<dyn Sink> {
+    part.layered(move |_, inner| {
+        Box::new(DisturbedSink {
+            inner,
+            dice: dice.clone(),
+            stopping: StopFlag::default(),
+        })
+    })
+}
+
+struct DisturbedSink {
+    inner: Box<dyn Sink>,
+    dice: Dice,
+    stopping: StopFlag,
+}
+
+impl Sink for DisturbedSink {
+    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
+        self.stopping = cx.stopping.clone();
+        self.inner.open(cx)
+    }
+
+    fn consume(&mut self, packet: Packet) -> Result<(), StageError> {
+        delay(&self.dice, &packet, &self.stopping);
+        let id = &packet.header.id;
+        let hit = self.dice.hit(Fault::SinkError, &id.stream, id.epoch, id.seq);
+        if hit.is_some() {
+            self.dice.chaos.note(Fault::SinkError);
+            let message = format!("a fault was injected into the sink `{}`", self.dice.name);
+            return Err(StageError::packet(INJECTED, message));
+        }
+        self.inner.consume(packet)
+    }
+
+    fn end_of_stream(&mut self, stream: &StreamId) -> Result<(), StageError> {
+        self.inner.end_of_stream(stream)
+    }
+
+    fn close(&mut self) -> Result<(), StageError> {
+        self.inner.close()
+    }
+}
+
+pub(super) fn source(mut part: Prepared<dyn Source>, dice: Dice) -> Prepared<dyn Source> {
+    let build: Arc<dyn Fn() -> Result<Box<dyn Source>, StageError> + Send + Sync> = {
+        let build = part.build;
+        Arc::new(move || build(0))
+    };
+    // Counted over all instances, or every one would be hit in the same places.
+    let given = Arc::new(AtomicU64::new(0));
+    part.build = Box::new(move |_| {
+        Ok(Box::new(DisturbedSource {
+            inner: Some(build()?),
+            build: build.clone(),
+            dice: dice.clone(),
+            given: given.clone(),
+            back: Instant::now(),
+            shift: 0,
+            cx: None,
+        }) as Box<dyn Source>)
+    });
+    part
+}
+
+struct DisturbedSource {
+    /// `None`: it is lost.
+    inner: Option<Box<dyn Source>>,
+    build: Arc<dyn Fn() -> Result<Box<dyn Source>, StageError> + Send + Sync>,
+    dice: Dice,
+    given: Arc<AtomicU64>,
+    /// When the lost source comes back.
+    back: Instant,
+    /// Where its clock has jumped to, in microseconds.
+    shift: i64,
+    cx: Option<WorkerContext>,
+}
+
+impl Source for DisturbedSource {
+    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
+        self.cx = Some(cx.clone());
+        self.inner.as_mut().map_or(Ok(()), |inner| inner.open(cx))
+    }
+
+    fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError> {
+        let seq = self.given.load(Ordering::Relaxed);
+        let name = self.dice.name.clone();
+        if self.inner.is_none() {
+            let left = self.back.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                std::thread::sleep(left.min(STEP));
+                return Ok(Progress::More);
+            }
+            let mut inner = (self.build)()?;
+            if let Some(cx) = &self.cx {
+                inner.open(cx)?;
+            }
+            self.inner = Some(inner);
+            out.discontinuity();
+        } else if let Some((time, _)) = self.dice.hit(Fault::SourceLoss, &name, 0, seq) {
+            self.dice.chaos.note(Fault::SourceLoss);
+            self.given.fetch_add(1, Ordering::Relaxed);
+            self.back = Instant::now() + time;
+            return match self.inner.take() {
+                Some(mut lost) => lost.close().map(|()| Progress::More),
+                None => Ok(Progress::More),
+            };
+        }
+        if let Some((time, number)) = self.dice.hit(Fault::ClockJump, &name, 0, seq) {
+            self.dice.chaos.note(Fault::ClockJump);
+            let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+            self.shift = if number & 1 == 0 { micros } else { -micros };
+        }
+        let Some(inner) = &mut self.inner else {
+            return Ok(Progress::More);
+        };
+        inner.next(&mut Disturbing {
+            out,
+            dice: &self.dice,
+            given: &self.given,
+            shift: self.shift,
+        })
+    }
+
+    fn size_hint(&self) -> Option<u64> {
+        None
+    }
+
+    fn close(&mut self) -> Result<(), StageError> {
+        self.inner.as_mut().map_or(Ok(()), |inner| inner.close())
+    }
+}
+
+struct Disturbing<'a> {
+    out: &'a mut dyn SourceEmitter,
+    dice: &'a Dice,
+    given: &'a AtomicU64,
+    shift: i64,
+}
+
+impl Disturbing<'_> {
+    fn shifted(&self, pts: Option<Duration>) -> Option<Duration> {
+        let by = Duration::from_micros(self.shift.unsigned_abs());
+        pts.map(|pts| match self.shift < 0 {
+            true => pts.saturating_sub(by),
+            false => pts.saturating_add(by),
+        })
+    }
+}
+
+impl SourceEmitter for Disturbing<'_> {
+    fn emit(
+        &mut self,
+        pts: Option<Duration>,
+        payload: Arc<dyn Payload>,
+        attach: &mut dyn FnMut(&mut Packet),
+    ) {
+        let pts = self.shifted(pts);
+        let seq = self.given.fetch_add(1, Ordering::Relaxed);
+        let hit = self.dice.hit(Fault::Corrupt, &self.dice.name, 0, seq);
+        let Some((_, number)) = hit else {
+            return self.out.emit(pts, payload, attach);
+        };
+        self.dice.chaos.note(Fault::Corrupt);
+        let corrupt = self.dice.chaos.corrupt;
+        match corrupt.and_then(|corrupt| corrupt(&payload, number)) {
+            Some(damaged) => self.out.emit(pts, damaged, attach),
+            None => {
+                let message = format!("a packet of `{}` was damaged on purpose", self.dice.name);
+                self.out.fail(pts, StageError::packet(INJECTED, message));
+            }
+        }
+    }
+
+    fn fail(&mut self, pts: Option<Duration>, error: StageError) {
+        self.given.fetch_add(1, Ordering::Relaxed);
+        self.out.fail(self.shifted(pts), error);
+    }
+
+    fn discontinuity(&mut self) {
+        self.out.discontinuity();
+    }
+}

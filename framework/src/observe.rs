@@ -1,0 +1,18 @@
+//! Looking at a run from outside: metrics, health, the live graph and a page that shows them.
+//!
+//! Workers count as they always do; everything here reads what they counted, on threads of its own.
+//!
+//! | what | where |
+//! |---|---|
+//! | the shape of a pipeline | [`Graph`] |
+//! | metrics for Prometheus | [`prometheus`] |
+//! | the local HTTP server | [`http`] |
+//! | which stage holds up the others | [`why_slow`] |
+
+mod graph;
+pub mod http;
+pub mod process;
+pub mod prometheus;
+pub mod why_slow;
+
+pub use graph::{Graph, GraphEdge, GraphStage};
