@@ -11,6 +11,8 @@ from ops.quantize import limits
 from spec import used
 
 CLOSE = 2e-5
+# The widest step, in units of the largest value, that a difference is measured in where OpenVINO transforms a graph.
+WIDEST = 0.25
 # Functions that are nowhere steeper than this: what their argument may differ by they hand on at most so.
 SLOPES = {
     "sigmoid": 0.25, "hsigmoid": 0.17, "tanh": 1.0, "erf": 1.13, "softsign": 1.0, "atan": 1.0, "sin": 1.0, "cos": 1.0,
@@ -51,16 +53,18 @@ def size_of(spec):
 
 
 def grain(spec, expected):
-    """The widest step of a FakeQuantize, in units of the largest expected value, at most a quarter."""
+    """The widest step of a FakeQuantize, in units of the largest expected value, at most `WIDEST`."""
     largest = max((np.abs(e).max(initial=0.0) for e in expected), default=1.0)
     steps = [abs(n["oh"] - n["ol"]) / (n["levels"] - 1) for n in spec["nodes"] if n["op"] == "fake_quantize"]
-    return min(max(steps, default=0.0) / max(float(largest), 1e-6), 0.25)
+    return min(max(steps, default=0.0) / max(float(largest), 1e-6), WIDEST)
 
 
 def between_codes(spec):
-    """Whether a FakeQuantize has a zero point between two codes: the engine rounds it in OpenVINO's numerics wherever it
+    """Whether a FakeQuantize, of weights too, has a zero point between two codes: the engine rounds it in OpenVINO's numerics wherever it
     stands, OpenVINO only where the transformations take it up."""
     for n in spec["nodes"]:
+        if n.get("w", {}).get("kind") == "fq_asymmetric" and n["w"]["levels"] in (15, 16, 255, 256):
+            return True
         if n["op"] != "fake_quantize" or n["levels"] not in (15, 16, 255, 256) or n["oh"] == n["ol"]:
             continue
         zero = -n["ol"] * (n["levels"] - 1) / (n["oh"] - n["ol"])
@@ -74,6 +78,17 @@ def is_step(node):
         node["op"] in ("fake_quantize", "select")
         or node["op"] == "unary" and node["name"] in STEPS
     )
+
+
+def keeping(node):
+    """A FakeQuantize that leaves the values that this one gives as they are; None if no interval does."""
+    low, high = sorted((node["ol"], node["oh"]))
+    if low == high:
+        return None
+    # Limits that vary per channel on one side only: what varies is the output, or nothing.
+    granularity = {"input": "ones", "output": "channel"}.get(node["granularity"], node["granularity"])
+    kept = {k: v for k, v in node.items() if k not in ("zero_width_channel", "apart")}
+    return {**kept, "il": low, "ih": high, "ol": low, "oh": high, "granularity": granularity}
 
 
 def pieces(spec, inputs, values):
@@ -98,10 +113,11 @@ def pieces_and_ends(spec, inputs, values):
             if index in where:
                 return where[index]
             node = nodes[index]
-            if index != target and node["op"] == "fake_quantize":
+            again = keeping(node) if index != target and node["op"] == "fake_quantize" else None
+            if again:
                 value = values[index]
                 new.append({"op": "input", "in": [], "shape": list(value.shape), "type": "f32", "values": value})
-                new.append({**node, "in": [[len(new) - 1, 0]]})
+                new.append({**again, "in": [[len(new) - 1, 0]]})
             elif index != target and is_step(node):
                 value = values[index]
                 new.append({"op": "input", "in": [], "shape": list(value.shape), "type": "f32", "values": value})
@@ -142,6 +158,25 @@ def distance(node, x):
         return np.abs(x - 0.1 * node["amp"]), 1e-5 * size
     offset = STEPS[node["name"]]
     return np.abs(x - offset - np.round(x - offset)), 1e-5 * size
+
+
+def attention_bound(node, q, k, v, mask=None):
+    """The exact output of an attention, and how far f32 may be from it whatever the order of its sums: each score by
+    `d + 4` roundings of its terms, the sum of `n` weights and of their products by as many. An error in a score
+    is a factor on its weight."""
+    q, k, v = (x.astype(np.float64) for x in (q, k, v))
+    scale = 1 / np.sqrt(q.shape[-1]) if node["scale"] is None else node["scale"]
+    added = 0.0 if mask is None else mask.astype(np.float64)
+    turned = k.swapaxes(-1, -2)
+    scores = q @ turned * scale + added
+    size = np.abs(q) @ np.abs(turned) * abs(scale) + np.abs(added)
+    if node["causal"]:
+        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
+    error = 2.0**-24 * (q.shape[-1] + 4) * size.max(axis=-1, keepdims=True)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    relative = np.expm1(2 * error) + 2.0**-23 * (k.shape[-2] + 8)
+    return weights @ v, relative * (weights @ np.abs(v))
 
 
 def step_of(node, shape):

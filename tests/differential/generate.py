@@ -62,7 +62,7 @@ class Generator:
         while self.nodes[index]["op"] in ELEMENTWISE:
             index = self.nodes[index]["in"][0][0]
         op = self.nodes[index]["op"]
-        if op in ("matmul", "product"):
+        if op in ("matmul", "product", "attention"):
             return rank > 2 and axis % rank != rank - 1
         if op in CONVOLUTIONS:
             return axis % rank != 1

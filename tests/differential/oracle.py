@@ -25,14 +25,24 @@ class Plugin:
         self.core = ov.Core()
 
     def run(self, model, inputs, config):
+        stated_shapes = [o.get_partial_shape() for o in model.outputs]
         compiled = self.core.compile_model(model, "CPU", {**COMMON, **config})
         request = compiled.create_infer_request()
         result = request.infer(list(inputs), share_inputs=False, share_outputs=False)
-        return [np.array(result[o]) for o in compiled.outputs]
+        outputs = [np.array(result[o]) for o in compiled.outputs]
+        for stated, output in zip(stated_shapes, outputs):
+            if not stated.compatible(ov.PartialShape(list(output.shape))):
+                raise RuntimeError(f"OpenVINO gives {list(output.shape)} where its model says {stated}")
+        return outputs
 
     def literal(self, spec, inputs, extra=()):
         model = build(spec, True, extra, oracle=True)
         return self.run(model, inputs, LITERAL)[: len(spec["outputs"]) + len(extra)]
+
+    def shaped(self, spec, inputs):
+        model = build(spec, True, oracle=True)
+        model.reshape({i: list(value.shape) for i, value in enumerate(inputs)})
+        return self.run(model, inputs, LITERAL)[: len(spec["outputs"])]
 
     def literals(self, specs):
         results, parameters, inputs, counts = [], [], [], []
@@ -90,6 +100,10 @@ class Oracle:
     def literal(self, spec, inputs, extra=()):
         """What the network says: weights are given as f32 constants."""
         return self.call("literal", spec, inputs, extra)
+
+    def shaped(self, spec, inputs):
+        """As `literal`, of a spec with open axes at the shapes of the inputs."""
+        return self.call("shaped", spec, inputs)
 
     def literals(self, specs):
         """The literal outputs of many graphs, compiled as one model, which takes less than half the time; None where that

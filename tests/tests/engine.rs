@@ -16,7 +16,8 @@ const CLOSE: f64 = 2e-5;
 
 /// Networks with values next to ties. The reference evaluator runs the transformed graph in that graph's own arithmetic, which
 /// may put such a value one step elsewhere; the CPU plugin goes back to the model's.
-const NEXT_TO_TIES: [&str; 3] = [
+const NEXT_TO_TIES: [&str; 4] = [
+    "factor_behind_levels",
     "limits_along_two_axes_behind_deconvolution",
     "table_behind_a_convolution",
     "weights_between_levels_in_f32",

@@ -12,7 +12,10 @@ f32 = np.float32
 
 @operation("input")
 def build_input(b, node):
-    shape = node.get("partial", node["shape"])
+    shape = node["shape"]
+    if node.get("partial"):
+        # Bounds of each axis; an open one begins at -1.
+        shape = [ov.Dimension() if low < 0 else ov.Dimension(low, high) for low, high in node["partial"]]
     parameter = op.parameter(ov.PartialShape(list(shape)), {"f32": np.float32, "u8": np.uint8}[node["type"]])
     b.inputs.append(parameter)
     return op.convert(parameter, "f32") if node["type"] == "u8" else parameter

@@ -114,7 +114,8 @@ struct Surroundings<'a> {
     uses: Vec<usize>,
     /// Nodes that depend on no input of the network.
     constant: Vec<bool>,
-    /// Nodes computed in one go with a sum of products before them, or such a sum.
+    /// Nodes computed in one go with a sum of products before them, or such a sum. What a second operation
+    /// reads ends such a row.
     behind_sum: Vec<bool>,
 }
 
@@ -122,9 +123,11 @@ impl<'a> Surroundings<'a> {
     fn new(graph: &'a Graph) -> Self {
         let mut uses = vec![0; graph.nodes.len()];
         let constant: Vec<bool> = computed(graph).into_iter().map(|c| !c).collect();
-        let mut behind_sum: Vec<bool> = Vec::with_capacity(graph.nodes.len());
         for (_, node) in graph.iter() {
             node.inputs.iter().for_each(|v| uses[v.node.index()] += 1);
+        }
+        let mut behind_sum: Vec<bool> = Vec::with_capacity(graph.nodes.len());
+        for (_, node) in graph.iter() {
             behind_sum.push(match node.op {
                 Op::Convolution(_)
                 | Op::GroupConvolution(_)
@@ -149,7 +152,10 @@ impl<'a> Surroundings<'a> {
                 | Op::Quantize(_)
                 | Op::Dequantize(_)
                 | Op::Lookup(_)
-                | Op::FakeQuantize { .. } => node.inputs.iter().any(|v| behind_sum[v.node.index()]),
+                | Op::FakeQuantize { .. } => {
+                    let joins = |v: &Value| behind_sum[v.node.index()] && uses[v.node.index()] == 1;
+                    node.inputs.iter().any(joins)
+                }
                 _ => false,
             });
         }
@@ -170,7 +176,7 @@ impl<'a> Surroundings<'a> {
         if self.constant[id.index()] {
             return None;
         }
-        let formula = if self.behind_sum[input.node.index()] {
+        let formula = if self.behind_sum[input.node.index()] && self.uses[input.node.index()] == 1 {
             Formula::Fused
         } else {
             Formula::Separate
@@ -221,9 +227,13 @@ impl<'a> Surroundings<'a> {
             [a, b] if self.constant[a.node.index()] && kind != BinaryKind::Subtract => (b, a),
             _ => return None,
         };
+        // A factor that is all that reads a FakeQuantize goes into the output limits of that one.
+        let scales_levels = kind == BinaryKind::Multiply
+            && matches!(self.graph.node(before.node).op, Op::FakeQuantize { .. })
+            && self.uses[before.node.index()] == 1;
         let keeps_shape = self.graph.info(before).shape == node.outputs.first()?.shape;
         let once = self.uses[value.node.index()] == 1 && !self.constant[before.node.index()];
-        (keeps_shape && once && self.goes_into_limits(node, kind, before, constant))
+        (keeps_shape && once && !scales_levels && self.goes_into_limits(node, kind, before, constant))
             .then_some((kind, before, constant))
     }
 
