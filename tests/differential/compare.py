@@ -63,7 +63,8 @@ def between_codes(spec):
     """Whether a FakeQuantize, of weights too, has a zero point between two codes: the engine rounds it in OpenVINO's numerics wherever it
     stands, OpenVINO only where the transformations take it up."""
     for n in spec["nodes"]:
-        if n.get("w", {}).get("kind") == "fq_asymmetric" and n["w"]["levels"] in (15, 16, 255, 256):
+        weights = n.get("w", {})
+        if n["op"] in ("convolution", "group_convolution") and weights["kind"] == "fq_asymmetric" and weights["levels"] in (255, 256):
             return True
         if n["op"] != "fake_quantize" or n["levels"] not in (15, 16, 255, 256) or n["oh"] == n["ol"]:
             continue

@@ -27,6 +27,7 @@ struct Limits {
 ///
 /// All codes are u8: a signed interval has its zero point in the middle, so that every kernel sees one type.
 pub(crate) fn decompose(graph: &Graph, options: &Options, notes: &mut Notes) -> Graph {
+    let users = graph.users();
     let mut rewriter = Rewriter::new(graph);
     for (id, node) in graph.iter() {
         let Op::FakeQuantize { levels } = node.op else {
@@ -36,7 +37,9 @@ pub(crate) fn decompose(graph: &Graph, options: &Options, notes: &mut Notes) -> 
         let decomposed = if options.float_layers.contains(&*node.name) {
             Err(by_option(&node.name))
         } else {
-            decomposition(graph, node, levels, options.numerics)
+            let rounds =
+                options.numerics == Numerics::OpenVino && rounds_zero_point(graph, &users, id, levels);
+            decomposition(graph, node, levels, rounds)
         };
         match decomposed {
             Err(reason) => {
@@ -88,11 +91,36 @@ pub(crate) fn by_option(name: &str) -> Reason {
     )
 }
 
+/// Whether OpenVINO rounds the zero point of a FakeQuantize: it does where it makes codes, which it does of some numbers of
+/// levels; of weights only those of ordinary and grouped convolutions, with 255 or 256 levels.
+fn rounds_zero_point(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, levels: u32) -> bool {
+    let mut source = graph.node(id).inputs[0];
+    if let Op::Convert(_) = graph.node(source.node).op {
+        source = graph.node(source.node).inputs[0];
+    }
+    let Op::Constant(_) = graph.node(source.node).op else {
+        return [15, 16, 255, 256].contains(&levels);
+    };
+    let mut readers = users[id.index()].clone();
+    while let [moved] = readers[..]
+        && crate::propagate::moves_values(&graph.node(moved).op)
+    {
+        readers.clone_from(&users[moved.index()]);
+    }
+    let convolves = |&reader: &NodeId| {
+        matches!(
+            graph.node(reader).op,
+            Op::Convolution(_) | Op::GroupConvolution(_)
+        )
+    };
+    [255, 256].contains(&levels) && readers.iter().all(convolves)
+}
+
 fn decomposition(
     graph: &Graph,
     node: &Node,
     levels: u32,
-    numerics: Numerics,
+    rounds: bool,
 ) -> Result<(Quantize, Dequantize), Reason> {
     if !(2..=MAX_LEVELS).contains(&levels) {
         return Err(Reason::new(
@@ -136,12 +164,9 @@ fn decomposition(
         }
         let (scale, zero_point) = of_interval(low, high, levels)
             .ok_or_else(|| degenerate("has an output interval too narrow or wide"))?;
-        pairs.push(match numerics {
-            // Of other levels OpenVINO makes no codes.
-            Numerics::OpenVino if [15, 16, 255, 256].contains(&levels) => {
-                (scale, zero_point.round_ties_even() + 0.0)
-            }
-            _ => (scale, zero_point),
+        pairs.push(match rounds {
+            true => (scale, zero_point.round_ties_even() + 0.0),
+            false => (scale, zero_point),
         });
     }
     let quantize = Quantize {
@@ -240,7 +265,7 @@ mod tests {
     use flow_model::evaluate;
 
     use super::*;
-    use crate::testing::{Builder, kinds, noise};
+    use crate::testing::{Builder, conv, kinds, noise};
 
     fn limits(low: &[f32], high: &[f32], levels: u32) -> (Graph, Graph, Notes) {
         let mut b = Builder::default();
@@ -279,6 +304,47 @@ mod tests {
                     "{low:?}..{high:?} of {levels}: {x} became {y}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn openvino_rounds_zero_points_of_weights_in_convolutions_only() {
+        let rounded = |convolution: bool, levels: u32| -> bool {
+            let mut b = Builder::default();
+            let (data, shape) = match convolution {
+                true => (vec![1, 2, 3, 3], vec![4, 2, 1, 1]),
+                false => (vec![3, 2], vec![2, 4]),
+            };
+            let x = b.parameter(ElementType::F32, &data);
+            let x = b.fake_quantize("fq", x, -128.0 / 127.0, 1.0);
+            let w = b.f32s(&shape, &[-0.25, 0.1, 0.3, 0.5, -0.1, 0.0, 0.2, 0.4]);
+            let (low, high) = (b.f32s(&[], &[-0.25]), b.f32s(&[], &[0.5123]));
+            let w = b.node("weights", Op::FakeQuantize { levels }, &[w, low, high, low, high]);
+            let y = match convolution {
+                true => b.node("y", Op::Convolution(conv(0)), &[x, w]),
+                false => {
+                    let op = Op::MatMul {
+                        transpose_a: false,
+                        transpose_b: false,
+                    };
+                    b.node("y", op, &[x, w])
+                }
+            };
+            b.result(y);
+            let options = Options {
+                numerics: Numerics::OpenVino,
+                ..Options::default()
+            };
+            let lowered = crate::transform(&b.graph, &options).unwrap();
+            let input = [noise(&data, 5)];
+            let before = evaluate(&b.graph, &input).unwrap()[0].to_f32();
+            let after = evaluate(&lowered.graph, &input).unwrap()[0].to_f32();
+            let apart = before.iter().zip(&after).map(|(a, b)| (a - b).abs());
+            apart.fold(0.0, f32::max) > 1e-4
+        };
+        assert!(rounded(true, 256));
+        for (convolution, levels) in [(true, 16), (false, 16), (false, 256)] {
+            assert!(!rounded(convolution, levels), "{convolution} {levels}");
         }
     }
 
