@@ -160,7 +160,7 @@ ignored, so that a pipeline never does less than its file says. The help line na
     OUT_OF_RANGE = "E0106", "a value is out of range",
 "A number is too small or too large, a text too short or too long, or a list has too few or too many items.
 
-    queue: {capacity: 0}        # E0106: at least 1";
+    replicas: 0        # E0106: at least 1";
 
     UNKNOWN_KEY = "E0107", "unknown key",
 "The mapping has no key of this name. Unknown keys are errors, because a key that is misspelt and ignored is a
@@ -289,6 +289,23 @@ the queues and are lost at the source. Put a lossy queue after the decoder and b
     detect: {replicas: 2, threads: 2, pin: {cores: [2-4]}}        # E0220: 4 needed, 3 listed
 
 List more CPUs, use fewer replicas or threads, or say `oversubscribe: true`.";
+
+    BATCH = "E0221", "the keys of a batch contradict each other",
+"A batch has at most `max` packets. `per_stream_max` is no more than that, `sizes` rise and end with it, and a
+`window` leaves room for it.
+
+    batch: {max: 8, max_wait: 15ms, per_stream_max: 2, sizes: [1, 2, 4, 8]}";
+
+    NO_PLACES = "E0222", "a queue without places cannot drop",
+"`capacity: 0` hands a packet over from producer to consumer and holds none, so it goes with `overflow: block` alone.
+
+    inputs: [{from: decode, queue: {capacity: 0, overflow: latest}}]     # E0222: capacity: 1";
+
+    NOT_BATCHED = "E0303", "a stage that runs no batches",
+"`batch` goes with stages that run several packets in one call, such as `infer`. For others it would only make
+packets wait.
+
+    prep: {type: letterbox, inputs: [decode], batch: {max: 8}}      # E0303: replicas: 2";
 
     FILE_USED_TWICE = "E0302", "two components use one file",
 "A file that one component writes is also written or read by another one: one would destroy the other's work. Or

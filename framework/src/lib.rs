@@ -33,6 +33,7 @@
 extern crate self as flow; // kinds for tests are written as another crate would write them
 
 pub mod chaos;
+pub mod clock;
 pub mod codes;
 pub mod config;
 pub mod diagnostics;

@@ -1,6 +1,7 @@
 //! What workers and edges measure: counts as atomics that anyone may read at any time, times as histograms that
 //! are merged when they are read.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -89,7 +90,50 @@ pub(crate) struct Meter {
     pub(crate) unaccounted: Counter,
     /// Packets under way when the run was cut short.
     pub(crate) aborted: Counter,
+    /// Batches that failed and were processed one packet at a time.
+    pub(crate) rerun: Counter,
     times: Mutex<WorkerTimes>,
+    batches: Mutex<Batches>,
+}
+
+/// Why a batch was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchClose {
+    /// It had `max` packets.
+    Full,
+    /// It had been open for `max_wait`.
+    Wait,
+    /// Every stream had given `per_stream_max`.
+    Streams,
+    /// A packet in it would have been too late.
+    Deadline,
+    /// A stream ended.
+    End,
+    /// Another replica asked for something.
+    Asked,
+    /// What waited was of another shape or epoch.
+    Mixed,
+}
+
+#[derive(Default)]
+struct Batches {
+    sizes: BTreeMap<usize, u64>,
+    closed: BTreeMap<BatchClose, u64>,
+    padding: u64,
+}
+
+/// Batches of a stage, all replicas together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct BatchReport {
+    /// Number of batches by the number of packets in them.
+    pub sizes: BTreeMap<usize, u64>,
+    /// Number of batches by the reason for which they were closed.
+    pub closed: BTreeMap<BatchClose, u64>,
+    /// Places that were padded to reach one of `sizes`.
+    pub padding: u64,
+    /// Batches that failed and were processed one packet at a time.
+    pub rerun: u64,
 }
 
 #[derive(Default)]
@@ -116,6 +160,19 @@ impl Meter {
         }
         times.first.get_or_insert(began);
         times.last = Some(ended);
+    }
+
+    /// Records how long a packet of a batch waited in the queue.
+    pub(crate) fn waited(&self, wait: Duration) {
+        lock(&self.times).wait.record(wait);
+    }
+
+    /// Counts a batch: its packets, the length it runs at, and why it was closed.
+    pub(crate) fn batched(&self, packets: usize, padded: usize, close: BatchClose) {
+        let mut batches = lock(&self.batches);
+        *batches.sizes.entry(packets).or_default() += 1;
+        *batches.closed.entry(close).or_default() += 1;
+        batches.padding += padded.saturating_sub(packets) as u64;
     }
 
     /// Records the age of a delivered packet.
@@ -199,6 +256,9 @@ pub struct StageReport {
     pub restarts: u64,
     /// Number of workers.
     pub replicas: usize,
+    /// What batches it ran, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batches: Option<BatchReport>,
     /// Packets emitted, or acknowledged by a sink.
     #[serde(skip)]
     pub passed: u64,
@@ -230,6 +290,18 @@ pub(crate) fn merge<'a>(meters: impl IntoIterator<Item = &'a Meter>, sink: bool)
         report.failed += meter.failed.get();
         report.unaccounted += meter.unaccounted.get();
         report.aborted += meter.aborted.get();
+        let batches = lock(&meter.batches);
+        if !batches.sizes.is_empty() {
+            let report = report.batches.get_or_insert_default();
+            for (size, n) in &batches.sizes {
+                *report.sizes.entry(*size).or_default() += n;
+            }
+            for (close, n) in &batches.closed {
+                *report.closed.entry(*close).or_default() += n;
+            }
+            report.padding += batches.padding;
+            report.rerun += meter.rerun.get();
+        }
         let times = lock(&meter.times);
         all.service.merge(&times.service);
         all.wait.merge(&times.wait);

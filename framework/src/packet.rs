@@ -37,6 +37,21 @@ pub trait Payload: Any + Send + Sync {
     fn port_type(&self) -> PortType;
     /// Memory the payload keeps alive, in bytes; queues limited in bytes count it.
     fn bytes(&self) -> usize;
+    /// Equal for values of one shape and kind of elements, and only for those; 0 where it says nothing. A batch never
+    /// mixes shapes, and a stage is told when the shape changes in the midst of a stream.
+    fn shape_key(&self) -> u64 {
+        0
+    }
+}
+
+/// A [`Payload::shape_key`] of numbers that say the shape in full; never 0. FNV-1a over their bytes: two shapes of a
+/// pipeline share a key with a probability of 2^-64.
+pub fn shape_key(parts: impl IntoIterator<Item = u64>) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in parts.into_iter().flat_map(u64::to_le_bytes) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash.max(1)
 }
 
 /// A packet: header, payload and attachments.

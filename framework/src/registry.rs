@@ -8,6 +8,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+use crate::config::plan::BatchSpec;
 use crate::error::{Code, PrepareError, StageError};
 use crate::packet::StreamId;
 use crate::ports::{Ports, SharedDetail};
@@ -97,6 +98,9 @@ pub struct PrepareContext<'a> {
     pub replicas: usize,
     /// Number of threads each replica may use.
     pub threads: usize,
+    /// How packets will be put together before a stage is called; a kind that takes batches says so with
+    /// [`Prepared::batching`].
+    pub batch: Option<&'a BatchSpec>,
 }
 
 impl PrepareContext<'_> {
@@ -118,6 +122,8 @@ impl PrepareContext<'_> {
 pub struct Prepared<T: ?Sized> {
     /// Builds one instance for the replica with the given index; runs on the worker's own thread.
     pub build: Build<T>,
+    /// Whether it runs several packets in one call.
+    pub batches: bool,
     /// What it wants to be fed, where known.
     pub wants: Option<SharedDetail>,
     /// What it will give, where known.
@@ -136,11 +142,18 @@ impl<T: ?Sized> Prepared<T> {
     pub fn new(build: impl Fn(usize) -> Result<Box<T>, StageError> + Send + Sync + 'static) -> Self {
         Self {
             build: Box::new(build),
+            batches: false,
             wants: None,
             gives: None,
             reads: Vec::new(),
             writes: Vec::new(),
         }
+    }
+    /// States that it runs several packets in one call ([`Stage::process_batch`]).
+    #[must_use]
+    pub fn batching(mut self) -> Self {
+        self.batches = true;
+        self
     }
     /// States what it wants.
     #[must_use]

@@ -24,13 +24,16 @@
 //! * **Ledger.** See [`crate::ledger`]. Errors and dead letters count as loss, and more of it than `max_loss` allows
 //!   is [`Outcome::LossBeyondLimit`]; drops of lossy queues and of stages are declared in the pipeline.
 
+mod channel;
 mod component;
 mod core;
 mod dead_letter;
 mod edge;
 mod event;
 mod exit;
+mod fair;
 mod inlet;
+mod limits;
 mod report;
 mod resequencer;
 mod snapshot;
@@ -46,16 +49,28 @@ use std::time::Duration;
 pub use report::{EdgeReport, Failure, Outcome, RunReport};
 pub use snapshot::{EdgeSnapshot, Snapshot, StageSnapshot};
 
+use crate::clock::{Clock, MonotonicClock};
 use crate::config::plan::PreparedPipeline;
 use crate::error::{Code, StageError};
 use crate::pins::PinError;
 use supervisor::{Run, Workers};
 
 /// Options of a run that do not come from the pipeline file.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RunOptions {
     /// Stop after this time.
     pub duration: Option<Duration>,
+    /// The clock that every rule about time asks; tests move one by hand.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            duration: None,
+            clock: Arc::new(MonotonicClock),
+        }
+    }
 }
 
 /// Why a run could not start.

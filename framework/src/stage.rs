@@ -101,6 +101,17 @@ pub trait Stage: Send {
     }
     /// Takes one packet. On `Err` the packet counts as failed and must not have been emitted.
     fn process(&mut self, packet: Packet, out: &mut dyn Emitter) -> Result<(), StageError>;
+    /// Takes the packets of a batch, all of one shape, and settles each of them before it returns. On `Err` those
+    /// that were not settled are given to [`process`](Stage::process) one by one, so that only what is at fault fails.
+    fn process_batch(&mut self, packets: &[Packet], out: &mut dyn Emitter) -> Result<(), StageError> {
+        packets
+            .iter()
+            .try_for_each(|packet| self.process(packet.clone(), out))
+    }
+    /// Payloads of the stream have another shape from the next packet on, such as a new resolution.
+    fn shape_changed(&mut self, _stream: &StreamId, _out: &mut dyn Emitter) -> Result<(), StageError> {
+        Ok(())
+    }
     /// The stream has ended: whatever is held back for it must be settled now.
     fn flush(&mut self, _stream: &StreamId, _out: &mut dyn Emitter) -> Result<(), StageError> {
         Ok(())
@@ -123,6 +134,10 @@ pub trait Sink: Send {
     }
     /// Takes one packet; `Ok` acknowledges it.
     fn consume(&mut self, packet: Packet) -> Result<(), StageError>;
+    /// Payloads of the stream have another shape from the next packet on, such as a new resolution.
+    fn shape_changed(&mut self, _stream: &StreamId) -> Result<(), StageError> {
+        Ok(())
+    }
     /// The stream has ended.
     fn end_of_stream(&mut self, _stream: &StreamId) -> Result<(), StageError> {
         Ok(())

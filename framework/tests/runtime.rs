@@ -2,10 +2,12 @@
 
 #[cfg(test)]
 mod runtime {
+    mod batches;
     mod faults;
     mod flow;
     mod harness;
     mod queues;
     mod random;
     mod stop;
+    mod timing;
 }

@@ -1,5 +1,7 @@
 //! The checked plan of a pipeline: what `check` gives and what the runtime runs.
 
+mod timing;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use crate::diagnostics::{Sources, Span};
 use crate::packet::StreamId;
 use crate::registry::{AnyConfig, ModelDecl, PreparedComponent, Role};
+
+pub use timing::{BatchSpec, OnExceed, RateLimitSpec, RateScope};
 
 /// A checked pipeline. Components stand in topological order: every producer before its consumers.
 #[derive(Debug, Clone)]
@@ -97,6 +101,15 @@ pub struct Component {
     pub route: Route,
     /// Order in which packets leave a replicated stage.
     pub order: Order,
+    /// Packets of one stream that a replicated stage may have taken and not yet let go; `None`: twice what its
+    /// replicas work on.
+    pub window: Option<usize>,
+    /// How packets are put together before the stage is called; `None`: one at a time.
+    pub batch: Option<BatchSpec>,
+    /// Age since its capture beyond which a packet is dropped rather than processed.
+    pub deadline: Option<Duration>,
+    /// How many packets are taken per time.
+    pub rate_limit: Option<RateLimitSpec>,
     /// Sinks: a packet counts as delivered when all required sinks took it. Always `true` for others.
     pub required: bool,
     /// Sources: packets arrive at the pace of the world, so that lossy queues may drop them even on the way
@@ -127,6 +140,10 @@ impl Component {
             restart: RestartSpec::default(),
             route: Route::default(),
             order: Order::default(),
+            window: None,
+            batch: None,
+            deadline: None,
+            rate_limit: None,
             required: true,
             live: false,
             span: Span::default(),
@@ -158,6 +175,10 @@ impl std::fmt::Debug for Component {
             .field("restart", &self.restart)
             .field("route", &self.route)
             .field("order", &self.order)
+            .field("window", &self.window)
+            .field("batch", &self.batch)
+            .field("deadline", &self.deadline)
+            .field("rate_limit", &self.rate_limit)
             .field("required", &self.required)
             .field("live", &self.live)
             .finish_non_exhaustive()
@@ -190,8 +211,10 @@ impl InputEdge {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueSpec {
     /// Packets that may wait, shared by the consumer's replicas; with [`Overflow::Latest`] there is one slot
-    /// per stream and this counts nothing. At least 1.
+    /// per stream and this counts nothing. 0: a packet is handed over when it is taken, and lossy policies hold one.
     pub capacity: usize,
+    /// Bytes of payloads that may wait. A larger packet waits alone.
+    pub bytes: Option<u64>,
     /// What happens when the queue is full.
     pub overflow: Overflow,
     /// Which streams a lossy policy may touch on an edge that leads to a required sink.
@@ -207,6 +230,7 @@ impl Default for QueueSpec {
     fn default() -> Self {
         Self {
             capacity: 4,
+            bytes: None,
             overflow: Overflow::Block,
             lossy: Lossy::Live,
         }

@@ -38,6 +38,7 @@ pub fn prepare(pipeline: &Pipeline, registry: &Registry) -> Result<PreparedPipel
             streams: &component.streams,
             replicas: component.replica_count(),
             threads: component.threads,
+            batch: component.batch.as_ref(),
         };
         let Some(kind) = registry.get(component.role, component.kind) else {
             found.push(Diagnostic::error(
@@ -48,7 +49,12 @@ pub fn prepare(pipeline: &Pipeline, registry: &Registry) -> Result<PreparedPipel
             continue;
         };
         match kind.prepare(&component.config, &context) {
-            Ok(part) => parts[i] = Some(part),
+            Ok(part) => {
+                if component.batch.is_some() && !matches!(&part, PreparedComponent::Stage(p) if p.batches) {
+                    found.push(not_batched(component));
+                }
+                parts[i] = Some(part);
+            }
             // What is wrong with the consumer has been said.
             Err(error) if error.wants_consumers && pipeline.consumers(i).any(|(c, _)| parts[c].is_none()) => {
             }
@@ -80,6 +86,18 @@ pub fn prepare(pipeline: &Pipeline, registry: &Registry) -> Result<PreparedPipel
             Err(found)
         }
     }
+}
+
+fn not_batched(component: &Component) -> Diagnostic {
+    Diagnostic::error(
+        codes::NOT_BATCHED,
+        key_span(component, "batch"),
+        format!(
+            "`{}` ({}) takes one packet at a time",
+            component.name, component.kind
+        ),
+    )
+    .help("remove `batch`; raise `replicas` for throughput")
 }
 
 /// The models whose files exist, with the paths that do.

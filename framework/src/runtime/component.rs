@@ -11,7 +11,8 @@ use crossbeam_channel::Sender;
 
 use super::exit::Exit;
 use super::inlet::Control;
-use crate::config::plan::{OnError, RestartSpec};
+use super::limits::Limits;
+use crate::config::plan::{BatchSpec, OnError, RestartSpec};
 use crate::error::{Code, StageError};
 use crate::ledger::lock;
 use crate::metrics::{Meter, StageReport, merge};
@@ -26,6 +27,8 @@ pub(crate) struct Component {
     /// Whether each replica has a stream of its own.
     pub(crate) per_stream: bool,
     pub(crate) on_error: OnError,
+    pub(crate) limits: Limits,
+    pub(crate) batch: Option<BatchSpec>,
     restart: RestartSpec,
     pub(crate) restarts: AtomicU64,
     recent: Mutex<VecDeque<Instant>>,
@@ -67,6 +70,8 @@ pub(crate) struct Traits {
     pub(crate) per_stream: bool,
     pub(crate) on_error: OnError,
     pub(crate) restart: RestartSpec,
+    pub(crate) limits: Limits,
+    pub(crate) batch: Option<BatchSpec>,
 }
 
 impl Component {
@@ -86,6 +91,8 @@ impl Component {
             per_stream: traits.per_stream,
             on_error: traits.on_error,
             restart: traits.restart,
+            limits: traits.limits,
+            batch: traits.batch,
             restarts: AtomicU64::new(0),
             recent: Mutex::default(),
             part,
@@ -101,6 +108,12 @@ impl Component {
     pub(crate) fn stream_ended(&self, stream: usize) -> bool {
         let progress = self.progress.get(stream);
         progress.is_some_and(|p| p.unended.fetch_sub(1, Ordering::AcqRel) == 1)
+    }
+
+    /// Whether all edges have brought the end of a stream.
+    pub(crate) fn has_ended(&self, stream: usize) -> bool {
+        let progress = self.progress.get(stream);
+        progress.is_some_and(|p| p.unended.load(Ordering::Acquire) == 0)
     }
 
     /// A replica has flushed a stream; `true` if it was the last to do so.

@@ -3,11 +3,13 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::dead_letter::DeadLetters;
 use super::report::Failure;
+use crate::clock::Clock;
 use crate::error::StageError;
 use crate::ledger::{Account, lock};
 use crate::packet::StreamId;
@@ -30,6 +32,12 @@ pub(crate) struct Core {
     /// Disconnected once the run is cut short: every blocking wait of a worker listens to it.
     pub(crate) cut_short: Receiver<Infallible>,
     cutter: Mutex<Option<Sender<Infallible>>>,
+    /// Disconnected once the sources are to end: waits that a stop makes pointless listen to it.
+    #[allow(dead_code)]
+    pub(crate) stopped: Receiver<Infallible>,
+    stopper: Mutex<Option<Sender<Infallible>>>,
+    /// The clock that every rule about time asks.
+    pub(crate) clock: Arc<dyn Clock>,
     aborted: Arc<AtomicBool>,
     /// Wakes the supervisor.
     pub(crate) wake: Sender<()>,
@@ -43,9 +51,15 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(pipeline: String, streams: &[StreamId], dead_letters: DeadLetters) -> Self {
+    pub(crate) fn new(
+        pipeline: String,
+        streams: &[StreamId],
+        dead_letters: DeadLetters,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let aborted = Arc::new(AtomicBool::new(false));
         let (cutter, cut_short) = bounded(0);
+        let (stopper, stopped) = bounded(0);
         let (wake, woken) = bounded(1);
         Self {
             pipeline,
@@ -58,6 +72,9 @@ impl Core {
             stopping: StopFlag::default(),
             cut_short,
             cutter: Mutex::new(Some(cutter)),
+            stopped,
+            stopper: Mutex::new(Some(stopper)),
+            clock,
             aborted,
             wake,
             woken,
@@ -72,6 +89,7 @@ impl Core {
     /// Ends the sources; everything under way drains.
     pub(crate) fn stop(&self) {
         self.stopping.set();
+        lock(&self.stopper).take();
         // A full channel means that the supervisor is about to wake anyway.
         let _ = self.wake.try_send(());
     }
@@ -85,6 +103,28 @@ impl Core {
 
     pub(crate) fn is_aborted(&self) -> bool {
         self.aborted.load(Ordering::Acquire)
+    }
+
+    /// Waits until `at`; `false`: the run was cut short before.
+    pub(crate) fn wait_until(&self, at: Instant) -> bool {
+        let timer = self.clock.timer(at);
+        select! {
+            recv(timer.ticks()) -> _ => true,
+            recv(self.cut_short) -> _ => false,
+            default(timer.timeout()) => true,
+        }
+    }
+
+    /// Waits until `at`, or until the sources are to end; `false`: the run was cut short before.
+    pub(crate) fn wait_until_or_stop(&self, at: Instant) -> bool {
+        let timer = self.clock.timer(at);
+        select! {
+            recv(timer.ticks()) -> _ => {}
+            recv(self.stopped) -> _ => {}
+            recv(self.cut_short) -> _ => {}
+            default(timer.timeout()) => {}
+        }
+        !self.is_aborted()
     }
 
     /// The pipeline has failed: the first failure is the one reported, and everything under way drains.

@@ -4,18 +4,16 @@
 //! otherwise), and in each group one lane for the streams its policy may drop and one for those that must wait.
 //! A lane keeps the packets of a stream in order, and its end after all of them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam::utils::Backoff;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
-
+use super::channel::ChannelLane;
 use super::core::Core;
 use super::event;
+use super::fair::FairLane;
 use super::report::EdgeReport;
 use crate::config::plan::Overflow;
-use crate::ledger::{Claim, lock};
+use crate::ledger::Claim;
 use crate::metrics::EdgeMeter;
 use crate::packet::Packet;
 
@@ -66,19 +64,27 @@ impl Edge {
             // Letting the claim go makes a packet of a stream that was never announced a ledger mismatch.
             return Duration::ZERO;
         };
-        let waited = lane.send(core, envelope, &mut |lost| {
+        let fails = lane.policy() == Overflow::Fail;
+        let mut lose = |lost| {
             self.meter.dropped();
-            let fails = lane.policy == Overflow::Fail;
             event::Overflowed { edge: self, fails }.emit(core, lost);
-        });
-        self.meter.depth(lane.rx.len());
+        };
+        let waited = match &lane.queue {
+            Queue::Channel(channel) => channel.send(core, envelope, &mut lose),
+            Queue::Fair(fair) => fair.send(core, envelope, &mut lose),
+        };
+        self.meter.depth(lane.len());
         waited
     }
 
     /// Queues the end of a stream, behind all its packets.
     pub(crate) fn end(&self, core: &Core, stream: usize) {
-        if let Some(lane) = self.lane(stream) {
-            lane.send_item(core, Item::End(stream));
+        match self.lane(stream).map(|lane| &lane.queue) {
+            Some(Queue::Channel(channel)) => {
+                channel.send_item(core, Item::End(stream));
+            }
+            Some(Queue::Fair(fair)) => fair.end(stream),
+            None => {}
         }
     }
 
@@ -103,7 +109,7 @@ impl Edge {
 
     /// Packets and ends waiting now.
     pub(crate) fn depth(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.rx.len()).sum()
+        self.lanes.iter().map(Lane::len).sum()
     }
 }
 
@@ -111,145 +117,46 @@ impl Edge {
 pub(crate) struct Lane {
     /// Which replica takes from it; `None`: all of them.
     pub(crate) replica: Option<usize>,
-    policy: Overflow,
-    capacity: usize,
-    tx: Sender<Item>,
-    pub(crate) rx: Receiver<Item>,
-    /// Packets waiting, where the channel has room beyond them for the ends of streams.
-    waiting: AtomicUsize,
-    slots: Box<[Slot]>,
-    /// Slot of each stream of the pipeline that has one.
-    slot_of: Vec<Option<usize>>,
+    pub(crate) queue: Queue,
 }
 
-/// The newest packet of one stream.
-#[derive(Default)]
-struct Slot(Mutex<Option<Envelope>>);
-
-/// An end or a filled slot never waits for room: that many streams need that many places.
-fn room(capacity: usize, streams: usize) -> usize {
-    capacity.saturating_add(streams)
+/// How a lane is built.
+pub(crate) enum Queue {
+    /// Packets come out as they went in.
+    Channel(ChannelLane),
+    /// The consumer picks the stream.
+    Fair(FairLane),
 }
 
 impl Lane {
-    /// A lane for the given streams of the pipeline's `all`.
-    pub(crate) fn new(
-        replica: Option<usize>,
-        policy: Overflow,
-        capacity: usize,
-        streams: &[usize],
-        all: usize,
-    ) -> Self {
-        let (tx, rx) = match policy {
-            Overflow::Block => bounded(capacity),
-            Overflow::Latest => bounded(room(streams.len(), streams.len())),
-            Overflow::DropOldest | Overflow::DropNewest | Overflow::Fail => {
-                bounded(room(capacity.max(1), streams.len()))
-            }
-        };
-        let slotted = if policy == Overflow::Latest { streams } else { &[] };
-        let mut slot_of = vec![None; if slotted.is_empty() { 0 } else { all }];
-        for (slot, &stream) in slotted.iter().enumerate() {
-            if let Some(entry) = slot_of.get_mut(stream) {
-                *entry = Some(slot);
-            }
-        }
-        Self {
-            replica,
-            policy,
-            capacity: capacity.max(1),
-            tx,
-            rx,
-            waiting: AtomicUsize::new(0),
-            slots: slotted.iter().map(|_| Slot::default()).collect(),
-            slot_of,
+    fn policy(&self) -> Overflow {
+        match &self.queue {
+            Queue::Channel(channel) => channel.policy,
+            Queue::Fair(fair) => fair.policy,
         }
     }
 
-    /// Queues a packet; whatever has to be dropped for it goes to `lose`. Returns the time spent waiting.
-    fn send(&self, core: &Core, envelope: Envelope, lose: &mut dyn FnMut(Envelope)) -> Duration {
-        match self.policy {
-            Overflow::Block => return self.send_item(core, Item::Packet(envelope)),
-            Overflow::DropNewest | Overflow::Fail => {
-                if !self.admit() {
-                    lose(envelope);
-                    return Duration::ZERO;
-                }
-            }
-            Overflow::DropOldest => {
-                let backoff = Backoff::new();
-                while !self.admit() {
-                    match self.rx.try_recv() {
-                        Ok(Item::Packet(oldest)) => {
-                            self.waiting.fetch_sub(1, Ordering::AcqRel);
-                            lose(oldest);
-                        }
-                        // An end is the last item of its stream, so it may go behind the packets of others.
-                        Ok(item) => {
-                            self.send_item(core, item);
-                        }
-                        // The consumer has just taken a packet and is about to say so.
-                        Err(_) => backoff.snooze(),
-                    }
-                    if core.is_aborted() {
-                        return Duration::ZERO;
-                    }
-                }
-            }
-            Overflow::Latest => {
-                let slot = self.slot_of.get(envelope.stream).copied().flatten();
-                let Some((index, slot)) = slot.and_then(|i| Some((i, self.slots.get(i)?))) else {
-                    return Duration::ZERO;
-                };
-                match slot.lock().replace(envelope) {
-                    Some(older) => lose(older),
-                    None => return self.send_item(core, Item::Slot(index)),
-                }
-                return Duration::ZERO;
-            }
-        }
-        self.send_item(core, Item::Packet(envelope))
-    }
-
-    /// Takes a place for one packet, if one is free.
-    fn admit(&self) -> bool {
-        let more = |n| (n < self.capacity).then_some(n + 1);
-        self.waiting
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
-            .is_ok()
-    }
-
-    /// Sends an item, waiting for room unless the run is cut short.
-    fn send_item(&self, core: &Core, item: Item) -> Duration {
-        let item = match self.tx.try_send(item) {
-            Ok(()) => return Duration::ZERO,
-            Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => item,
-        };
-        let began = Instant::now();
-        select! {
-            send(self.tx, item) -> _ => {}
-            recv(core.cut_short) -> _ => {}
-        }
-        began.elapsed()
-    }
-
-    /// What an item taken from this lane stands for.
-    pub(crate) fn open(&self, item: Item) -> Option<Arrival> {
-        match item {
-            Item::Packet(envelope) => {
-                if self.policy != Overflow::Block {
-                    self.waiting.fetch_sub(1, Ordering::AcqRel);
-                }
-                Some(Arrival::Packet(envelope))
-            }
-            Item::Slot(index) => Some(Arrival::Packet(self.slots.get(index)?.lock().take()?)),
-            Item::End(stream) => Some(Arrival::End(stream)),
+    /// Packets waiting now, and ends.
+    pub(crate) fn len(&self) -> usize {
+        match &self.queue {
+            Queue::Channel(channel) => channel.rx.len(),
+            Queue::Fair(fair) => fair.len(),
         }
     }
-}
 
-impl Slot {
-    fn lock(&self) -> MutexGuard<'_, Option<Envelope>> {
-        lock(&self.0)
+    /// The channel, where it is one.
+    pub(crate) fn channel(&self) -> Option<&ChannelLane> {
+        match &self.queue {
+            Queue::Channel(channel) => Some(channel),
+            Queue::Fair(_) => None,
+        }
+    }
+
+    /// The queue by streams, where it is one.
+    pub(crate) fn fair(&self) -> Option<&FairLane> {
+        match &self.queue {
+            Queue::Fair(fair) => Some(fair),
+            Queue::Channel(_) => None,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The way out of a component: fan-out to its consumers, in order where the component asks for it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::core::Core;
 use super::edge::{Edge, Envelope};
@@ -85,7 +85,7 @@ impl Exit {
             return Duration::ZERO;
         };
         let mut waited = Duration::ZERO;
-        let queued = Instant::now();
+        let queued = core.clock.now();
         for edge in others {
             let envelope = Envelope {
                 packet: packet.clone(),

@@ -7,6 +7,8 @@ use crossbeam_channel::{Receiver, Select, Sender, never, select};
 use super::core::Core;
 use super::edge::{Arrival, Edge, Envelope, Item};
 use super::exit::Exit;
+use super::fair::{Bell, FairLane, Front, Taken};
+use crate::clock::Timer;
 
 /// What replicas that share packets tell each other.
 #[derive(Debug, Clone, Copy)]
@@ -23,17 +25,25 @@ pub(crate) enum Next {
     Packet(Envelope, u64),
     /// One of the edges has brought the end of that stream.
     End(usize),
+    /// That many packets of the stream will not come.
+    Gone(usize, u64),
     Control(Control),
     /// The run is cut short.
     Aborted,
 }
 
 pub(crate) struct Inlet {
-    lanes: Lanes,
+    pub(crate) ways: Ways,
     pub(crate) control: Receiver<Control>,
     /// Held while taking a packet and its credit from what replicas share, where order matters: numbers then follow
     /// the queue.
     baton: Option<(Sender<()>, Receiver<()>)>,
+}
+
+/// The lanes of all edges, of one sort for all of them.
+pub(crate) enum Ways {
+    Channels(Lanes),
+    Fair(FairLanes),
 }
 
 /// What ended a wait.
@@ -43,7 +53,7 @@ enum Woken {
     CutShort,
 }
 
-struct Lanes {
+pub(crate) struct Lanes {
     lanes: Vec<(Arc<Edge>, usize)>,
     /// Lane that is asked first, so that none starves.
     turn: usize,
@@ -51,12 +61,12 @@ struct Lanes {
 
 impl Inlet {
     pub(crate) fn new(
-        lanes: Vec<(Arc<Edge>, usize)>,
+        ways: Ways,
         control: Option<Receiver<Control>>,
         baton: Option<(Sender<()>, Receiver<()>)>,
     ) -> Self {
         Self {
-            lanes: Lanes { lanes, turn: 0 },
+            ways,
             control: control.unwrap_or_else(never),
             baton,
         }
@@ -64,34 +74,43 @@ impl Inlet {
 
     /// Waits for the next thing to do.
     pub(crate) fn next(&mut self, core: &Core, exit: &Exit) -> Next {
+        if let Some(other) = self.take_turn(core) {
+            return other;
+        }
+        let next = match &mut self.ways {
+            Ways::Channels(lanes) => lanes.take(core, exit, &self.control),
+            Ways::Fair(lanes) => lanes.next(core, exit, &self.control),
+        };
+        if !matches!(next, Next::Packet(..)) {
+            self.pass_on();
+        }
+        next
+    }
+
+    /// Waits for the baton, unless there is something else to do. Whoever gets `None` passes it on afterwards.
+    pub(crate) fn take_turn(&self, core: &Core) -> Option<Next> {
         if core.is_aborted() {
-            return Next::Aborted;
+            return Some(Next::Aborted);
         }
         if let Ok(control) = self.control.try_recv() {
-            return Next::Control(control);
+            return Some(Next::Control(control));
         }
-        let Some((give, take)) = &self.baton else {
-            return self.lanes.take(core, exit, &self.control);
-        };
+        let (_, take) = self.baton.as_ref()?;
         if take.try_recv().is_err() {
             select! {
                 recv(take) -> _ => {}
-                recv(self.control) -> told => return told.map_or(Next::Aborted, Next::Control),
-                recv(core.cut_short) -> _ => return Next::Aborted,
+                recv(self.control) -> told => return Some(told.map_or(Next::Aborted, Next::Control)),
+                recv(core.cut_short) -> _ => return Some(Next::Aborted),
             }
         }
-        let next = self.lanes.take(core, exit, &self.control);
-        if !matches!(next, Next::Packet(..)) {
-            // There is one baton, and its channel has room for it.
-            let _ = give.try_send(());
-        }
-        next
+        None
     }
 
     /// The packet taken last has its credit: another replica may take the next one. Until then none does, since
     /// credits must be had in the order of numbers: else later packets could use them all up and wait for a packet
     /// that waits for a credit.
     pub(crate) fn pass_on(&self) {
+        // There is one baton, and its channel has room for it.
         if let Some((give, _)) = &self.baton {
             let _ = give.try_send(());
         }
@@ -99,6 +118,10 @@ impl Inlet {
 }
 
 impl Lanes {
+    pub(crate) fn new(lanes: Vec<(Arc<Edge>, usize)>) -> Self {
+        Self { lanes, turn: 0 }
+    }
+
     fn take(&mut self, core: &Core, exit: &Exit, control: &Receiver<Control>) -> Next {
         loop {
             let count = self.lanes.len();
@@ -122,7 +145,7 @@ impl Lanes {
 
     fn lane(&self, index: usize) -> Option<&Receiver<Item>> {
         let (edge, lane) = self.lanes.get(index)?;
-        edge.lanes.get(*lane).map(|lane| &lane.rx)
+        Some(&edge.lanes.get(*lane)?.channel()?.rx)
     }
 
     fn wait(&self, core: &Core, control: &Receiver<Control>) -> Woken {
@@ -158,7 +181,7 @@ impl Lanes {
     fn arrived(&mut self, index: usize, item: Item, exit: &Exit) -> Option<Next> {
         self.turn = index + 1;
         let (edge, lane) = self.lanes.get(index)?;
-        match edge.lanes.get(*lane)?.open(item)? {
+        match edge.lanes.get(*lane)?.channel()?.open(item)? {
             Arrival::End(stream) => Some(Next::End(stream)),
             Arrival::Packet(envelope) => {
                 edge.meter.taken();
@@ -170,4 +193,100 @@ impl Lanes {
             }
         }
     }
+}
+
+/// Lanes whose streams the consumer picks from.
+pub(crate) struct FairLanes {
+    lanes: Vec<(Arc<Edge>, usize)>,
+    bell: Bell,
+    /// By stream: when it was last served, as a number that rises.
+    served: Vec<u64>,
+    services: u64,
+}
+
+impl FairLanes {
+    pub(crate) fn new(lanes: Vec<(Arc<Edge>, usize)>, bell: Bell, streams: usize) -> Self {
+        Self {
+            lanes,
+            bell,
+            served: vec![0; streams],
+            services: 0,
+        }
+    }
+
+    fn queues(&self) -> impl Iterator<Item = &FairLane> {
+        let lanes = self.lanes.iter();
+        lanes.filter_map(|(edge, lane)| edge.lanes.get(*lane).and_then(|lane| lane.fair()))
+    }
+
+    /// Calls `look` with each stream that has something to take, and what that is.
+    pub(crate) fn fronts(&self, look: &mut dyn FnMut(usize, Front)) {
+        self.queues().for_each(|lane| lane.fronts(look));
+    }
+
+    /// Takes from the stream that `rank` puts first, with its front; of equal ones, from that which has waited
+    /// longest for its turn. `None`: there is nothing, or nothing that `rank` takes.
+    pub(crate) fn pick(&mut self, rank: &dyn Fn(usize, Front) -> Option<u32>) -> Option<(usize, Taken)> {
+        let served = &self.served;
+        let mut best: Option<((u32, u64, usize), usize)> = None;
+        for (index, lane) in self.queues().enumerate() {
+            lane.fronts(&mut |stream, front| {
+                let Some(rank) = rank(stream, front) else { return };
+                let key = (rank, served.get(stream).copied().unwrap_or(0), stream);
+                if best.is_none_or(|(found, _)| key < found) {
+                    best = Some((key, index));
+                }
+            });
+        }
+        let ((_, _, stream), index) = best?;
+        let (edge, lane) = self.lanes.get(index)?;
+        let taken = edge.lanes.get(*lane)?.fair()?.take(stream, u64::MAX)?;
+        if matches!(taken, Taken::Packet(_)) {
+            edge.meter.taken();
+            self.services += 1;
+            if let Some(served) = self.served.get_mut(stream) {
+                *served = self.services;
+            }
+        }
+        Some((stream, taken))
+    }
+
+    fn next(&mut self, core: &Core, exit: &Exit, control: &Receiver<Control>) -> Next {
+        loop {
+            if let Some((stream, taken)) = self.pick(&|_, _| Some(0)) {
+                return match taken {
+                    Taken::Packet(envelope) => {
+                        let number = exit.order.as_ref().map_or(0, |order| order.number(stream));
+                        Next::Packet(envelope, number)
+                    }
+                    Taken::Gone(count) => Next::Gone(stream, count),
+                    Taken::End => Next::End(stream),
+                };
+            }
+            match self.wait(core, control, &Timer::never()) {
+                Waited::Rung | Waited::Expired => {}
+                Waited::Told(control) => return Next::Control(control),
+                Waited::CutShort => return Next::Aborted,
+            }
+        }
+    }
+
+    /// Waits until there may be something to take.
+    pub(crate) fn wait(&self, core: &Core, control: &Receiver<Control>, timer: &Timer) -> Waited {
+        select! {
+            recv(self.bell.rung) -> _ => Waited::Rung,
+            recv(control) -> told => told.map_or(Waited::CutShort, Waited::Told),
+            recv(core.cut_short) -> _ => Waited::CutShort,
+            recv(timer.ticks()) -> _ => Waited::Expired,
+            default(timer.timeout()) => Waited::Expired,
+        }
+    }
+}
+
+/// What ended a wait for packets.
+pub(crate) enum Waited {
+    Rung,
+    Told(Control),
+    Expired,
+    CutShort,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::component::{Component, guard};
 use super::core::Core;
@@ -91,12 +91,12 @@ impl SourceWorker {
             given: false,
         };
         while self.core.wants(self.stream) {
-            let began = Instant::now();
+            let began = self.core.clock.now();
             out.blocked = Duration::ZERO;
             out.given = false;
             let progress = guard(name, "next", || source.next(&mut out));
             if out.given {
-                let ended = Instant::now();
+                let ended = self.core.clock.now();
                 let service = ended.duration_since(began).saturating_sub(out.blocked);
                 self.meter.served(None, began, service, ended);
             }
@@ -134,7 +134,7 @@ impl SourceOut<'_> {
         self.worker.meter.taken.bump();
         Header {
             id,
-            captured: Instant::now(),
+            captured: self.worker.core.clock.now(),
             pts,
         }
     }

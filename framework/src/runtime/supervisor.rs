@@ -94,7 +94,8 @@ pub(crate) fn start(prepared: PreparedPipeline, options: &RunOptions) -> Result<
     let (pin_plan, notes) = plan_pins(&pipeline)?;
     let dead_letters = DeadLetters::open(&pipeline).map_err(RunError::DeadLetters)?;
     let wiring = wire(prepared);
-    let core = Core::new(pipeline.name.clone(), &wiring.streams, dead_letters);
+    let clock = options.clock.clone();
+    let core = Core::new(pipeline.name.clone(), &wiring.streams, dead_letters, clock);
     for note in notes {
         tracing::warn!("{note}");
         core.warn(note);

@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::channel::ChannelLane;
 use super::component::{Component, StreamProgress, Traits};
-use super::edge::{Edge, Lane};
+use super::edge::{Edge, Lane, Queue};
 use super::exit::Exit;
-use super::inlet::{Control, Inlet};
+use super::fair::{Bell, FairLane};
+use super::inlet::{Control, FairLanes, Inlet, Lanes, Ways};
+use super::limits::Limits;
 use super::resequencer::Resequencer;
-use crate::config::plan::{Lossy, Order, Overflow, Pipeline, PreparedPipeline, Replicas, Route};
+use crate::config::plan::{
+    self, Lossy, Order, Overflow, Pipeline, PreparedPipeline, QueueSpec, Replicas, Route,
+};
 use crate::metrics::EdgeMeter;
 use crate::packet::StreamId;
 use crate::registry::Role;
@@ -46,6 +51,8 @@ struct Facts {
     sharing: Sharing,
     /// Whether a required sink depends on it.
     required: bool,
+    /// One for each group of replicas that share packets, where it picks the streams it takes from.
+    bells: Option<Vec<Bell>>,
 }
 
 impl Facts {
@@ -91,7 +98,8 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
                 Sharing::Shared => vec![None],
                 Sharing::Split => (0..consumer.replicas).map(Some).collect(),
             };
-            for group in groups {
+            for (number, group) in groups.into_iter().enumerate() {
+                let bell = consumer.bells.as_ref().and_then(|bells| bells.get(number));
                 let carried = |(place, stream): (usize, &usize)| {
                     let ours = consumer.replica_of(place) == group && producer.streams.contains(stream);
                     ours.then_some(*stream)
@@ -117,7 +125,18 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
                             *lane = Some(lanes.len());
                         }
                     }
-                    lanes.push(Lane::new(group, policy, capacity, &members, streams.len()));
+                    let all = streams.len();
+                    let queue = match bell {
+                        None => Queue::Channel(ChannelLane::new(policy, capacity, &members, all)),
+                        Some(bell) => {
+                            let spec = QueueSpec { capacity, ..queue };
+                            Queue::Fair(FairLane::new(policy, spec, &members, all, false, bell.clone()))
+                        }
+                    };
+                    lanes.push(Lane {
+                        replica: group,
+                        queue,
+                    });
                 }
             }
             let from = pipeline.components.get(input.from).map_or("", |c| &*c.name);
@@ -151,7 +170,11 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
             Default::default()
         };
         let ordered = shared && component.role == Role::Stage && component.order == Order::PerStream;
-        let order = ordered.then(|| Resequencer::new(streams.len(), facts.replicas.saturating_mul(2)));
+        let window = component.window.unwrap_or_else(|| {
+            let at_work = component.batch.as_ref().map_or(1, |batch| batch.max);
+            facts.replicas.saturating_mul(at_work).saturating_mul(2)
+        });
+        let order = ordered.then(|| Resequencer::new(streams.len(), window));
         let progress = (0..streams.len())
             .map(|stream| {
                 let carriers = into
@@ -161,7 +184,8 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
                 StreamProgress::new(carriers.count(), flushes, facts.replicas)
             })
             .collect();
-        let baton = ordered.then(|| {
+        let alone = ordered || shared && facts.bells.is_some();
+        let baton = alone.then(|| {
             let (give, take) = bounded(1);
             // The channel has room for the one baton.
             let _ = give.try_send(());
@@ -175,7 +199,7 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
         };
         inlets.push(
             (0..workers)
-                .map(|replica| worker_plan(facts, replica, &into, told.next(), baton.clone()))
+                .map(|replica| worker_plan(facts, replica, &into, told.next(), baton.clone(), streams.len()))
                 .collect(),
         );
         let traits = Traits {
@@ -185,6 +209,8 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
             per_stream: component.replicas == Replicas::PerStream,
             on_error: component.on_error.clone(),
             restart: component.restart,
+            limits: Limits::new(component, streams.len()),
+            batch: component.batch.clone(),
         };
         components.push(Arc::new(Component::new(
             traits,
@@ -210,6 +236,7 @@ fn worker_plan(
     into: &[Arc<Edge>],
     told: Option<Receiver<Control>>,
     baton: Option<(Sender<()>, Receiver<()>)>,
+    all: usize,
 ) -> WorkerPlan {
     let own = |(place, stream): (usize, &usize)| {
         let taker = facts.replica_of(place);
@@ -222,10 +249,24 @@ fn worker_plan(
             .filter(|(_, lane)| lane.replica.is_none_or(|taker| taker == replica))
             .map(|(index, _)| (edge.clone(), index))
     });
+    let lanes = lanes.collect();
+    let group = match facts.sharing {
+        Sharing::Shared => 0,
+        Sharing::Split => replica,
+    };
+    let ways = match facts.bells.as_ref().and_then(|bells| bells.get(group)) {
+        None => Ways::Channels(Lanes::new(lanes)),
+        Some(bell) => Ways::Fair(FairLanes::new(lanes, bell.clone(), all)),
+    };
     WorkerPlan {
-        inlet: Inlet::new(lanes.collect(), told, baton),
+        inlet: Inlet::new(ways, told, baton),
         streams,
     }
+}
+
+/// Whether a component picks the streams it takes from, or counts the bytes that wait for it.
+fn picks_streams(component: &plan::Component) -> bool {
+    component.batch.is_some() || component.inputs.iter().any(|input| input.queue.bytes.is_some())
 }
 
 /// Components stand in topological order, so that one pass forward finds streams and one pass back finds what
@@ -252,11 +293,14 @@ fn facts(pipeline: &Pipeline, streams: &[StreamId]) -> Vec<Facts> {
             _ => 1,
         };
         let split = component.replicas == Replicas::PerStream || component.route == Route::ByStream;
+        let groups = if split { replicas } else { 1 };
+        let bells = picks_streams(component).then(|| (0..groups).map(|_| Bell::new()).collect());
         facts.push(Facts {
             streams: reached,
             replicas,
             sharing: if split { Sharing::Split } else { Sharing::Shared },
             required: false,
+            bells,
         });
     }
     let sinks = || pipeline.components.iter().filter(|c| c.role == Role::Sink);

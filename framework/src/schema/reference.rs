@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use crate::config::keys::{
-    DefaultsKeys, EdgeKeys, ModelKeys, OnErrorKeys, PinKeys, QueueKeys, RestartKeys, RuntimeKeys, SinkKeys,
-    SourceKeys, StageKeys,
+    BatchKeys, DefaultsKeys, EdgeKeys, ModelKeys, OnErrorKeys, PinKeys, QueueKeys, RateLimitKeys,
+    RestartKeys, RuntimeKeys, SinkKeys, SourceKeys, StageKeys,
 };
 use crate::ports::PortType;
 use crate::registry::{Kind, Registry, Replication, Role};
@@ -21,7 +21,7 @@ pub fn markdown(registry: &Registry) -> String {
          are errors. Keys that start with `x-` at the top are free for anchors. `${NAME}`, `${NAME:-default}` and \
          `${NAME:?why}` in values are replaced from the environment.\n",
     );
-    let common: [(&str, &str, Json); 11] = [
+    let common: [(&str, &str, Json); 13] = [
         (
             "runtime",
             "Options of the run as a whole.",
@@ -54,6 +54,16 @@ pub fn markdown(registry: &Registry) -> String {
             schema_of::<EdgeKeys>(),
         ),
         ("queue", "The bounded queue of an edge.", schema_of::<QueueKeys>()),
+        (
+            "batch",
+            "How packets are put together before a stage is called.",
+            schema_of::<BatchKeys>(),
+        ),
+        (
+            "rate_limit",
+            "How many packets are taken per time.",
+            schema_of::<RateLimitKeys>(),
+        ),
         (
             "on_error",
             "What becomes of a packet that fails.",

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use flow::clock::ManualClock;
 use flow::config::plan::{Component, InputEdge, Pipeline, PreparedPipeline, QueueSpec, RuntimeSpec};
 use flow::error::{Code, StageError};
 use flow::packet::{Packet, PacketId, Payload, StreamId};
 use flow::ports::PortType;
 use flow::registry::{Prepared, PreparedComponent, Role};
-use flow::runtime::{RunOptions, RunReport, run};
+use flow::runtime::{RunOptions, RunReport, Running, run, start};
 use flow::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage, WorkerContext};
 
 pub struct Number(pub u64);
@@ -247,9 +248,32 @@ impl Build {
         }
     }
 
+    /// Starts the pipeline under a clock that is moved by hand.
+    pub fn start(self, clock: &ManualClock) -> Running {
+        let options = RunOptions {
+            clock: Arc::new(clock.clone()),
+            ..RunOptions::default()
+        };
+        start(self.prepared(), &options).unwrap()
+    }
+
     pub fn run(self) -> RunReport {
         run(self.prepared(), &RunOptions::default()).unwrap()
     }
+}
+
+/// Waits until something holds that will hold soon.
+pub fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        std::thread::yield_now();
+    }
+}
+
+/// Packets that a component has taken.
+pub fn taken(running: &Running, component: &str) -> u64 {
+    let progress = running.handle().progress();
+    let stage = progress.stages.iter().find(|stage| stage.name == component);
+    stage.unwrap().packets
 }
 
 /// A gate that tests open: whoever passes it waits until then.

@@ -40,6 +40,7 @@ fn stalled(overflow: Overflow, capacity: usize, live: bool, lossy: Lossy) -> (Ru
             capacity,
             overflow,
             lossy,
+            ..QueueSpec::default()
         },
     );
     let seen: Seen = build.sink("out", &["slow"]);
@@ -118,6 +119,7 @@ fn fail_ends_the_pipeline() {
         capacity: 3,
         overflow: Overflow::Fail,
         lossy: Lossy::Live,
+        ..QueueSpec::default()
     };
     build.queue("slow", queue);
     let seen = build.sink("out", &["slow"]);
@@ -148,6 +150,7 @@ fn a_file_waits_where_a_camera_would_be_dropped() {
             capacity: 1,
             overflow,
             lossy: Lossy::Live,
+            ..QueueSpec::default()
         };
         let seen = build.sink("out", &["slow"]);
         build.queue("slow", queue);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flow::config::plan::{Lossy, OnError, Order, Overflow, QueueSpec, Replicas, Route};
+use flow::config::plan::{BatchSpec, Lossy, OnError, Order, Overflow, QueueSpec, Replicas, Route};
 use flow::packet::Packet;
 use flow::runtime::{Outcome, RunOptions, start};
 use flow::stage::Emitter;
@@ -76,6 +76,13 @@ fn random(seed: u64) -> Build {
         } else {
             Order::PerStream
         };
+        stage.batch = (dice.roll(3) == 0).then(|| BatchSpec {
+            max: 1 + dice.roll(6) as usize,
+            max_wait: Duration::from_micros(dice.roll(3) * 300),
+            per_stream_max: 1 + dice.roll(6) as usize,
+            sizes: Vec::new(),
+        });
+        stage.window = (dice.roll(3) == 0).then(|| 1 + dice.roll(4) as usize);
         stage.on_error = match dice.roll(6) {
             0 => OnError::Fail,
             1 => OnError::DeadLetter {
@@ -125,6 +132,7 @@ fn pick(dice: &mut Dice, names: &[String]) -> Vec<String> {
 fn random_queue(dice: &mut Dice) -> QueueSpec {
     QueueSpec {
         capacity: dice.roll(4) as usize,
+        bytes: (dice.roll(5) == 0).then(|| 1 + dice.roll(40)),
         overflow: match dice.roll(8) {
             0 => Overflow::Latest,
             1 => Overflow::DropOldest,

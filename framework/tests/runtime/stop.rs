@@ -40,6 +40,7 @@ fn a_duration_is_a_stop_at_a_time() {
     build.sink("out", &["cam"]);
     let options = RunOptions {
         duration: Some(Duration::from_millis(50)),
+        ..RunOptions::default()
     };
     let report = run(build.prepared(), &options).unwrap();
     assert_eq!(report.outcome, Outcome::Ok);

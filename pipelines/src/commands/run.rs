@@ -28,6 +28,7 @@ const REFRESH: Duration = Duration::from_millis(200);
 pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
     let options = RunOptions {
         duration: args.duration.as_deref().map(duration).transpose()?,
+        ..RunOptions::default()
     };
     let pipeline = pipeline::checked(&args.pipeline)?;
     let summary = args.summary.as_deref().map(Summary::create).transpose()?;

@@ -261,6 +261,7 @@ mod tests {
             streams: &[],
             replicas: 1,
             threads: 1,
+            batch: None,
         };
         prepare_pictures(
             &path.to_string_lossy(),

@@ -280,6 +280,9 @@ impl Payload for Frame {
     fn bytes(&self) -> usize {
         self.data.len()
     }
+    fn shape_key(&self) -> u64 {
+        flow::packet::shape_key([u64::from(self.width), u64::from(self.height), self.format as u64])
+    }
 }
 
 #[cfg(test)]

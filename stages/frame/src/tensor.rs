@@ -162,6 +162,10 @@ impl Payload for Tensor {
     fn bytes(&self) -> usize {
         self.data.len()
     }
+    fn shape_key(&self) -> u64 {
+        let kind = [self.dtype as u64, self.layout as u64];
+        flow::packet::shape_key(kind.into_iter().chain(self.shape.iter().map(|n| *n as u64)))
+    }
 }
 
 /// The outputs of a network, in Result order, each with its name.

@@ -366,6 +366,7 @@ mod tests {
             streams: &[],
             replicas: 1,
             threads: 1,
+            batch: None,
         };
         prepare(&config, &cx)
     }

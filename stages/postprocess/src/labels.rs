@@ -203,6 +203,7 @@ mod tests {
                 streams: &[],
                 replicas: 1,
                 threads: 1,
+                batch: None,
             },
         )
     }

@@ -249,6 +249,7 @@ mod tests {
             streams: &[],
             replicas: 1,
             threads: 1,
+            batch: None,
         })
     }
 

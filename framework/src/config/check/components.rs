@@ -9,8 +9,8 @@ use super::sections::{bad_name, check_on_error, is_name, mapping};
 use super::{locate, refused, typed};
 use crate::codes;
 use crate::config::keys::{
-    self, InputKey, OnErrorKeys, OrderKey, PinKeys, QueueKeys, ReplicasKey, RestartKeys, RouteKey, SinkKeys,
-    SourceKeys, StageKeys,
+    self, BatchKeys, InputKey, OnErrorKeys, OrderKey, PinKeys, QueueKeys, RateLimitKeys, ReplicasKey,
+    RestartKeys, RouteKey, SinkKeys, SourceKeys, StageKeys,
 };
 use crate::config::path::KeyPath;
 use crate::config::suggest::{closest, list};
@@ -18,6 +18,7 @@ use crate::config::tree::{Entry, Node, Value};
 use crate::config::validate::{Rules, validate};
 use crate::diagnostics::{Diagnostic, Span};
 use crate::registry::{AnyConfig, Kind, ModelDecl, Registry, Role};
+use crate::units::Duration;
 
 /// A component as far as it could be read.
 pub(super) struct Draft<'a> {
@@ -40,6 +41,10 @@ pub(super) struct Draft<'a> {
     pub restart: RestartKeys,
     pub route: Option<RouteKey>,
     pub order: Option<OrderKey>,
+    pub window: Option<usize>,
+    pub batch: Option<BatchKeys>,
+    pub deadline: Option<Duration>,
+    pub rate_limit: Option<RateLimitKeys>,
     pub required: bool,
     pub live: bool,
 }
@@ -51,6 +56,8 @@ pub(super) struct DraftInput {
     pub queue: QueueKeys,
     /// Where `overflow` stands, if it is said.
     pub overflow_span: Option<Span>,
+    /// Where `capacity` stands, if it is said.
+    pub capacity_span: Option<Span>,
     /// Index of the producer among the drafts; `None`: there is none of that name.
     pub from: Option<usize>,
 }
@@ -152,6 +159,10 @@ fn draft<'a>(entry: &'a Entry, role: Role, registry: &'a Registry, found: &mut V
         restart: RestartKeys::default(),
         route: None,
         order: None,
+        window: None,
+        batch: None,
+        deadline: None,
+        rate_limit: None,
         required: true,
         live: false,
     };
@@ -279,6 +290,10 @@ fn read_common(draft: &mut Draft<'_>, found: &mut Vec<Diagnostic>) {
     draft.pin = value!("pin");
     draft.route = value!("route");
     draft.order = value!("order");
+    draft.window = value!("window");
+    draft.batch = value!("batch");
+    draft.deadline = value!("deadline");
+    draft.rate_limit = value!("rate_limit");
     draft.restart = value!("restart").unwrap_or_default();
     draft.required = value!("required").unwrap_or(true);
     draft.on_error = value!("on_error");
@@ -338,6 +353,7 @@ fn input(node: &Node) -> Option<DraftInput> {
         span: name_node.span,
         queue,
         overflow_span: queue_node.and_then(|q| q.get("overflow")).map(|n| n.span),
+        capacity_span: queue_node.and_then(|q| q.get("capacity")).map(|n| n.span),
         from: None,
     })
 }

@@ -1,6 +1,6 @@
 //! What flows along the edges: port types, replicas, queues, loss and pins.
 
-use super::components::Draft;
+use super::components::{Draft, DraftInput};
 use super::graph::Graph;
 use crate::codes;
 use crate::config::keys::{DefaultsKeys, OverflowKey, ReplicasKey, RouteKey, cpus};
@@ -160,11 +160,29 @@ pub(super) fn queues(
                 }
                 spec.overflow = Overflow::DropOldest;
             }
+            if spec.capacity == 0 && spec.overflow != Overflow::Block {
+                found.push(no_places(draft, input, spec.overflow));
+            }
             queues.push(spec);
         }
         all.push(queues);
     }
     all
+}
+
+fn no_places(draft: &Draft<'_>, input: &DraftInput, overflow: Overflow) -> Diagnostic {
+    let span = input.capacity_span.or(input.overflow_span).unwrap_or(input.span);
+    Diagnostic::error(
+        codes::NO_PLACES,
+        span,
+        format!(
+            "the queue from `{}` to `{}` has no places, but `{}` needs one",
+            input.name,
+            draft.name,
+            overflow.as_str()
+        ),
+    )
+    .help("give `capacity: 1`, or `overflow: block` to hand each packet over")
 }
 
 fn optional_blocks(draft: &Draft<'_>, from: &str, said: OverflowKey, span: Span) -> Diagnostic {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::components::{Draft, section};
 use crate::codes;
-use crate::config::keys::DefaultsKeys;
+use crate::config::keys::{BatchKeys, DefaultsKeys};
 use crate::config::path::KeyPath;
 use crate::config::plan::{Component, InputEdge, OnError, QueueSpec, Replicas, RestartSpec};
 use crate::config::suggest::{closest, list};
@@ -381,6 +381,10 @@ pub(super) fn components(
             };
             component.route = draft.route.map(Into::into).unwrap_or_default();
             component.order = draft.order.map(Into::into).unwrap_or_default();
+            component.window = draft.window;
+            component.batch = draft.batch.as_ref().map(BatchKeys::spec);
+            component.deadline = draft.deadline.map(|deadline| deadline.0);
+            component.rate_limit = draft.rate_limit.map(|limit| limit.spec());
             component.model = draft
                 .node
                 .get("model")

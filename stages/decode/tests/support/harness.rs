@@ -135,6 +135,7 @@ fn prepared(role: Role, kind: &str, config: &Value) -> Result<PreparedComponent,
             streams: &[],
             replicas: 1,
             threads: 1,
+            batch: None,
         },
     )
 }

@@ -1,0 +1,184 @@
+//! The keys that every source, stage and sink has.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{BatchKeys, OnErrorKeys, PinKeys, QueueKeys, RateLimitKeys, RestartKeys};
+use crate::config::plan::{Order, Replicas, Route};
+use crate::units::Duration;
+
+/// Number of instances: a number, or `per_stream`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ReplicasKey {
+    /// A fixed number.
+    Count(#[schemars(range(min = 1, max = 1024))] usize),
+    /// One for each stream.
+    PerStream(PerStreamKey),
+}
+
+/// One for each stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PerStreamKey {
+    /// One instance for each stream that reaches the component.
+    PerStream,
+}
+
+impl From<ReplicasKey> for Replicas {
+    fn from(key: ReplicasKey) -> Self {
+        match key {
+            ReplicasKey::Count(n) => Self::Count(n),
+            ReplicasKey::PerStream(_) => Self::PerStream,
+        }
+    }
+}
+
+/// Which replica takes a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteKey {
+    /// Whichever is free.
+    Any,
+    /// Always the same one for packets of one stream.
+    ByStream,
+}
+
+impl From<RouteKey> for Route {
+    fn from(key: RouteKey) -> Self {
+        match key {
+            RouteKey::Any => Self::Any,
+            RouteKey::ByStream => Self::ByStream,
+        }
+    }
+}
+
+/// Order in which packets leave a replicated stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderKey {
+    /// Packets of one stream leave in the order in which they came.
+    PerStream,
+    /// As they are done.
+    None,
+}
+
+impl From<OrderKey> for Order {
+    fn from(key: OrderKey) -> Self {
+        match key {
+            OrderKey::PerStream => Self::PerStream,
+            OrderKey::None => Self::None,
+        }
+    }
+}
+
+/// An edge: the name of the producer, or a mapping with the name and the queue.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum InputKey {
+    /// The producer's name.
+    Name(String),
+    /// The producer and the queue.
+    Edge(EdgeKeys),
+}
+
+/// An edge with its queue.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "input")]
+pub struct EdgeKeys {
+    /// Name of the source or stage that feeds this component.
+    pub from: String,
+    /// The queue of this edge.
+    #[serde(default)]
+    pub queue: QueueKeys,
+}
+
+/// Keys that every source has.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "source")]
+pub struct SourceKeys {
+    /// The kind of the source.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Threads the source may use, and CPUs it is given when pinned. Default: 1.
+    #[schemars(range(min = 1, max = 1024))]
+    pub threads: Option<usize>,
+    /// Where the worker is pinned; without it, it is not pinned.
+    pub pin: Option<PinKeys>,
+}
+
+/// Keys that every stage has.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "stage")]
+pub struct StageKeys {
+    /// The kind of the stage.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Sources and stages that feed it. The streams of several inputs are merged.
+    #[schemars(length(min = 1, max = 1024))]
+    pub inputs: Vec<InputKey>,
+    /// Number of instances, each a worker of its own. Default: 1.
+    pub replicas: Option<ReplicasKey>,
+    /// Threads each replica may use, and CPUs it is given when pinned. Default: 1.
+    #[schemars(range(min = 1, max = 1024))]
+    pub threads: Option<usize>,
+    /// Where the workers are pinned; without it they are not pinned.
+    pub pin: Option<PinKeys>,
+    /// What becomes of packets that fail here. Default: `{action: drop}`.
+    pub on_error: Option<OnErrorKeys>,
+    /// How often instances are rebuilt.
+    #[serde(default)]
+    pub restart: RestartKeys,
+    /// Which replica takes a packet. Default: `any`.
+    pub route: Option<RouteKey>,
+    /// Order in which packets leave. Default: `per_stream`.
+    pub order: Option<OrderKey>,
+    /// Packets of one stream that the replicas may have taken and not yet let go, where they keep the order.
+    /// Default: twice what they work on at a time.
+    #[schemars(range(min = 1, max = 65536))]
+    pub window: Option<usize>,
+    /// Takes several packets at a time, over all streams; for stages that run batches.
+    pub batch: Option<BatchKeys>,
+    /// Age since its capture beyond which a packet is dropped under the reason `deadline`, such as `250ms`.
+    pub deadline: Option<Duration>,
+    /// How many packets are taken per time.
+    pub rate_limit: Option<RateLimitKeys>,
+}
+
+/// Keys that every sink has.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "sink")]
+pub struct SinkKeys {
+    /// The kind of the sink.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Sources and stages that feed it. The streams of several inputs are merged.
+    #[schemars(length(min = 1, max = 1024))]
+    pub inputs: Vec<InputKey>,
+    /// A packet counts as delivered when all required sinks took it. A sink that is not required may lag or
+    /// fail without delaying or failing packets.
+    #[serde(default = "yes")]
+    pub required: bool,
+    /// Threads the sink may use, and CPUs it is given when pinned. Default: 1.
+    #[schemars(range(min = 1, max = 1024))]
+    pub threads: Option<usize>,
+    /// Where the worker is pinned; without it, it is not pinned.
+    pub pin: Option<PinKeys>,
+    /// What becomes of packets that fail here. Default: `{action: drop}`.
+    pub on_error: Option<OnErrorKeys>,
+    /// Age since its capture beyond which a packet is dropped under the reason `deadline`, such as `250ms`.
+    pub deadline: Option<Duration>,
+    /// How many packets are taken per time.
+    pub rate_limit: Option<RateLimitKeys>,
+    /// How often the instance is rebuilt.
+    #[serde(default)]
+    pub restart: RestartKeys,
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,111 @@
+//! What becomes of packets and instances that fail.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::plan::{OnError, RestartSpec};
+use crate::units::{Duration, Size};
+
+/// What becomes of a packet that fails.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "on_error")]
+pub struct OnErrorKeys {
+    /// What is done.
+    pub action: ActionKey,
+    /// `dead_letter`: the file that takes one JSON line per packet; without it they are counted and logged.
+    #[schemars(length(min = 1))]
+    pub path: Option<PathBuf>,
+    /// `dead_letter`: largest size of that file. Default: `64MiB`.
+    pub max_bytes: Option<Size>,
+    /// `retry`: number of further tries. Default: 1.
+    #[schemars(range(min = 1, max = 100))]
+    pub max: Option<u32>,
+    /// `retry`: what is done after the last try. Default: `drop`.
+    pub then: Option<ThenKey>,
+}
+
+/// What is done with a packet that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionKey {
+    /// The pipeline ends with exit code 4.
+    Fail,
+    /// The packet is dropped and counted under its error code.
+    Drop,
+    /// The packet is set aside: counted as dead-lettered, and written where a path is given.
+    DeadLetter,
+    /// The stage is given the packet again.
+    Retry,
+}
+
+/// What is done after the last try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ThenKey {
+    /// The pipeline ends with exit code 4.
+    Fail,
+    /// The packet is dropped and counted under its error code.
+    Drop,
+    /// The packet is set aside.
+    DeadLetter,
+}
+
+impl OnErrorKeys {
+    /// The action, and the names of keys that do not belong to it.
+    pub fn spec(&self) -> (OnError, Vec<&'static str>) {
+        let dead_letter = || OnError::DeadLetter {
+            path: self.path.clone(),
+            max_bytes: self.max_bytes.map_or(64 << 20, |size| size.0),
+        };
+        let spec = match self.action {
+            ActionKey::Fail => OnError::Fail,
+            ActionKey::Drop => OnError::Drop,
+            ActionKey::DeadLetter => dead_letter(),
+            ActionKey::Retry => OnError::Retry {
+                max: self.max.unwrap_or(1),
+                then: Box::new(match self.then {
+                    Some(ThenKey::Fail) => OnError::Fail,
+                    Some(ThenKey::DeadLetter) => dead_letter(),
+                    Some(ThenKey::Drop) | None => OnError::Drop,
+                }),
+            },
+        };
+        let retries = self.action == ActionKey::Retry;
+        let letters =
+            self.action == ActionKey::DeadLetter || retries && self.then == Some(ThenKey::DeadLetter);
+        let foreign = [
+            ("path", self.path.is_some() && !letters),
+            ("max_bytes", self.max_bytes.is_some() && !letters),
+            ("max", self.max.is_some() && !retries),
+            ("then", self.then.is_some() && !retries),
+        ];
+        let foreign = foreign.into_iter().filter(|(_, is)| *is).map(|(key, _)| key);
+        (spec, foreign.collect())
+    }
+}
+
+/// How often instances that panicked or failed are rebuilt.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "restart")]
+pub struct RestartKeys {
+    /// Restarts within the window before the pipeline fails; 0: none. Default: 5.
+    #[schemars(range(max = 1000))]
+    pub max: Option<u32>,
+    /// Length of the sliding window. Default: `60s`.
+    pub within: Option<Duration>,
+}
+
+impl RestartKeys {
+    /// The budget; what is not said is as in `below`, then as in [`RestartSpec::default`].
+    pub fn spec(&self, below: &Self) -> RestartSpec {
+        let default = RestartSpec::default();
+        RestartSpec {
+            max: self.max.or(below.max).unwrap_or(default.max),
+            within: self.within.or(below.within).map_or(default.within, |w| w.0),
+        }
+    }
+}
