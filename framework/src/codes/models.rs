@@ -134,6 +134,22 @@ was meant.",
         text: "Known are scalar, sse42, avx2, avxvnni, avx512bw, avx512vnni and avx512amx.",
     },
     Explanation {
+        code: "E0655",
+        title: "outputs that do not follow the batch",
+        text: "For a batch of N, the first axis of every output must be a multiple of N, so that each packet gets its part. Networks
+that end in a detection layer often give one list for the whole batch.
+
+Remove `batch`, and raise `replicas` for throughput.",
+    },
+    Explanation {
+        code: "E0656",
+        title: "the model states a batch",
+        text: "The first axis of the model's input is a fixed number other than 1, and `batch` asks for another one. Such a model runs
+batches of that length only; shorter ones are padded.
+
+    batch: {max: 4}        # for a model that takes [4, 3, 224, 224]",
+    },
+    Explanation {
         code: "E0659",
         title: "a fault of the compiler",
         text: "The compiler met a state that should not be. Please report it with the model.",

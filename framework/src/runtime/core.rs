@@ -115,6 +115,7 @@ impl Core {
         }
     }
 
+    #[allow(dead_code)]
     /// Waits until `at`, or until the sources are to end; `false`: the run was cut short before.
     pub(crate) fn wait_until_or_stop(&self, at: Instant) -> bool {
         let timer = self.clock.timer(at);

@@ -242,6 +242,7 @@ impl FairLane {
     }
 
     /// A packet of the stream that was dropped before it came here.
+    #[allow(dead_code)]
     pub(crate) fn gone(&self, stream: usize) {
         if let Some(place) = self.place(stream) {
             lock(&self.state).gone(place, self.marks);
@@ -284,6 +285,7 @@ impl FairLane {
     }
 
     /// Streams of the lane.
+    #[allow(dead_code)]
     pub(crate) fn has(&self, stream: usize) -> bool {
         self.place(stream).is_some()
     }

@@ -16,10 +16,6 @@ pub(super) struct Holding {
 pub(super) struct Held(pub(super) Vec<Holding>);
 
 impl Held {
-    pub(super) fn has(&self, id: &PacketId) -> bool {
-        self.0.iter().any(|holding| holding.id == *id)
-    }
-
     pub(super) fn take(&mut self, id: &PacketId) -> Option<Holding> {
         let same = |h: &Holding| h.id.seq == id.seq && h.id.epoch == id.epoch && h.id.stream == id.stream;
         let place = self.0.iter().position(same)?;
