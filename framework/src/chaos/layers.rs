@@ -52,14 +52,10 @@ struct DisturbedStage {
     stopping: StopFlag,
 }
 
-impl Stage for DisturbedStage {
-    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
-        self.stopping = cx.stopping.clone();
-        self.inner.open(cx)
-    }
-
-    fn process(&mut self, packet: Packet, out: &mut dyn Emitter) -> Result<(), StageError> {
-        delay(&self.dice, &packet, &self.stopping);
+impl DisturbedStage {
+    /// Delays a packet, or panics over it.
+    fn disturb(&self, packet: &Packet) {
+        delay(&self.dice, packet, &self.stopping);
         let id = &packet.header.id;
         if self
             .dice
@@ -70,7 +66,27 @@ impl Stage for DisturbedStage {
             // Unwinds as a panic does, without its message on stderr.
             std::panic::resume_unwind(Box::new(format!("injected into `{}`", self.dice.name)));
         }
+    }
+}
+
+impl Stage for DisturbedStage {
+    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
+        self.stopping = cx.stopping.clone();
+        self.inner.open(cx)
+    }
+
+    fn process(&mut self, packet: Packet, out: &mut dyn Emitter) -> Result<(), StageError> {
+        self.disturb(&packet);
         self.inner.process(packet, out)
+    }
+
+    fn process_batch(&mut self, packets: &[Packet], out: &mut dyn Emitter) -> Result<(), StageError> {
+        packets.iter().for_each(|packet| self.disturb(packet));
+        self.inner.process_batch(packets, out)
+    }
+
+    fn shape_changed(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
+        self.inner.shape_changed(stream, out)
     }
 
     fn flush(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
@@ -118,6 +134,10 @@ impl Sink for DisturbedSink {
             return Err(StageError::packet(INJECTED, message));
         }
         self.inner.consume(packet)
+    }
+
+    fn shape_changed(&mut self, stream: &StreamId) -> Result<(), StageError> {
+        self.inner.shape_changed(stream)
     }
 
     fn end_of_stream(&mut self, stream: &StreamId) -> Result<(), StageError> {
