@@ -8,7 +8,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flow::error::{Code, PrepareError, StageError};
+use flow::error::{Code, PrepareError};
 use flow::registry::{Config, ConfigIssue, KindInfo, PrepareContext, Prepared, Registry, Replication};
 use flow::stage::Stage;
 use flow_frame::{DType, InputQuantization, Layout, TENSOR, TENSORS, TensorSpec};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use flow::config::plan::BatchSpec;
-use flow::packet::Packet;
-use flow::packet::{Header, PacketId};
+use flow::error::StageError;
+use flow::packet::{Header, Packet, PacketId};
 use flow::registry::ModelDecl;
 use flow::stage::Emitter;
 use flow_frame::{Buffer, Tensor, Tensors};
