@@ -46,7 +46,7 @@ test: deps ## Run all tests that need nothing but the repository
 
 test-models: deps ## Run the engine over the real models in $(SHARED)
 	@test -d $(SHARED)/models || { echo "test-models: no folder $(SHARED)/models; give it with SHARED=FOLDER"; exit 1; }
-	FLOW_SHARED=$(abspath $(SHARED)) $(CARGO) test -p flow-tests --features models --test 'models_*'
+	FLOW_SHARED=$(abspath $(SHARED)) $(CARGO) test -p flow-tests --features models --test 'models_*' --test allocations
 
 soak: build ## Run a pipeline under load and faults for $(SOAK), and judge it
 	@mkdir -p out

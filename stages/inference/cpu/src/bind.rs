@@ -13,6 +13,7 @@ use crate::lower::{Action, Draft, Home, StepDraft, TensorDraft, TensorId};
 use crate::nest::Nest;
 use crate::placement::{Image, Placement};
 use crate::plan::{Lifetime, exclusive, plan};
+use crate::recall::Offsets;
 use crate::rows::Limits;
 
 /// Where a tensor's bytes are when a request runs.
@@ -86,6 +87,8 @@ pub(crate) struct Step {
     pub work: Work,
     /// Tensors whose halo is filled before the step: their place had another owner.
     pub fills: Vec<TensorId>,
+    /// Where the elements of inputs and output lie, if the step evaluates values again.
+    pub places: Vec<Offsets>,
 }
 
 /// All of a program but its records.
@@ -150,10 +153,16 @@ pub(crate) fn bind(draft: &mut Draft, graph: &Graph) -> Result<Bound, CompileErr
     let mut steps = Vec::with_capacity(draft.steps.len());
     for (mut step, fills) in std::mem::take(&mut draft.steps).into_iter().zip(fill_at) {
         let work = work(&mut step, &tensors, graph)?;
+        let seen = step.inputs.iter().chain(&step.outputs);
+        let places = match step.recall {
+            Some(_) => seen.map(|&t| Offsets::new(&tensors[t].placement)).collect(),
+            None => Vec::new(),
+        };
         steps.push(Step {
             draft: step,
             work,
             fills,
+            places,
         });
     }
     Ok(Bound {

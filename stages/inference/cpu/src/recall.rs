@@ -18,13 +18,14 @@ use flow_model::{Op, Tensor};
 
 use crate::dense::Geometry;
 use crate::kernels::KernelTable;
+use crate::kernels::functions::{Binary, Unary};
 use crate::kernels::literal::{Products, Taps, Values};
+use crate::kernels::versions::Simd;
 use crate::lower::IndexMap;
-use crate::placement::Placement;
 
 pub(crate) use demand::Memory;
 use evaluate::Reader;
-use places::Offsets;
+pub(crate) use places::Offsets;
 
 /// How a value of the model comes about.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(crate) enum Rule {
     /// Constant; it repeats along axes of length 1.
     Constant(Vec<f32>),
     /// An operation element by element, on operands that repeat along axes of length 1.
-    Each(Op, Vec<usize>),
+    Each(Each, Vec<usize>),
     /// FakeQuantize: the value that is quantized, its four limits, levels and formula.
     Round(usize, [usize; 4], u32, Formula),
     /// Elements of another value: in order, or each from where the map says.
@@ -51,6 +52,19 @@ pub(crate) enum Rule {
     Convolution(usize, Products),
     /// A matrix product, and terms of a chain.
     Product([usize; 2], Geometry, usize),
+}
+
+/// An element-wise operation.
+#[derive(Debug)]
+pub(crate) enum Each {
+    /// A function of one operand, and its parameter.
+    One(Unary, f64),
+    /// The value within bounds.
+    Clamp(f32, f32),
+    /// A function of two operands.
+    Two(Binary),
+    /// Any other, by the reference evaluator.
+    Other(Op),
 }
 
 /// What becomes of the values in a window.
@@ -89,7 +103,7 @@ pub(crate) struct Recall {
 }
 
 /// Tensors in memory: the bytes of each leaf, and where its elements lie.
-pub(crate) type Leaves<'a> = [(&'a [u8], &'a Placement)];
+pub(crate) type Leaves<'a> = (&'a [&'a [u8]], &'a [Offsets]);
 
 /// Added to a level and taken away again, it rounds to whole numbers, ties to even.
 const ROUNDING: f32 = 12_582_912.0;
@@ -98,19 +112,23 @@ const ROUNDING: f32 = 12_582_912.0;
 const PIECE: usize = 32;
 
 impl Recall {
+    /// Elements of what is quantized.
+    pub fn elements(&self) -> usize {
+        self.expressions[self.source].shape.iter().product()
+    }
+
     /// Evaluates again what lies next to a tie among the real values `from`, and puts its codes into `to`. Returns how
     /// many there were.
     pub fn settle(
         &self,
-        (from, from_place): (&[f32], &Placement),
-        (to, to_place): (&mut [u8], &Placement),
-        leaves: &Leaves<'_>,
-        kernels: &KernelTable,
+        (from, from_at): (&[f32], &Offsets),
+        (to, to_at): (&mut [u8], &Offsets),
+        leaves: Leaves<'_>,
+        (simd, kernels): (Simd, &KernelTable),
         memory: &mut Memory,
     ) -> usize {
-        let shape = from_place.shape();
-        let count: usize = shape.iter().product();
-        let (from_at, to_at) = (Offsets::new(from_place), Offsets::new(to_place));
+        let shape = &self.expressions[self.source].shape;
+        let count = self.elements();
         let inner: usize = self.axis.map_or(1, |a| shape[a + 1..].iter().product());
         let level = |at: usize| match self.axis {
             Some(axis) => at / inner.max(1) % shape[axis],
@@ -153,12 +171,12 @@ impl Recall {
         let again = doubts.len();
         if again > 0 {
             memory.demand(&self.expressions, self.source, &doubts);
-            let reader = Reader::new(&self.expressions, leaves, kernels);
+            let reader = Reader::new(&self.expressions, leaves, (simd, kernels));
             memory.evaluate(&reader, self.source);
             for &at in &doubts {
                 let x = memory.of(&reader, self.source, at as usize);
                 let [low, high, ol, oh] = self.limits.map(|l| {
-                    let place = places::repeated(&self.expressions[l].shape, &shape, at as usize);
+                    let place = places::repeated(&self.expressions[l].shape, shape, at as usize);
                     memory.of(&reader, l, place)
                 });
                 // All levels mean the same where the output interval has no width: codes are 0 then.

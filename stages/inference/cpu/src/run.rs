@@ -111,18 +111,17 @@ impl Machine<'_> {
     }
 
     fn recall(&mut self, step: &Step, recall: &Recall) -> Result<(), Fault> {
-        let (bound, table, scratch, output) = (self.bound, self.table, self.scratch, step.draft.outputs[0]);
+        let (scratch, output) = (self.scratch, step.draft.outputs[0]);
+        let (simd, table) = (self.simd, self.table);
         let mut memory = std::mem::take(self.memory);
         let reads = std::array::from_fn::<_, { 1 + MAX_LEAVES }, _>(|i| step.draft.inputs.get(i).copied());
         let (bytes, to) = self.split(reads, output)?;
-        let places = step.draft.inputs.iter().map(|&t| &bound.tensors[t].placement);
-        let tensors: Vec<(&[u8], &Placement)> = bytes.into_iter().zip(places).collect();
-        let [(from, place), leaves @ ..] = &tensors[..] else {
+        let ([from, leaves @ ..], [from_at, places @ .., to_at]) = (&bytes[..], &step.places[..]) else {
             return Err(Fault::new("a quantization lacks its input"));
         };
-        let output = &bound.tensors[output].placement;
-        let all: usize = output.shape().iter().product();
-        let again = recall.settle((cast(from)?, place), (to, output), leaves, table, &mut memory);
+        let all = recall.elements();
+        let (from, to, leaves) = ((cast(from)?, from_at), (to, to_at), (leaves, places));
+        let again = recall.settle(from, to, leaves, (simd, table), &mut memory);
         *self.memory = memory;
         let counts = &mut locked(&scratch[0]).counts;
         counts[0] += all.div_ceil(LANES) as u64;

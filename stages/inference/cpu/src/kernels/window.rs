@@ -32,7 +32,8 @@ impl Window {
     /// # Errors
     /// [`ArgError`] for a zero or an absurdly large number.
     pub(crate) fn check(&self) -> Result<(), ArgError> {
-        let positive = [self.kernel, self.stride, self.dilation].concat();
+        let positive = [self.kernel, self.stride, self.dilation];
+        let positive = positive.as_flattened();
         if positive.contains(&0) {
             return Err(ArgError::Empty);
         }

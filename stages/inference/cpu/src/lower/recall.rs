@@ -9,10 +9,11 @@ use super::Lowering;
 use super::chain::is_code;
 use super::window::{two, window_of_conv, window_of_pool};
 use crate::dense::Geometry;
-use crate::kernels::gemm;
 use crate::kernels::literal::{Products, Taps, Values};
+use crate::kernels::{functions, gemm};
 use crate::literal::{Known, Model, POINTWISE_BLOCK, known};
-use crate::recall::{Expression, Pooled, Recall, Rule};
+use crate::recall::{Each, Expression, Pooled, Recall, Rule};
+use crate::rows::{function, operation};
 
 /// Tensors that a quantization may read besides its input.
 pub(crate) const MAX_LEAVES: usize = 7;
@@ -141,7 +142,7 @@ impl Builder<'_, '_> {
         let shape = self.expressions[at].shape.clone();
         self.push(
             shape,
-            Rule::Each(Op::Unary(UnaryKind::Relu), vec![at]),
+            Rule::Each(each(&Op::Unary(UnaryKind::Relu)), vec![at]),
             self.bounds[at],
         )
     }
@@ -238,7 +239,7 @@ impl Builder<'_, '_> {
                     }
                 }
                 let bound = self.of_each(op, &operands);
-                self.push(shape, Rule::Each(op.clone(), operands), bound)
+                self.push(shape, Rule::Each(each(op), operands), bound)
             }
             Op::FakeQuantize { levels } => {
                 let Some((source, limits, formula)) = model.rounding(value.node) else {
@@ -486,6 +487,17 @@ impl Builder<'_, '_> {
             _ => lost,
         }
     }
+}
+
+fn each(op: &Op) -> Each {
+    let found = match op {
+        Op::Unary(kind) => function(*kind).map(|(function, parameter)| Each::One(function, parameter)),
+        Op::Clamp { min, max } => Some(Each::Clamp(*min, *max)),
+        Op::PRelu => Some(Each::Two(functions::leaky)),
+        Op::Binary(kind) => operation(*kind).map(Each::Two),
+        _ => None,
+    };
+    found.unwrap_or_else(|| Each::Other(op.clone()))
 }
 
 fn moves(op: &Op) -> bool {

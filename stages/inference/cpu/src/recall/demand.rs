@@ -12,6 +12,8 @@ pub(crate) struct Memory {
     /// What several elements have in common: pixels, rows.
     pub(super) keys: Vec<u64>,
     pub(super) columns: Vec<f32>,
+    /// Operands of element-wise operations, and their result.
+    pub(super) operands: [Vec<f32>; 3],
 }
 
 /// The elements of a value that are needed.

@@ -5,16 +5,18 @@ use flow_model::ops::fake_quantize::level_by;
 
 use super::demand::{Memory, Table, distinct, first_channel, part};
 use super::places::{Offsets, image, pixel, repeated};
-use super::{Expression, Leaves, Pooled, Rule};
+use super::{Each, Expression, Leaves, Pooled, Rule};
 use crate::kernels::KernelTable;
 use crate::kernels::literal::fused;
+use crate::kernels::versions::Simd;
 
 /// What elements are read from, besides the values computed so far.
 pub(super) struct Reader<'a> {
     pub expressions: &'a [Expression],
-    leaves: &'a Leaves<'a>,
-    offsets: Vec<Offsets>,
+    leaves: &'a [&'a [u8]],
+    offsets: &'a [Offsets],
     pub kernels: &'a KernelTable,
+    simd: Simd,
 }
 
 impl Expression {
@@ -25,12 +27,17 @@ impl Expression {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(expressions: &'a [Expression], leaves: &'a Leaves<'a>, kernels: &'a KernelTable) -> Self {
+    pub fn new(
+        expressions: &'a [Expression],
+        (leaves, offsets): Leaves<'a>,
+        (simd, kernels): (Simd, &'a KernelTable),
+    ) -> Self {
         Self {
             expressions,
             leaves,
-            offsets: leaves.iter().map(|(_, place)| Offsets::new(place)).collect(),
+            offsets,
             kernels,
+            simd,
         }
     }
 
@@ -42,11 +49,11 @@ impl<'a> Reader<'a> {
                 let channel = axis.map_or(0, |axis| {
                     at / shape[axis + 1..].iter().product::<usize>() % shape[axis]
                 });
-                values.of(self.leaves[*leaf].0[self.offsets[*leaf].of(at)], channel)
+                values.of(self.leaves[*leaf][self.offsets[*leaf].of(at)], channel)
             }
             Rule::Real(leaf) => {
                 let first = self.offsets[*leaf].of(at) * 4;
-                f32::from_le_bytes(std::array::from_fn(|k| self.leaves[*leaf].0[first + k]))
+                f32::from_le_bytes(std::array::from_fn(|k| self.leaves[*leaf][first + k]))
             }
             Rule::Constant(values) => values[at],
             _ => tables[of].values[at],
@@ -61,7 +68,7 @@ impl<'a> Reader<'a> {
             Rule::Codes(leaf, values, axis) if matches!(axis, None | Some(1)) => {
                 let offsets = &self.offsets[*leaf];
                 let stride = offsets.axes[shape.len() - 2].1;
-                let codes = &self.leaves[*leaf].0[offsets.of(at)..];
+                let codes = &self.leaves[*leaf][offsets.of(at)..];
                 let first = axis.map_or(0, |_| at / inner % shape[1]);
                 for (c, (to, &code)) in to.iter_mut().zip(codes.iter().step_by(stride)).enumerate() {
                     *to = values.of(code, first + c);
@@ -106,12 +113,16 @@ impl Memory {
                     };
                     convolution.evaluate(wanted, values, columns);
                 }
-                _ => {
+                rule => {
                     let now = Now {
                         reader,
                         tables: earlier,
                         shape: &expression.shape,
                     };
+                    if let Rule::Each(each, inputs) = rule {
+                        now.each((each, inputs), wanted, values, &mut self.operands);
+                        continue;
+                    }
                     now.evaluate(&expression.rule, wanted, values, &mut self.keys);
                 }
             }
@@ -137,22 +148,58 @@ impl Now<'_> {
         self.get(of, repeated(own, self.shape, at))
     }
 
-    fn evaluate(&self, rule: &Rule, wanted: &[u32], values: &mut [f32], keys: &mut Vec<u64>) {
-        let elements = wanted.iter().map(|&at| at as usize);
-        match rule {
-            Rule::Each(op, inputs) => {
+    fn each(
+        &self,
+        (each, inputs): (&Each, &[usize]),
+        wanted: &[u32],
+        values: &mut [f32],
+        [a, b, result]: &mut [Vec<f32>; 3],
+    ) {
+        let read = |of: usize, to: &mut Vec<f32>| {
+            to.clear();
+            to.extend(wanted.iter().map(|&at| self.repeated(of, at as usize)));
+        };
+        if let Some(&first) = inputs.first() {
+            read(first, a);
+        }
+        if let Some(&second) = inputs.get(1) {
+            read(second, b);
+        }
+        result.clear();
+        result.resize(wanted.len(), f32::NAN);
+        let simd = self.reader.simd;
+        match each {
+            Each::One(function, parameter) => function(simd, result, a, *parameter),
+            Each::Clamp(min, max) => {
+                for (to, &x) in result.iter_mut().zip(a.iter()) {
+                    let x = if x < *min { *min } else { x };
+                    *to = if x > *max { *max } else { x };
+                }
+            }
+            Each::Two(function) => function(simd, result, a, b),
+            Each::Other(op) => {
                 let tensors: Option<Vec<Tensor>> = inputs
                     .iter()
                     .map(|&input| {
-                        let values: Vec<f32> = elements.clone().map(|at| self.repeated(input, at)).collect();
-                        Tensor::from_slice(&[1, wanted.len()], &values).ok()
+                        read(input, a);
+                        Tensor::from_slice(&[1, wanted.len()], a).ok()
                     })
                     .collect();
-                let result = tensors.and_then(|t| flow_model::ops::evaluate(op, &t).ok());
-                let result = result.and_then(|r| r.first().map(Tensor::to_f32));
-                let result = result.unwrap_or_default();
-                elements.zip(result).for_each(|(at, value)| values[at] = value);
+                let found = tensors.and_then(|t| flow_model::ops::evaluate(op, &t).ok());
+                if let Some(found) = found.as_ref().and_then(|found| found.first()) {
+                    result.clear();
+                    result.extend(found.to_f32());
+                }
             }
+        }
+        for (&at, &value) in wanted.iter().zip(result.iter()) {
+            values[at as usize] = value;
+        }
+    }
+
+    fn evaluate(&self, rule: &Rule, wanted: &[u32], values: &mut [f32], keys: &mut Vec<u64>) {
+        let elements = wanted.iter().map(|&at| at as usize);
+        match rule {
             Rule::Round(input, limits, levels, formula) => elements.for_each(|at| {
                 let [low, high, ol, oh] = limits.map(|l| self.repeated(l, at));
                 let level = level_by(*formula, self.repeated(*input, at), low, high, *levels);
@@ -219,7 +266,9 @@ impl Now<'_> {
                     }));
                 });
             }
-            Rule::Codes(..) | Rule::Real(_) | Rule::Constant(_) | Rule::Convolution(..) => (),
+            Rule::Codes(..) | Rule::Real(_) | Rule::Constant(_) | Rule::Convolution(..) | Rule::Each(..) => {
+                ()
+            }
         }
     }
 }

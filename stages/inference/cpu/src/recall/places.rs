@@ -44,10 +44,11 @@ pub(super) fn repeated(own: &[usize], shape: &[usize], at: usize) -> usize {
 }
 
 /// From indices in logical order to places in memory.
-pub(super) struct Offsets {
+#[derive(Debug)]
+pub(crate) struct Offsets {
     first: usize,
     /// Length and distance of each axis, the last one first.
-    pub axes: Vec<(usize, usize)>,
+    pub(super) axes: Vec<(usize, usize)>,
 }
 
 impl Offsets {
@@ -58,7 +59,7 @@ impl Offsets {
         }
     }
 
-    pub fn of(&self, at: usize) -> usize {
+    pub(super) fn of(&self, at: usize) -> usize {
         let (mut rest, mut offset) = (at, self.first);
         for &(length, stride) in &self.axes {
             offset += rest % length * stride;
