@@ -1,0 +1,115 @@
+//! Each operation by itself: the mean difference that its own rounding makes, on the inputs of the f32 network.
+//!
+//! NNCF's fast bias correction feeds a tensor that is constant per channel; here the operation runs on the samples
+//! themselves, so that borders and rounding of activations count as they do in use.
+
+use std::collections::BTreeMap;
+
+use flow_model::op::{BinaryKind, Op, ReduceKind};
+use flow_model::{Graph, Node, NodeId, Tensor, Value};
+
+use super::Governing;
+use crate::data::Dataset;
+use crate::error::QuantizeError;
+use crate::insert::{Scheme, channel_axis};
+use crate::placement::Edge;
+use crate::placement::kinds::{computed, data_inputs};
+use crate::ranges::Limits;
+use crate::run::{Progress, Runner};
+
+/// What to add to the output channels of each operation with quantized weights.
+pub(crate) fn correct(
+    graph: &Graph,
+    scheme: &Scheme,
+    data: &dyn Dataset,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<NodeId, Vec<f32>>, QuantizeError> {
+    let (probe, layers) = probe(graph, scheme)?;
+    if layers.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let runner = Runner::new(probe, threads, progress)?;
+    let mut sums: Vec<Vec<f64>> = vec![Vec::new(); layers.len()];
+    runner.for_each(
+        data,
+        "bias correction",
+        |(): &mut (), _, outputs| Ok((0..layers.len()).map(|i| outputs.values(i)).collect::<Vec<_>>()),
+        |_, means| {
+            for (sum, mean) in sums.iter_mut().zip(means) {
+                sum.resize(mean.len(), 0.0);
+                sum.iter_mut().zip(mean).for_each(|(s, m)| *s += f64::from(m));
+            }
+            Ok(())
+        },
+    )?;
+    let shift = |sum: Vec<f64>| sum.into_iter().map(|s| (s / data.len().max(1) as f64) as f32).collect();
+    Ok(layers.into_iter().zip(sums).map(|(id, sum)| (id, shift(sum))).collect())
+}
+
+/// The f32 network, and beside each operation with quantized weights its quantized twin; results are the mean differences
+/// per output channel.
+fn probe(graph: &Graph, scheme: &Scheme) -> Result<(Graph, Vec<NodeId>), QuantizeError> {
+    let computed = computed(graph);
+    let governing = Governing::new(graph, scheme);
+    let mut probe = graph.clone();
+    probe.results.clear();
+    let mut layers = Vec::new();
+    for (point, weights) in &scheme.weights {
+        let id = point.edge.node;
+        let node = graph.node(id);
+        let Some((axis, _)) = channel_axis(graph, id) else { continue };
+        let mut inputs = node.inputs.clone();
+        for port in data_inputs(graph, node, &computed) {
+            if let Some(limits) = governing.of(Edge { node: id, port }) {
+                inputs[port] = fake_quantize(&mut probe, inputs[port], limits);
+            }
+        }
+        let Ok(values) = Tensor::from_slice(&weights.shape, &weights.values()) else { continue };
+        inputs[point.edge.port] = push(&mut probe, Op::Constant(values), Vec::new());
+        let twin = push(&mut probe, node.op.clone(), inputs);
+        let difference = push(&mut probe, Op::Binary(BinaryKind::Subtract), vec![Value::of(id), twin]);
+        let rank = graph.info(Value::of(id)).shape.len();
+        let axes: Vec<i64> = (0..rank).filter(|&a| a != axis).map(|a| a as i64).collect();
+        let Ok(axes) = Tensor::from_slice(&[axes.len()], &axes) else { continue };
+        let axes = push(&mut probe, Op::Constant(axes), Vec::new());
+        let mean = Op::Reduce {
+            kind: ReduceKind::Mean,
+            keep_dims: false,
+        };
+        let mean = push(&mut probe, mean, vec![difference, axes]);
+        let result = push(&mut probe, Op::Result, vec![mean]);
+        probe.results.push(result.node);
+        layers.push(id);
+    }
+    probe.infer_shapes()?;
+    Ok((flow_model::passes::eliminate_dead(&probe), layers))
+}
+
+fn push(graph: &mut Graph, op: Op, inputs: Vec<Value>) -> Value {
+    let name = format!("probe {}", graph.nodes.len());
+    let id = graph.push(Node {
+        name: name.as_str().into(),
+        line: 0,
+        op,
+        inputs,
+        outputs: Vec::new(),
+    });
+    Value::of(id)
+}
+
+fn fake_quantize(graph: &mut Graph, value: Value, limits: &Limits) -> Value {
+    let rank = graph.info(value).shape.len();
+    let mut shape = Vec::new();
+    if limits.channels() > 1 {
+        shape = vec![1; rank];
+        shape[1] = limits.channels();
+    }
+    let mut limit = |values: &[f32]| {
+        let tensor = Tensor::from_slice(&shape, values).unwrap_or_else(|_| Tensor::scalar(0f32));
+        push(graph, Op::Constant(tensor), Vec::new())
+    };
+    let (low, high) = (limit(&limits.low), limit(&limits.high));
+    let op = Op::FakeQuantize { levels: limits.levels };
+    push(graph, op, vec![value, low, high, low, high])
+}

@@ -1,0 +1,124 @@
+//! Errors of quantization.
+
+/// Why a network could not be quantized.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuantizeError {
+    /// The network is quantized already.
+    #[error(
+        "layer \"{layer}\" is a FakeQuantize: the network is quantized already. Expected a network in floating point; \
+         quantize the one that this was made from"
+    )]
+    AlreadyQuantized {
+        /// Its first FakeQuantize, or its first dequantized weights.
+        layer: String,
+    },
+    /// An input has an axis of open length.
+    #[error(
+        "input \"{input}\" is {shape}: calibration needs fixed shapes. State one, as in --shape \"{input}{example}\""
+    )]
+    OpenShape {
+        /// Name of the input.
+        input: String,
+        /// Its shape.
+        shape: String,
+        /// A shape that would do.
+        example: String,
+    },
+    /// Nothing can be quantized.
+    #[error("nothing to quantize: {0}")]
+    Nothing(String),
+    /// There are too few samples.
+    #[error("{found} usable samples, but calibration needs at least {needed}. {help}")]
+    TooFewSamples {
+        /// Samples that can be used.
+        found: usize,
+        /// Least number.
+        needed: usize,
+        /// What to do.
+        help: String,
+    },
+    /// A sample does not fit, or cannot be read.
+    #[error("sample {index} ({name}): {message}")]
+    Sample {
+        /// Its place in the data, from 0.
+        index: usize,
+        /// What it is called.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A value in the network is not finite.
+    #[error(
+        "sample {index} ({name}): layer \"{layer}\" gives {found} values that are not finite. Check the preprocessing \
+         (mean, scale, colour order) and that the network computes finite values on this sample, or leave the layer \
+         out with --ignore"
+    )]
+    NotFinite {
+        /// Place of the sample in the data, from 0.
+        index: usize,
+        /// What the sample is called.
+        name: String,
+        /// The layer.
+        layer: String,
+        /// How many values.
+        found: usize,
+    },
+    /// A weight is not finite.
+    #[error("the weights of layer \"{layer}\" hold values that are not finite. Repair the network, or leave the layer out with --ignore")]
+    WeightNotFinite {
+        /// The layer.
+        layer: String,
+    },
+    /// What is to be left out does not exist.
+    #[error("--ignore {0}: no layer has that name or type, or matches that pattern")]
+    UnknownIgnored(String),
+    /// A pattern of layers is none.
+    #[error("--ignore {pattern}: {message}")]
+    Pattern {
+        /// As given.
+        pattern: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The metric cannot be computed.
+    #[error("metric {metric}: {message}")]
+    Metric {
+        /// Its name.
+        metric: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+    /// The caller stopped it.
+    #[error("stopped")]
+    Stopped,
+    /// The graph that came out does not fit together.
+    #[error(transparent)]
+    Model(#[from] flow_model::ModelError),
+    /// The network cannot be compiled.
+    #[error(transparent)]
+    Compile(#[from] flow_cpu::CompileError),
+    /// Low precision transformations failed.
+    #[error(transparent)]
+    Lpt(#[from] flow_lpt::LptError),
+    /// The network failed on a sample.
+    #[error("sample {index} ({name}): {source}")]
+    Run {
+        /// Place of the sample in the data, from 0.
+        index: usize,
+        /// What the sample is called.
+        name: String,
+        /// Why.
+        #[source]
+        source: flow_cpu::RunError,
+    },
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}

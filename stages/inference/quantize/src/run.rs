@@ -1,0 +1,206 @@
+//! Running a network over samples, on all threads.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use flow_cpu::{CompileOptions, Input, Program, Request, compile};
+use flow_model::op::Op;
+use flow_model::{Graph, Node, Value};
+
+use crate::data::{Dataset, checked};
+use crate::error::QuantizeError;
+
+/// Hears how far the work is.
+pub trait Progress: Sync {
+    /// A phase begins that has that many steps.
+    fn phase(&self, name: &str, steps: usize);
+    /// One step of the phase is done.
+    fn step(&self);
+    /// Whether to stop.
+    fn stopped(&self) -> bool {
+        false
+    }
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn phase(&self, _: &str, _: usize) {}
+    fn step(&self) {}
+}
+
+/// Samples per thread that may be finished and wait for an earlier one.
+const AHEAD: usize = 16;
+
+/// A compiled network and where it runs.
+pub(crate) struct Runner<'a> {
+    graph: Graph,
+    program: Program,
+    threads: usize,
+    progress: &'a dyn Progress,
+}
+
+/// What a run gives.
+pub(crate) struct Outputs<'a> {
+    request: &'a Request,
+    inputs: &'a [flow_model::Tensor],
+}
+
+impl Outputs<'_> {
+    /// Output `index` as f32.
+    pub(crate) fn values(&self, index: usize) -> Vec<f32> {
+        let bytes = self.request.output(index);
+        bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
+    }
+
+    /// Calls `take` with output `index` as f32, which it sees in place where memory allows.
+    pub(crate) fn with<R>(&self, index: usize, take: impl FnOnce(&[f32]) -> R) -> R {
+        let bytes = self.request.output(index);
+        // Alignment of a dense f32 output is the arena's.
+        match bytemuck::try_cast_slice(bytes) {
+            Ok(values) => take(values),
+            Err(_) => take(&self.values(index)),
+        }
+    }
+
+    /// Output `index` as a tensor.
+    pub(crate) fn tensor(&self, index: usize) -> Option<flow_model::Tensor> {
+        let port = self.request.program().outputs().get(index)?;
+        let shape = self.request.output_shape(index).to_vec();
+        flow_model::Tensor::new(port.element_type, shape, self.request.output(index).to_vec()).ok()
+    }
+
+    /// The inputs of the run.
+    pub(crate) fn inputs(&self) -> &[flow_model::Tensor] {
+        self.inputs
+    }
+}
+
+impl<'a> Runner<'a> {
+    /// Compiles a network as it is: in f32, its FakeQuantize operations included.
+    pub(crate) fn new(graph: Graph, threads: usize, progress: &'a dyn Progress) -> Result<Self, QuantizeError> {
+        let program = compile(&graph, &CompileOptions::default())?;
+        Ok(Self {
+            graph,
+            program,
+            threads: threads.max(1),
+            progress,
+        })
+    }
+
+    /// Compiles a quantized network to integer operations.
+    pub(crate) fn lowered(graph: &Graph, threads: usize, progress: &'a dyn Progress) -> Result<Self, QuantizeError> {
+        let lowered = flow_lpt::transform(graph, &flow_lpt::Options::default())?;
+        let options = CompileOptions {
+            isa: None,
+            rounding_of: Some(graph),
+        };
+        let program = compile(&lowered.graph, &options)?;
+        Ok(Self {
+            graph: lowered.graph,
+            program,
+            threads: threads.max(1),
+            progress,
+        })
+    }
+
+    /// Runs every sample. `work` is called on some thread, with what that thread keeps; `each` then in order of the
+    /// samples. What the threads kept comes back.
+    pub(crate) fn for_each<S: Send + Default, R: Send>(
+        &self,
+        data: &dyn Dataset,
+        phase: &str,
+        work: impl Fn(&mut S, usize, &Outputs<'_>) -> Result<R, QuantizeError> + Sync,
+        mut each: impl FnMut(usize, R) -> Result<(), QuantizeError>,
+    ) -> Result<Vec<S>, QuantizeError> {
+        self.progress.phase(phase, data.len());
+        let threads = self.threads.min(data.len().max(1));
+        let mut workers: Vec<(Request, S)> = (0..threads).map(|_| (self.program.request(), S::default())).collect();
+        let mut start = 0;
+        while start < data.len() {
+            let end = data.len().min(start + threads * AHEAD);
+            let done: Mutex<Vec<Option<R>>> = Mutex::new((start..end).map(|_| None).collect());
+            let next = AtomicUsize::new(start);
+            let turn = |(request, kept): &mut (Request, S)| -> Result<(), QuantizeError> {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= end {
+                        return Ok(());
+                    }
+                    let result = match self.one(request, data, index) {
+                        Ok(inputs) => work(kept, index, &Outputs { request, inputs: &inputs }),
+                        Err(e) => Err(e),
+                    };
+                    match result {
+                        Ok(value) => {
+                            let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                            done[index - start] = Some(value);
+                        }
+                        Err(e) => {
+                            next.store(end, Ordering::Relaxed);
+                            return Err(e);
+                        }
+                    }
+                    self.progress.step();
+                }
+            };
+            if let [worker] = &mut workers[..] {
+                turn(worker)?;
+            } else {
+                let turn = &turn;
+                let results: Vec<Result<(), QuantizeError>> = std::thread::scope(|scope| {
+                    let handles: Vec<_> = workers.iter_mut().map(|w| scope.spawn(move || turn(w))).collect();
+                    handles.into_iter().map(|h| h.join().unwrap_or(Err(QuantizeError::Stopped))).collect()
+                });
+                results.into_iter().collect::<Result<(), _>>()?;
+            }
+            let done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for (at, value) in done.into_iter().enumerate() {
+                if let Some(value) = value {
+                    each(start + at, value)?;
+                }
+            }
+            start = end;
+        }
+        Ok(workers.into_iter().map(|(_, kept)| kept).collect())
+    }
+
+    fn one(
+        &self,
+        request: &mut Request,
+        data: &dyn Dataset,
+        index: usize,
+    ) -> Result<Vec<flow_model::Tensor>, QuantizeError> {
+        if self.progress.stopped() {
+            return Err(QuantizeError::Stopped);
+        }
+        let inputs = checked(&self.graph, data, index)?;
+        let values: Vec<Input<'_>> = inputs.iter().map(|t| Input::Values(t.bytes())).collect();
+        request.run(&values).map_err(|source| QuantizeError::Run {
+            index,
+            name: data.name(index),
+            source,
+        })?;
+        Ok(inputs)
+    }
+}
+
+/// The network with Results for other values in place of its own.
+pub(crate) fn watching(graph: &Graph, values: &[Value]) -> Graph {
+    let mut watching = graph.clone();
+    watching.results.clear();
+    for (index, value) in values.iter().enumerate() {
+        let outputs = vec![graph.info(*value).clone()];
+        let id = watching.push(Node {
+            name: format!("watch {index}").as_str().into(),
+            line: 0,
+            op: Op::Result,
+            inputs: vec![*value],
+            outputs,
+        });
+        watching.results.push(id);
+    }
+    flow_model::passes::eliminate_dead(&watching)
+}

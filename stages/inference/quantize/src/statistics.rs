@@ -1,0 +1,364 @@
+//! What values of a network look like over the samples.
+
+use flow_model::{Graph, Value};
+
+use crate::data::Dataset;
+use crate::error::QuantizeError;
+use crate::histogram::{Histogram, error};
+use crate::ranges::{self, Limits};
+use crate::run::{Progress, Runner, watching};
+
+/// How the range of a value is found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Estimator {
+    /// The mean over the samples of each sample's least and greatest value; per channel the least and greatest of all.
+    Mean,
+    /// The least and the greatest value of all samples.
+    Extreme,
+    /// The median over the samples of each sample's least and greatest value.
+    Median,
+    /// As `Mean`, without the share of samples on either side whose values are farthest out.
+    MeanNoOutliers(f32),
+    /// The mean over the samples of each sample's quantiles: this share of values lies outside on either side.
+    Quantile(f32),
+    /// The range that makes the mean square error of rounding and clipping least, by a histogram over all samples.
+    Mse,
+}
+
+impl Estimator {
+    /// The estimator of that name: `mean`, `extreme`, `median`, `mean-no-outliers`, `quantile` (with a share as in
+    /// `quantile:1e-4`) or `mse`.
+    ///
+    /// # Errors
+    /// What is wrong with the name.
+    pub fn from_name(text: &str) -> Result<Self, String> {
+        let (name, argument) = match text.split_once(':') {
+            Some((name, argument)) => (name, Some(argument)),
+            None => (text, None),
+        };
+        let share = |default: f32| match argument.map(str::parse::<f32>) {
+            None => Ok(default),
+            Some(Ok(share)) if (0.0..0.5).contains(&share) => Ok(share),
+            Some(_) => Err(format!("`{text}`: expected a share from 0 to 0.5 after the colon")),
+        };
+        match name {
+            "mean-no-outliers" => return Ok(Self::MeanNoOutliers(share(1e-2)?)),
+            "quantile" => return Ok(Self::Quantile(share(1e-4)?)),
+            _ => {}
+        }
+        let plain = match name {
+            "mean" => Self::Mean,
+            "extreme" => Self::Extreme,
+            "median" => Self::Median,
+            "mse" => Self::Mse,
+            _ => {
+                return Err(format!(
+                    "`{text}` is no estimator; expected mean, extreme, median, mean-no-outliers, quantile or mse"
+                ));
+            }
+        };
+        match argument {
+            None => Ok(plain),
+            Some(_) => Err(format!("`{text}`: {name} takes no number")),
+        }
+    }
+}
+
+impl std::fmt::Display for Estimator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mean => f.write_str("mean"),
+            Self::Extreme => f.write_str("extreme"),
+            Self::Median => f.write_str("median"),
+            Self::MeanNoOutliers(share) => write!(f, "mean-no-outliers:{share}"),
+            Self::Quantile(share) => write!(f, "quantile:{share}"),
+            Self::Mse => f.write_str("mse"),
+        }
+    }
+}
+
+/// A value to look at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Watch {
+    pub value: Value,
+    /// Look at each place along axis 1 by itself.
+    pub per_channel: bool,
+}
+
+/// What one watched value was over all samples, per channel.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Observed {
+    /// Least value of all.
+    pub min: Vec<f32>,
+    /// Greatest value of all.
+    pub max: Vec<f32>,
+    /// Per sample the least value, the greatest value and the greatest magnitude (or quantiles of them).
+    each: Vec<[Vec<f32>; 3]>,
+    histograms: Vec<Histogram>,
+}
+
+/// What one sample says of one watched value.
+struct Seen {
+    min: Vec<f32>,
+    max: Vec<f32>,
+    /// Statistics that the estimator takes in place of the extremes.
+    each: [Vec<f32>; 3],
+}
+
+/// Runs the network over the samples and looks at the watched values.
+pub(crate) fn observe(
+    graph: &Graph,
+    watches: &[Watch],
+    data: &dyn Dataset,
+    estimator: Estimator,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<Observed>, QuantizeError> {
+    let values: Vec<Value> = watches.iter().map(|w| w.value).collect();
+    let runner = Runner::new(watching(graph, &values), threads, progress)?;
+    let layout: Vec<(usize, usize)> = watches.iter().map(|w| channels(graph, *w)).collect();
+    let mut observed: Vec<Observed> = watches.iter().map(|_| Observed::default()).collect();
+    let histograms = runner.for_each(
+        data,
+        "statistics",
+        |kept: &mut Vec<Vec<Histogram>>, index, outputs| {
+            if estimator == Estimator::Mse && kept.is_empty() {
+                let bits = |channels: usize| if channels > 1 { 4 } else { 6 };
+                *kept = layout.iter().map(|&(c, _)| vec![Histogram::new(bits(c)); c]).collect();
+            }
+            let mut seen = Vec::with_capacity(watches.len());
+            for (at, (watch, &(channels, inner))) in watches.iter().zip(&layout).enumerate() {
+                seen.push(outputs.with(at, |values| {
+                    let wrong = values.iter().filter(|v| !v.is_finite()).count();
+                    if wrong > 0 {
+                        return Err(QuantizeError::NotFinite {
+                            index,
+                            name: data.name(index),
+                            layer: graph.node(watch.value.node).name.to_string(),
+                            found: wrong,
+                        });
+                    }
+                    if let Some(histograms) = kept.get_mut(at) {
+                        each_channel(values, channels, inner, |c, values| {
+                            values.iter().for_each(|&v| histograms[c].add(v));
+                        });
+                    }
+                    Ok(seen_of(values, channels, inner, estimator))
+                })?);
+            }
+            Ok(seen)
+        },
+        |_, seen| {
+            for (observed, seen) in observed.iter_mut().zip(seen) {
+                observed.take(seen, estimator);
+            }
+            Ok(())
+        },
+    )?;
+    for kept in histograms {
+        for (observed, histograms) in observed.iter_mut().zip(kept) {
+            if observed.histograms.is_empty() {
+                observed.histograms = histograms;
+            } else {
+                observed.histograms.iter_mut().zip(&histograms).for_each(|(a, b)| a.merge(b));
+            }
+        }
+    }
+    Ok(observed)
+}
+
+/// Number of channels looked at, and of values of one of them that lie together.
+fn channels(graph: &Graph, watch: Watch) -> (usize, usize) {
+    let shape = graph.info(watch.value).static_shape().unwrap_or_default();
+    if !watch.per_channel || shape.len() < 2 {
+        return (1, shape.iter().product());
+    }
+    (shape[1], shape[2..].iter().product())
+}
+
+/// Calls `take` with the channel and its values, once per place in the batch.
+fn each_channel(values: &[f32], channels: usize, inner: usize, mut take: impl FnMut(usize, &[f32])) {
+    for (at, part) in values.chunks_exact(inner.max(1)).enumerate() {
+        take(at % channels, part);
+    }
+}
+
+fn seen_of(values: &[f32], channels: usize, inner: usize, estimator: Estimator) -> Seen {
+    let mut min = vec![f32::INFINITY; channels];
+    let mut max = vec![f32::NEG_INFINITY; channels];
+    each_channel(values, channels, inner, |c, values| {
+        let (low, high) = extremes(values);
+        min[c] = min[c].min(low);
+        max[c] = max[c].max(high);
+    });
+    let each = match estimator {
+        Estimator::Quantile(share) => quantiles(values, channels, inner, share),
+        _ => {
+            let magnitude = min.iter().zip(&max).map(|(a, b)| a.abs().max(b.abs())).collect();
+            [min.clone(), max.clone(), magnitude]
+        }
+    };
+    Seen { min, max, each }
+}
+
+fn extremes(values: &[f32]) -> (f32, f32) {
+    // Several lanes, so that the compiler uses vectors.
+    let mut low = [f32::INFINITY; 16];
+    let mut high = [f32::NEG_INFINITY; 16];
+    let (whole, rest) = values.as_chunks::<16>();
+    for part in whole {
+        for i in 0..16 {
+            low[i] = if part[i] < low[i] { part[i] } else { low[i] };
+            high[i] = if part[i] > high[i] { part[i] } else { high[i] };
+        }
+    }
+    let low = low.iter().chain(rest).copied().fold(f32::INFINITY, f32::min);
+    let high = high.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    (low, high)
+}
+
+/// Low and high quantile, and the high one of magnitudes, per channel, interpolated as numpy does.
+fn quantiles(values: &[f32], channels: usize, inner: usize, share: f32) -> [Vec<f32>; 3] {
+    let mut sorted: Vec<Vec<f32>> = vec![Vec::new(); channels];
+    each_channel(values, channels, inner, |c, values| sorted[c].extend_from_slice(values));
+    let mut found = [Vec::new(), Vec::new(), Vec::new()];
+    for values in &mut sorted {
+        found[0].push(quantile(values, share));
+        found[1].push(quantile(values, 1.0 - share));
+        values.iter_mut().for_each(|v| *v = v.abs());
+        found[2].push(quantile(values, 1.0 - share));
+    }
+    found
+}
+
+fn quantile(values: &mut [f32], share: f32) -> f32 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let place = f64::from(share) * (values.len() - 1) as f64;
+    let below = place.floor() as usize;
+    let (_, &mut low, above) = values.select_nth_unstable_by(below, f32::total_cmp);
+    let high = above.iter().copied().fold(f32::INFINITY, f32::min);
+    if above.is_empty() {
+        return low;
+    }
+    (f64::from(low) + (f64::from(high) - f64::from(low)) * (place - below as f64)) as f32
+}
+
+impl Observed {
+    fn take(&mut self, seen: Seen, estimator: Estimator) {
+        if self.min.is_empty() {
+            self.min.clone_from(&seen.min);
+            self.max.clone_from(&seen.max);
+        }
+        self.min.iter_mut().zip(&seen.min).for_each(|(a, b)| *a = a.min(*b));
+        self.max.iter_mut().zip(&seen.max).for_each(|(a, b)| *a = a.max(*b));
+        if !matches!(estimator, Estimator::Mse | Estimator::Extreme) {
+            self.each.push(seen.each);
+        }
+    }
+
+    /// Least value, greatest value and greatest magnitude per channel, as the estimator says.
+    pub(crate) fn range(&self, estimator: Estimator) -> [Vec<f32>; 3] {
+        let per_channel = self.min.len() > 1;
+        let extreme = || {
+            let magnitude = self.min.iter().zip(&self.max).map(|(a, b)| a.abs().max(b.abs())).collect();
+            [self.min.clone(), self.max.clone(), magnitude]
+        };
+        match estimator {
+            Estimator::Extreme | Estimator::Mse => extreme(),
+            Estimator::Mean if per_channel => extreme(),
+            Estimator::Mean | Estimator::Quantile(_) => self.aggregate(mean),
+            Estimator::Median => self.aggregate(|v| quantile(v, 0.5)),
+            Estimator::MeanNoOutliers(share) => self.aggregate(|v| mean_within(v, share)),
+        }
+    }
+
+    fn aggregate(&self, over: impl Fn(&mut [f32]) -> f32) -> [Vec<f32>; 3] {
+        [0, 1, 2].map(|kind| {
+            (0..self.min.len())
+                .map(|c| over(&mut self.each.iter().map(|s| s[kind][c]).collect::<Vec<f32>>()))
+                .collect()
+        })
+    }
+
+}
+
+/// The limits of a FakeQuantize with `levels` levels on values that share them.
+pub(crate) fn limits(all: &[&Observed], estimator: Estimator, levels: u32, symmetric: bool) -> Limits {
+    let mut joined: Option<[Vec<f32>; 3]> = None;
+    for observed in all {
+        let range = observed.range(estimator);
+        joined = Some(match joined {
+            None => range,
+            Some([mut min, mut max, mut magnitude]) => {
+                min.iter_mut().zip(&range[0]).for_each(|(a, b)| *a = a.min(*b));
+                max.iter_mut().zip(&range[1]).for_each(|(a, b)| *a = a.max(*b));
+                magnitude.iter_mut().zip(&range[2]).for_each(|(a, b)| *a = a.max(*b));
+                [min, max, magnitude]
+            }
+        });
+    }
+    let [min, max, magnitude] = joined.unwrap_or_default();
+    let limits = if symmetric {
+        ranges::symmetric(&min, &magnitude, levels, false, false)
+    } else {
+        ranges::asymmetric(&min, &max, levels)
+    };
+    if estimator != Estimator::Mse {
+        return limits;
+    }
+    let mut histograms: Vec<Histogram> = all.first().map(|o| o.histograms.clone()).unwrap_or_default();
+    for observed in all.iter().skip(1) {
+        histograms.iter_mut().zip(&observed.histograms).for_each(|(a, b)| a.merge(b));
+    }
+    least_error(&histograms, &limits, symmetric)
+}
+
+/// The limits within `widest` that make the mean square error least.
+fn least_error(histograms: &[Histogram], widest: &Limits, symmetric: bool) -> Limits {
+    let mut limits = widest.clone();
+    for (c, histogram) in histograms.iter().enumerate() {
+        let values = histogram.values();
+        let (low, high) = (f64::from(widest.low[c]), f64::from(widest.high[c]));
+        let cost = |a: f64, b: f64| {
+            let (a, b) = (low * a, high * b);
+            error(&values, a, b, (b - a) / f64::from(widest.levels - 1))
+        };
+        let share = |i: u32| 1.0 - f64::from(i) * 0.01;
+        let best = |cost: &dyn Fn(f64) -> f64| {
+            let shares = (0..90).map(|i| (cost(share(i)), share(i)));
+            shares.fold((f64::INFINITY, 1.0), |a, b| if b.0 < a.0 { b } else { a }).1
+        };
+        let (a, b) = if symmetric {
+            let both = best(&|s| cost(s, s));
+            (both, both)
+        } else {
+            let (mut a, mut b) = (1.0, 1.0);
+            for _ in 0..3 {
+                b = best(&|s| cost(a, s));
+                a = best(&|s| cost(s, b));
+            }
+            (a, b)
+        };
+        let (low, high) = ((low * a) as f32, (high * b) as f32);
+        (limits.low[c], limits.high[c]) = if symmetric || low >= 0.0 || high <= 0.0 {
+            (low, high)
+        } else {
+            ranges::zero_is_a_level(low, high, widest.levels)
+        };
+    }
+    limits
+}
+
+fn mean(values: &mut [f32]) -> f32 {
+    let sum: f64 = values.iter().map(|&v| f64::from(v)).sum();
+    (sum / values.len().max(1) as f64) as f32
+}
+
+/// The mean of what lies between two quantiles.
+fn mean_within(values: &mut [f32], share: f32) -> f32 {
+    let (low, high) = (quantile(values, share), quantile(values, 1.0 - share));
+    let mut within: Vec<f32> = values.iter().copied().filter(|v| (low..=high).contains(v)).collect();
+    mean(&mut within)
+}
