@@ -10,7 +10,7 @@ const AFTER: &str = "\
 Exit codes: 0 ok, 2 configuration or usage, 3 completed with more loss than allowed, 4 failed,
 5 drain timeout, 6 ledger mismatch. Results go to stdout, everything else to stderr.
 
-Not in this version yet: `model quantize`. `benchmark_app` is a command of its own.";
+`benchmark_app` is a command of its own.";
 
 const SOAK_AFTER: &str = "\
 Examples:
@@ -246,6 +246,8 @@ pub enum Model {
     Run(ModelRun),
     /// Measure throughput or latency of a model.
     Benchmark(Benchmark),
+    /// Make an INT8 model of an f32 model, with pictures to calibrate on.
+    Quantize(Box<Quantize>),
 }
 
 /// A model and how to compile it.
@@ -376,6 +378,111 @@ pub struct Benchmark {
     /// Set two results of `--per-layer --json` side by side, steps that changed most first; takes no model.
     #[arg(long, num_args = 2, value_names = ["BEFORE.json", "AFTER.json"], exclusive = true)]
     pub compare: Vec<PathBuf>,
+}
+
+/// Arguments of `model quantize`.
+#[derive(Debug, Args)]
+pub struct Quantize {
+    /// The model in floating point: OpenVINO IR (.xml with its .bin beside it).
+    pub model: PathBuf,
+    /// What to calibrate on: a folder of pictures or .npy files, a pattern such as `shots/*.jpg`, one file. May be
+    /// repeated. A model with several inputs takes folders `DIR/NAME/` with a .npy per sample and input, in order.
+    #[arg(long, value_name = "PATH", required = true)]
+    pub data: Vec<String>,
+    /// Write the quantized model to this .xml (and the .bin beside it). Neither file changes unless all goes well.
+    #[arg(short, long, value_name = "FILE.xml")]
+    pub output: PathBuf,
+    /// Intervals of activations: around zero, or with a zero point where something is negative.
+    #[arg(long, value_enum, default_value_t = PresetName::Performance)]
+    pub preset: PresetName,
+    /// Samples to calibrate on, spread evenly over the data.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub subset: usize,
+    /// How a picture becomes the input: a YAML file with the keys of a `resize` or `letterbox` stage (and `type`), such a
+    /// mapping itself (`{type: letterbox, mean: 127, scale: 128}`), or a pipeline file that runs the model.
+    #[arg(long, value_name = "FILE.yaml")]
+    pub preprocess: Option<String>,
+    /// Leave layers in floating point: a name, a type of operation, or a regular expression for whole names. May be
+    /// repeated.
+    #[arg(long, value_name = "LAYER|TYPE|REGEX")]
+    pub ignore: Vec<String>,
+    /// How ranges of activations are found: mean, extreme, median, mean-no-outliers, quantile[:SHARE] or mse.
+    #[arg(long, value_name = "NAME", default_value = "mean", value_parser = estimator)]
+    pub estimator: flow_quantize::Estimator,
+    /// How biases are corrected.
+    #[arg(long, value_enum, default_value_t = BiasName::Fast)]
+    pub bias: BiasName,
+    /// How ranges of weights are found.
+    #[arg(long, value_enum, default_value_t = WeightRangeName::Extreme)]
+    pub weights: WeightRangeName,
+    /// Weights that use half of their range, for machines whose 8-bit sums saturate. flowrun's never do.
+    #[arg(long, value_enum, default_value_t = OverflowName::None)]
+    pub overflow_fix: OverflowName,
+    /// Quantize what stands behind the last weights as well, as NNCF does.
+    #[arg(long)]
+    pub quantize_tail: bool,
+    /// Store weights as i8 codes with scales, or as rounded f32 values.
+    #[arg(long, value_enum, default_value_t = StorageName::I8)]
+    pub store: StorageName,
+    /// Threads to run on; the CPUs this process may use by default.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Print what was done as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn estimator(text: &str) -> Result<flow_quantize::Estimator, String> {
+    flow_quantize::Estimator::from_name(text)
+}
+
+/// Intervals of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PresetName {
+    /// Around zero.
+    Performance,
+    /// With a zero point where something is negative.
+    Mixed,
+}
+
+/// Correction of biases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BiasName {
+    /// None.
+    None,
+    /// Each operation by itself.
+    Fast,
+    /// One operation after another, on what the corrected ones give.
+    Full,
+}
+
+/// Ranges of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WeightRangeName {
+    /// The greatest magnitude of each output channel.
+    Extreme,
+    /// The least mean square error.
+    Mse,
+}
+
+/// Weights with half of their range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OverflowName {
+    /// None.
+    None,
+    /// Those behind the inputs.
+    First,
+    /// All.
+    All,
+}
+
+/// Storage of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StorageName {
+    /// i8 codes, a Convert and a Multiply.
+    I8,
+    /// f32 values and a FakeQuantize.
+    F32,
 }
 
 /// What a benchmark measures.

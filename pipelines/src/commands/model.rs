@@ -3,6 +3,7 @@
 mod benchmark;
 mod inspect;
 mod lpt;
+mod quantize;
 mod run;
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ pub fn dispatch(command: Model) -> Result<ExitCode, Failure> {
         Model::Lpt(args) => lpt::lpt(&args),
         Model::Run(args) => run::run(&args),
         Model::Benchmark(args) => benchmark::benchmark(&args),
+        Model::Quantize(args) => quantize::quantize(&args),
     }
 }
 

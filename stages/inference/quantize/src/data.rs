@@ -36,7 +36,10 @@ impl Dataset for InMemory {
     }
 
     fn inputs(&self, index: usize) -> Result<Vec<Tensor>, String> {
-        self.0.get(index).cloned().ok_or_else(|| "no such sample".to_owned())
+        self.0
+            .get(index)
+            .cloned()
+            .ok_or_else(|| "no such sample".to_owned())
     }
 }
 
@@ -77,14 +80,18 @@ impl Dataset for Part<'_> {
     }
 
     fn name(&self, index: usize) -> String {
-        self.indices.get(index).map_or_else(String::new, |&at| self.all.name(at))
+        self.indices
+            .get(index)
+            .map_or_else(String::new, |&at| self.all.name(at))
     }
 }
 
 /// `count` places spread evenly over `all`.
 pub fn spread(all: usize, count: usize) -> Vec<usize> {
     let count = count.min(all);
-    (0..count).map(|i| (i as u128 * all as u128 / count.max(1) as u128) as usize).collect()
+    (0..count)
+        .map(|i| (i as u128 * all as u128 / count.max(1) as u128) as usize)
+        .collect()
 }
 
 /// The inputs of one sample, checked against the network.
@@ -102,9 +109,9 @@ pub(crate) fn checked(graph: &Graph, data: &dyn Dataset, index: usize) -> Result
             t.element_type() == wanted.element_type && wanted.static_shape().as_deref() == Some(t.shape())
         });
         if !fits {
-            let found = inputs
-                .get(at)
-                .map_or("nothing".to_owned(), |t| format!("{} {:?}", t.element_type(), t.shape()));
+            let found = inputs.get(at).map_or("nothing".to_owned(), |t| {
+                format!("{} {:?}", t.element_type(), t.shape())
+            });
             return Err(fault(format!(
                 "input \"{}\" takes {}, found {found}",
                 node.name,

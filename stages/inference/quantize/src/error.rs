@@ -65,7 +65,9 @@ pub enum QuantizeError {
         found: usize,
     },
     /// A weight is not finite.
-    #[error("the weights of layer \"{layer}\" hold values that are not finite. Repair the network, or leave the layer out with --ignore")]
+    #[error(
+        "the weights of layer \"{layer}\" hold values that are not finite. Repair the network, or leave the layer out with --ignore"
+    )]
     WeightNotFinite {
         /// The layer.
         layer: String,

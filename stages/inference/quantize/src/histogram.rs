@@ -33,13 +33,18 @@ impl Histogram {
         }
         let shift = 23 - self.bits;
         let bins = OCTAVES << self.bits;
-        let bin = (magnitude >> shift).saturating_sub(FIRST << self.bits).min(bins - 1);
+        let bin = (magnitude >> shift)
+            .saturating_sub(FIRST << self.bits)
+            .min(bins - 1);
         self.counts[(bin + bins * (raw >> 31)) as usize] += 1;
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
         self.zeros += other.zeros;
-        self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a += b);
+        self.counts
+            .iter_mut()
+            .zip(&other.counts)
+            .for_each(|(a, b)| *a += b);
     }
 
     /// The values as (value, count), each bin with its middle; zeros are left out.
@@ -68,7 +73,12 @@ pub(crate) fn error(values: &[(f64, f64)], low: f64, high: f64, step: f64) -> f6
         .map(|&(value, count)| {
             let beyond = (value - high).max(low - value).max(0.0);
             // What is nearer to zero than half a step becomes zero.
-            count * if beyond > 0.0 { beyond * beyond + rounding } else { rounding.min(value * value) }
+            count
+                * if beyond > 0.0 {
+                    beyond * beyond + rounding
+                } else {
+                    rounding.min(value * value)
+                }
         })
         .sum()
 }
@@ -106,6 +116,11 @@ mod tests {
         histogram.add(10.0);
         let values = histogram.values();
         let cost = |high: f64| error(&values, 0.0, high, high / 255.0);
-        assert!(cost(1.5) > cost(3.0) && cost(10.0) > cost(8.0), "{} {}", cost(1.5), cost(10.0));
+        assert!(
+            cost(1.5) > cost(3.0) && cost(10.0) > cost(8.0),
+            "{} {}",
+            cost(1.5),
+            cost(10.0)
+        );
     }
 }

@@ -14,7 +14,13 @@ pub fn ignored(graph: &Graph, patterns: &[String]) -> Result<Vec<bool>, Quantize
     let mut ignored = vec![false; graph.nodes.len()];
     for pattern in patterns {
         let exact = |by: &dyn Fn(&flow_model::Node) -> bool| -> Vec<usize> {
-            graph.nodes.iter().enumerate().filter(|(_, n)| by(n)).map(|(i, _)| i).collect()
+            graph
+                .nodes
+                .iter()
+                .enumerate()
+                .filter(|(_, n)| by(n))
+                .map(|(i, _)| i)
+                .collect()
         };
         let mut found = exact(&|n| *n.name == **pattern);
         if found.is_empty() {

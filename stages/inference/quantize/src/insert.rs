@@ -49,7 +49,8 @@ pub fn insert(graph: &Graph, scheme: &Scheme, storage: WeightStorage) -> Result<
     };
     let points: BTreeMap<Value, &(ActivationPoint, Limits)> =
         scheme.activations.iter().map(|p| (p.0.value, p)).collect();
-    let weights: BTreeMap<Edge, &QuantizedWeights> = scheme.weights.iter().map(|(p, w)| (p.edge, w)).collect();
+    let weights: BTreeMap<Edge, &QuantizedWeights> =
+        scheme.weights.iter().map(|(p, w)| (p.edge, w)).collect();
     let biases = biases(graph, &scheme.shifts);
     for (id, node) in graph.iter() {
         for port in 0..node.inputs.len() {
@@ -90,7 +91,9 @@ pub fn insert(graph: &Graph, scheme: &Scheme, storage: WeightStorage) -> Result<
 
 /// The input that holds the bias of an operation with weights: the constant of the Add that alone uses it.
 pub(crate) fn bias_edge(graph: &Graph, id: NodeId) -> Option<Edge> {
-    let mut users = graph.iter().filter(|(_, n)| n.inputs.iter().any(|v| v.node == id));
+    let mut users = graph
+        .iter()
+        .filter(|(_, n)| n.inputs.iter().any(|v| v.node == id));
     let (user, node) = users.next()?;
     if users.next().is_some() || !matches!(node.op, Op::Binary(BinaryKind::Add)) {
         return None;
@@ -103,7 +106,11 @@ pub(crate) fn bias_edge(graph: &Graph, id: NodeId) -> Option<Edge> {
     let rank = graph.info(Value::of(id)).shape.len();
     // One value per output channel, or one for all.
     let from = rank.checked_sub(bias.shape().len())?;
-    let fits = bias.shape().iter().enumerate().all(|(a, &d)| d == 1 || (a + from == axis && d == channels));
+    let fits = bias
+        .shape()
+        .iter()
+        .enumerate()
+        .all(|(a, &d)| d == 1 || (a + from == axis && d == channels));
     (fits && bias.element_type() == ElementType::F32).then_some(Edge { node: user, port })
 }
 
@@ -112,7 +119,9 @@ pub(crate) fn channel_axis(graph: &Graph, id: NodeId) -> Option<(usize, usize)> 
     let shape = &graph.info(Value::of(id)).shape;
     let node = graph.node(id);
     let axis = match node.op {
-        Op::MatMul { .. } if crate::placement::kinds::weight_port(graph, node) == Some(0) => shape.len().checked_sub(2)?,
+        Op::MatMul { .. } if crate::placement::kinds::weight_port(graph, node) == Some(0) => {
+            shape.len().checked_sub(2)?
+        }
         Op::MatMul { .. } => shape.len().checked_sub(1)?,
         _ => 1,
     };
@@ -123,9 +132,13 @@ pub(crate) fn channel_axis(graph: &Graph, id: NodeId) -> Option<(usize, usize)> 
 fn biases(graph: &Graph, shifts: &BTreeMap<NodeId, Vec<f32>>) -> BTreeMap<Edge, (Tensor, Arc<str>)> {
     let mut biases = BTreeMap::new();
     for (&id, shift) in shifts {
-        let Some(edge) = bias_edge(graph, id) else { continue };
+        let Some(edge) = bias_edge(graph, id) else {
+            continue;
+        };
         let constant = graph.node(graph.node(edge.node).inputs[edge.port].node);
-        let Op::Constant(bias) = &constant.op else { continue };
+        let Op::Constant(bias) = &constant.op else {
+            continue;
+        };
         let old = bias.to_f32();
         let new: Vec<f32> = shift
             .iter()
@@ -179,9 +192,13 @@ impl Builder<'_> {
             edge.or_else(|| self.values.get(value)).copied().unwrap_or(*value)
         });
         let inputs = inputs.collect();
-        let new = self.made.push(Node { inputs, ..node.clone() });
+        let new = self.made.push(Node {
+            inputs,
+            ..node.clone()
+        });
         for port in 0..node.outputs.len().max(1) as u32 {
-            self.values.insert(Value { node: id, port }, Value { node: new, port });
+            self.values
+                .insert(Value { node: id, port }, Value { node: new, port });
         }
         self.ids.push(new);
     }
@@ -193,7 +210,11 @@ impl Builder<'_> {
         let name = self.source.node(id).name.clone();
         let bias = self.constant(&format!("{name}/bias"), tensor);
         let value = self.values[&Value::of(id)];
-        let sum = self.push(&format!("{name}/shifted"), Op::Binary(BinaryKind::Add), vec![value, bias]);
+        let sum = self.push(
+            &format!("{name}/shifted"),
+            Op::Binary(BinaryKind::Add),
+            vec![value, bias],
+        );
         self.values.insert(Value::of(id), sum);
         Ok(())
     }
@@ -210,7 +231,9 @@ impl Builder<'_> {
         let low = self.constant(&format!("{name}/low"), tensor(&shape, &limits.low)?);
         let high = self.constant(&format!("{name}/high"), tensor(&shape, &limits.high)?);
         let input = self.values[&point.value];
-        let op = Op::FakeQuantize { levels: limits.levels };
+        let op = Op::FakeQuantize {
+            levels: limits.levels,
+        };
         let quantized = self.push(&name, op, vec![input, low, high, low, high]);
         for edge in &point.edges {
             self.edges.insert(*edge, quantized);
@@ -228,8 +251,15 @@ impl Builder<'_> {
         match storage {
             WeightStorage::I8 => {
                 let codes = self.constant(name, weights.code_tensor().ok_or_else(broken)?);
-                let float = self.push(&format!("{name}/convert"), Op::Convert(ElementType::F32), vec![codes]);
-                let scale = self.constant(&format!("{name}/scale"), weights.scale_tensor(1.0).ok_or_else(broken)?);
+                let float = self.push(
+                    &format!("{name}/convert"),
+                    Op::Convert(ElementType::F32),
+                    vec![codes],
+                );
+                let scale = self.constant(
+                    &format!("{name}/scale"),
+                    weights.scale_tensor(1.0).ok_or_else(broken)?,
+                );
                 let op = Op::Binary(BinaryKind::Multiply);
                 Ok(self.push(&format!("{name}/fq_weights"), op, vec![float, scale]))
             }

@@ -4,15 +4,13 @@
 //! the network over the samples, turns them into limits ([`ranges`]) and corrects biases. What comes out is a plain
 //! OpenVINO IR that every engine reads.
 //!
-//! ```
-//! use flow_quantize::{InMemory, Options, Silent};
-//! # let xml = include_str!("../tests/data/tiny.xml");
-//! # let weights = include_bytes!("../tests/data/tiny.bin").to_vec();
-//! # let graph = flow_model::ir::parse("tiny.xml".as_ref(), xml.as_bytes(), flow_model::ir::Weights::Memory(std::sync::Arc::new(weights)))?;
-//! let sample = flow_model::Tensor::from_slice(&[1, 2, 4, 4], &[0.5f32; 32])?;
-//! let graph = flow_quantize::prepare(&graph)?;
-//! let quantized = flow_quantize::quantize(&graph, &InMemory(vec![vec![sample]]), &Options::default(), &Silent)?;
-//! assert!(quantized.graph.nodes.iter().any(|n| n.op.type_name() == "FakeQuantize"));
+//! ```no_run
+//! use flow_quantize::{InMemory, Options, Silent, prepare, quantize};
+//!
+//! let sample = flow_model::npy::read("sample.npy".as_ref())?;
+//! let graph = prepare(&flow_model::ir::read("model.xml")?)?;
+//! let quantized = quantize(&graph, &InMemory(vec![vec![sample]]), &Options::default(), &Silent)?;
+//! flow_model::ir::write(&quantized.graph, "model-int8.xml")?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![deny(missing_docs)]

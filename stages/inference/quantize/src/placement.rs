@@ -16,7 +16,9 @@ use flow_model::op::Op;
 use flow_model::{Graph, NodeId, Value};
 
 pub use ignored::Left;
-use kinds::{computed, data_inputs, is_depthwise, is_elementwise, is_linear, is_quantized, moves_values, weight_port};
+use kinds::{
+    computed, data_inputs, is_depthwise, is_elementwise, is_linear, is_quantized, moves_values, weight_port,
+};
 
 /// One input of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,7 +130,9 @@ pub fn place(graph: &Graph, options: &PlacementOptions<'_>) -> Placement {
             .map(|v| (v, users.get(&v).map(Vec::as_slice).unwrap_or_default()))
             .filter(|(_, edges)| !edges.is_empty())
             .collect();
-        let all = used.iter().all(|(_, edges)| edges.iter().all(|e| wants.contains_key(e)));
+        let all = used
+            .iter()
+            .all(|(_, edges)| edges.iter().all(|e| wants.contains_key(e)));
         let inputs = data_inputs(graph, node, &computed);
         let passes = moves_values(&node.op) && left[id.index()].is_none_or(|l| l == Left::Tail);
         if all && passes && !used.is_empty() && !inputs.is_empty() {
@@ -136,7 +140,13 @@ pub fn place(graph: &Graph, options: &PlacementOptions<'_>) -> Placement {
             let want = joined(&edges, &mut wants, &mut groups);
             for port in inputs {
                 // The limits of what meets in a Concat, or is split, are one.
-                wants.insert(Edge { node: id, port }, Want { per_channel: false, ..want });
+                wants.insert(
+                    Edge { node: id, port },
+                    Want {
+                        per_channel: false,
+                        ..want
+                    },
+                );
             }
             moved[id.index()] = true;
             continue;
@@ -186,7 +196,9 @@ fn uses(graph: &Graph) -> BTreeMap<Value, Vec<Edge>> {
 fn joined(edges: &[Edge], wants: &mut BTreeMap<Edge, Want>, groups: &mut Groups) -> Want {
     let mut all: Option<Want> = None;
     for edge in edges {
-        let Some(want) = wants.get(edge).copied() else { continue };
+        let Some(want) = wants.get(edge).copied() else {
+            continue;
+        };
         all = Some(match all {
             None => want,
             Some(a) => Want {

@@ -99,7 +99,11 @@ pub struct Quantized {
 pub fn prepare(graph: &Graph) -> Result<Graph, QuantizeError> {
     let graph = flow_model::half::in_f32(graph).unwrap_or_else(|| graph.clone());
     let graph = flow_model::unroll::inline_bodies(&graph)?;
-    if let Some(node) = graph.nodes.iter().find(|n| matches!(n.op, Op::FakeQuantize { .. })) {
+    if let Some(node) = graph
+        .nodes
+        .iter()
+        .find(|n| matches!(n.op, Op::FakeQuantize { .. }))
+    {
         return Err(QuantizeError::AlreadyQuantized {
             layer: node.name.to_string(),
         });
@@ -138,11 +142,19 @@ pub fn quantize(
         },
     );
     if placement.weights.is_empty() {
-        let why = "the network has no convolution or matrix product with constant weights that may be quantized";
+        let why =
+            "the network has no convolution or matrix product with constant weights that may be quantized";
         return Err(QuantizeError::Nothing(why.to_owned()));
     }
     let watches = watches(&placement.activations);
-    let observed = observe(graph, &watches, data, options.estimator, options.threads, progress)?;
+    let observed = observe(
+        graph,
+        &watches,
+        data,
+        options.estimator,
+        options.threads,
+        progress,
+    )?;
     let mut scheme = scheme(graph, &placement, &observed, options)?;
     if options.bias != BiasCorrection::None {
         scheme.shifts = bias::correct(graph, &scheme, data, options.threads, progress)?;
@@ -180,14 +192,19 @@ fn scheme(
     for (point, observed) in placement.activations.iter().zip(observed) {
         let symmetric = point.symmetric || options.preset == Preset::Performance;
         let alone = [observed];
-        let all = point.unified.and_then(|g| groups.get(&g)).map_or(&alone[..], Vec::as_slice);
+        let all = point
+            .unified
+            .and_then(|g| groups.get(&g))
+            .map_or(&alone[..], Vec::as_slice);
         let limits = limits(all, options.estimator, LEVELS, symmetric);
         scheme.activations.push((point.clone(), limits));
     }
     let first = first_layers(graph);
     for point in &placement.weights {
         let node = graph.node(point.edge.node);
-        let Op::Constant(values) = &graph.node(node.inputs[point.edge.port].node).op else { continue };
+        let Op::Constant(values) = &graph.node(node.inputs[point.edge.port].node).op else {
+            continue;
+        };
         let half = match options.overflow_fix {
             OverflowFix::None => false,
             OverflowFix::First => first[point.edge.node.index()],

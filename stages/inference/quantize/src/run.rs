@@ -45,14 +45,16 @@ pub(crate) struct Runner<'a> {
 /// What a run gives.
 pub(crate) struct Outputs<'a> {
     request: &'a Request,
-    inputs: &'a [flow_model::Tensor],
 }
 
 impl Outputs<'_> {
     /// Output `index` as f32.
     pub(crate) fn values(&self, index: usize) -> Vec<f32> {
         let bytes = self.request.output(index);
-        bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
+        bytes
+            .chunks_exact(4)
+            .map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]))
+            .collect()
     }
 
     /// Calls `take` with output `index` as f32, which it sees in place where memory allows.
@@ -64,42 +66,18 @@ impl Outputs<'_> {
             Err(_) => take(&self.values(index)),
         }
     }
-
-    /// Output `index` as a tensor.
-    pub(crate) fn tensor(&self, index: usize) -> Option<flow_model::Tensor> {
-        let port = self.request.program().outputs().get(index)?;
-        let shape = self.request.output_shape(index).to_vec();
-        flow_model::Tensor::new(port.element_type, shape, self.request.output(index).to_vec()).ok()
-    }
-
-    /// The inputs of the run.
-    pub(crate) fn inputs(&self) -> &[flow_model::Tensor] {
-        self.inputs
-    }
 }
 
 impl<'a> Runner<'a> {
     /// Compiles a network as it is: in f32, its FakeQuantize operations included.
-    pub(crate) fn new(graph: Graph, threads: usize, progress: &'a dyn Progress) -> Result<Self, QuantizeError> {
+    pub(crate) fn new(
+        graph: Graph,
+        threads: usize,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, QuantizeError> {
         let program = compile(&graph, &CompileOptions::default())?;
         Ok(Self {
             graph,
-            program,
-            threads: threads.max(1),
-            progress,
-        })
-    }
-
-    /// Compiles a quantized network to integer operations.
-    pub(crate) fn lowered(graph: &Graph, threads: usize, progress: &'a dyn Progress) -> Result<Self, QuantizeError> {
-        let lowered = flow_lpt::transform(graph, &flow_lpt::Options::default())?;
-        let options = CompileOptions {
-            isa: None,
-            rounding_of: Some(graph),
-        };
-        let program = compile(&lowered.graph, &options)?;
-        Ok(Self {
-            graph: lowered.graph,
             program,
             threads: threads.max(1),
             progress,
@@ -117,7 +95,9 @@ impl<'a> Runner<'a> {
     ) -> Result<Vec<S>, QuantizeError> {
         self.progress.phase(phase, data.len());
         let threads = self.threads.min(data.len().max(1));
-        let mut workers: Vec<(Request, S)> = (0..threads).map(|_| (self.program.request(), S::default())).collect();
+        let mut workers: Vec<(Request, S)> = (0..threads)
+            .map(|_| (self.program.request(), S::default()))
+            .collect();
         let mut start = 0;
         while start < data.len() {
             let end = data.len().min(start + threads * AHEAD);
@@ -130,7 +110,7 @@ impl<'a> Runner<'a> {
                         return Ok(());
                     }
                     let result = match self.one(request, data, index) {
-                        Ok(inputs) => work(kept, index, &Outputs { request, inputs: &inputs }),
+                        Ok(()) => work(kept, index, &Outputs { request }),
                         Err(e) => Err(e),
                     };
                     match result {
@@ -152,11 +132,16 @@ impl<'a> Runner<'a> {
                 let turn = &turn;
                 let results: Vec<Result<(), QuantizeError>> = std::thread::scope(|scope| {
                     let handles: Vec<_> = workers.iter_mut().map(|w| scope.spawn(move || turn(w))).collect();
-                    handles.into_iter().map(|h| h.join().unwrap_or(Err(QuantizeError::Stopped))).collect()
+                    handles
+                        .into_iter()
+                        .map(|h| h.join().unwrap_or(Err(QuantizeError::Stopped)))
+                        .collect()
                 });
                 results.into_iter().collect::<Result<(), _>>()?;
             }
-            let done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let done = done
+                .into_inner()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             for (at, value) in done.into_iter().enumerate() {
                 if let Some(value) = value {
                     each(start + at, value)?;
@@ -167,12 +152,7 @@ impl<'a> Runner<'a> {
         Ok(workers.into_iter().map(|(_, kept)| kept).collect())
     }
 
-    fn one(
-        &self,
-        request: &mut Request,
-        data: &dyn Dataset,
-        index: usize,
-    ) -> Result<Vec<flow_model::Tensor>, QuantizeError> {
+    fn one(&self, request: &mut Request, data: &dyn Dataset, index: usize) -> Result<(), QuantizeError> {
         if self.progress.stopped() {
             return Err(QuantizeError::Stopped);
         }
@@ -183,7 +163,7 @@ impl<'a> Runner<'a> {
             name: data.name(index),
             source,
         })?;
-        Ok(inputs)
+        Ok(())
     }
 }
 

@@ -39,7 +39,9 @@ impl Estimator {
         let share = |default: f32| match argument.map(str::parse::<f32>) {
             None => Ok(default),
             Some(Ok(share)) if (0.0..0.5).contains(&share) => Ok(share),
-            Some(_) => Err(format!("`{text}`: expected a share from 0 to 0.5 after the colon")),
+            Some(_) => Err(format!(
+                "`{text}`: expected a share from 0 to 0.5 after the colon"
+            )),
         };
         match name {
             "mean-no-outliers" => return Ok(Self::MeanNoOutliers(share(1e-2)?)),
@@ -124,7 +126,10 @@ pub(crate) fn observe(
         |kept: &mut Vec<Vec<Histogram>>, index, outputs| {
             if estimator == Estimator::Mse && kept.is_empty() {
                 let bits = |channels: usize| if channels > 1 { 4 } else { 6 };
-                *kept = layout.iter().map(|&(c, _)| vec![Histogram::new(bits(c)); c]).collect();
+                *kept = layout
+                    .iter()
+                    .map(|&(c, _)| vec![Histogram::new(bits(c)); c])
+                    .collect();
             }
             let mut seen = Vec::with_capacity(watches.len());
             for (at, (watch, &(channels, inner))) in watches.iter().zip(&layout).enumerate() {
@@ -160,7 +165,11 @@ pub(crate) fn observe(
             if observed.histograms.is_empty() {
                 observed.histograms = histograms;
             } else {
-                observed.histograms.iter_mut().zip(&histograms).for_each(|(a, b)| a.merge(b));
+                observed
+                    .histograms
+                    .iter_mut()
+                    .zip(&histograms)
+                    .for_each(|(a, b)| a.merge(b));
             }
         }
     }
@@ -220,7 +229,9 @@ fn extremes(values: &[f32]) -> (f32, f32) {
 /// Low and high quantile, and the high one of magnitudes, per channel, interpolated as numpy does.
 fn quantiles(values: &[f32], channels: usize, inner: usize, share: f32) -> [Vec<f32>; 3] {
     let mut sorted: Vec<Vec<f32>> = vec![Vec::new(); channels];
-    each_channel(values, channels, inner, |c, values| sorted[c].extend_from_slice(values));
+    each_channel(values, channels, inner, |c, values| {
+        sorted[c].extend_from_slice(values)
+    });
     let mut found = [Vec::new(), Vec::new(), Vec::new()];
     for values in &mut sorted {
         found[0].push(quantile(values, share));
@@ -251,8 +262,14 @@ impl Observed {
             self.min.clone_from(&seen.min);
             self.max.clone_from(&seen.max);
         }
-        self.min.iter_mut().zip(&seen.min).for_each(|(a, b)| *a = a.min(*b));
-        self.max.iter_mut().zip(&seen.max).for_each(|(a, b)| *a = a.max(*b));
+        self.min
+            .iter_mut()
+            .zip(&seen.min)
+            .for_each(|(a, b)| *a = a.min(*b));
+        self.max
+            .iter_mut()
+            .zip(&seen.max)
+            .for_each(|(a, b)| *a = a.max(*b));
         if !matches!(estimator, Estimator::Mse | Estimator::Extreme) {
             self.each.push(seen.each);
         }
@@ -262,7 +279,12 @@ impl Observed {
     pub(crate) fn range(&self, estimator: Estimator) -> [Vec<f32>; 3] {
         let per_channel = self.min.len() > 1;
         let extreme = || {
-            let magnitude = self.min.iter().zip(&self.max).map(|(a, b)| a.abs().max(b.abs())).collect();
+            let magnitude = self
+                .min
+                .iter()
+                .zip(&self.max)
+                .map(|(a, b)| a.abs().max(b.abs()))
+                .collect();
             [self.min.clone(), self.max.clone(), magnitude]
         };
         match estimator {
@@ -281,7 +303,6 @@ impl Observed {
                 .collect()
         })
     }
-
 }
 
 /// The limits of a FakeQuantize with `levels` levels on values that share them.
@@ -294,7 +315,10 @@ pub(crate) fn limits(all: &[&Observed], estimator: Estimator, levels: u32, symme
             Some([mut min, mut max, mut magnitude]) => {
                 min.iter_mut().zip(&range[0]).for_each(|(a, b)| *a = a.min(*b));
                 max.iter_mut().zip(&range[1]).for_each(|(a, b)| *a = a.max(*b));
-                magnitude.iter_mut().zip(&range[2]).for_each(|(a, b)| *a = a.max(*b));
+                magnitude
+                    .iter_mut()
+                    .zip(&range[2])
+                    .for_each(|(a, b)| *a = a.max(*b));
                 [min, max, magnitude]
             }
         });
@@ -310,7 +334,10 @@ pub(crate) fn limits(all: &[&Observed], estimator: Estimator, levels: u32, symme
     }
     let mut histograms: Vec<Histogram> = all.first().map(|o| o.histograms.clone()).unwrap_or_default();
     for observed in all.iter().skip(1) {
-        histograms.iter_mut().zip(&observed.histograms).for_each(|(a, b)| a.merge(b));
+        histograms
+            .iter_mut()
+            .zip(&observed.histograms)
+            .for_each(|(a, b)| a.merge(b));
     }
     least_error(&histograms, &limits, symmetric)
 }
@@ -328,7 +355,9 @@ fn least_error(histograms: &[Histogram], widest: &Limits, symmetric: bool) -> Li
         let share = |i: u32| 1.0 - f64::from(i) * 0.01;
         let best = |cost: &dyn Fn(f64) -> f64| {
             let shares = (0..90).map(|i| (cost(share(i)), share(i)));
-            shares.fold((f64::INFINITY, 1.0), |a, b| if b.0 < a.0 { b } else { a }).1
+            shares
+                .fold((f64::INFINITY, 1.0), |a, b| if b.0 < a.0 { b } else { a })
+                .1
         };
         let (a, b) = if symmetric {
             let both = best(&|s| cost(s, s));
@@ -359,6 +388,10 @@ fn mean(values: &mut [f32]) -> f32 {
 /// The mean of what lies between two quantiles.
 fn mean_within(values: &mut [f32], share: f32) -> f32 {
     let (low, high) = (quantile(values, share), quantile(values, 1.0 - share));
-    let mut within: Vec<f32> = values.iter().copied().filter(|v| (low..=high).contains(v)).collect();
+    let mut within: Vec<f32> = values
+        .iter()
+        .copied()
+        .filter(|v| (low..=high).contains(v))
+        .collect();
     mean(&mut within)
 }

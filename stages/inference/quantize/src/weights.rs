@@ -122,7 +122,10 @@ pub fn quantize(
     let mut scales: Vec<f32> = limits.high.iter().map(|high| high / TOP).collect();
     if range == WeightRange::Mse && !half {
         let mut members: Vec<Vec<f32>> = vec![Vec::new(); scales.len()];
-        of_each.iter().zip(&values).for_each(|(&c, &v)| members[c].push(v));
+        of_each
+            .iter()
+            .zip(&values)
+            .for_each(|(&c, &v)| members[c].push(v));
         for (scale, members) in scales.iter_mut().zip(&members) {
             *scale = best_scale(members, *scale);
         }
@@ -162,9 +165,15 @@ fn best_scale(values: &[f32], widest: f32) -> f32 {
 impl QuantizedWeights {
     /// The values that the codes stand for.
     pub fn values(&self) -> Vec<f32> {
-        let axes: Vec<usize> = (0..self.shape.len()).filter(|&a| self.scale_shape[a] != 1).collect();
+        let axes: Vec<usize> = (0..self.shape.len())
+            .filter(|&a| self.scale_shape[a] != 1)
+            .collect();
         let of_each = Channels::new(&self.shape, &axes).of_each();
-        of_each.iter().zip(&self.codes).map(|(&c, &q)| f32::from(q) * self.scales[c]).collect()
+        of_each
+            .iter()
+            .zip(&self.codes)
+            .map(|(&c, &q)| f32::from(q) * self.scales[c])
+            .collect()
     }
 
     /// The codes as a tensor.
@@ -190,7 +199,10 @@ mod tests {
         let quantized = quantize("w", &weights, &[0], WeightRange::Extreme, false).unwrap();
         assert_eq!(quantized.scale_shape, [2, 1]);
         assert_eq!(quantized.codes, [127, -50, 0, 127, 50, -127]);
-        assert_eq!(quantized.values(), [127, -50, 0, 1270, 500, -1270].map(|v| v as f32 * quantized.scales[0]));
+        assert_eq!(
+            quantized.values(),
+            [127, -50, 0, 1270, 500, -1270].map(|v| v as f32 * quantized.scales[0])
+        );
         let quantized = quantize("w", &weights, &[1], WeightRange::Extreme, false).unwrap();
         assert_eq!(quantized.scale_shape, [1, 3]);
         assert_eq!(quantized.codes, [13, -13, 0, 127, 127, -127]);
@@ -199,7 +211,10 @@ mod tests {
     #[test]
     fn groups_and_channels_count_together() {
         let channels = Channels::new(&[2, 2, 1, 2], &[0, 1]);
-        assert_eq!((channels.count(), channels.of_each()), (4, vec![0, 0, 1, 1, 2, 2, 3, 3]));
+        assert_eq!(
+            (channels.count(), channels.of_each()),
+            (4, vec![0, 0, 1, 1, 2, 2, 3, 3])
+        );
         let channels = Channels::new(&[2, 1, 3], &[0, 2]);
         assert_eq!(channels.of_each(), [0, 1, 2, 3, 4, 5]);
     }
@@ -214,7 +229,10 @@ mod tests {
     #[test]
     fn clipping_one_outlier_is_chosen_where_it_pays() {
         let mut values = vec![0.1f32; 10_000];
-        values.iter_mut().enumerate().for_each(|(i, v)| *v += (i % 97) as f32 * 1e-4);
+        values
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v += (i % 97) as f32 * 1e-4);
         values[0] = 0.5;
         let weights = Tensor::from_slice(&[1, values.len()], &values).unwrap();
         let scale = |range| quantize("w", &weights, &[0], range, false).unwrap().scales[0];
@@ -224,7 +242,9 @@ mod tests {
     #[test]
     fn weights_that_are_not_finite_are_refused_by_name() {
         let weights = Tensor::from_slice(&[1, 2], &[1.0f32, f32::NAN]).unwrap();
-        let message = quantize("conv7", &weights, &[0], WeightRange::Extreme, false).unwrap_err().to_string();
+        let message = quantize("conv7", &weights, &[0], WeightRange::Extreme, false)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("conv7"), "{message}");
     }
 }

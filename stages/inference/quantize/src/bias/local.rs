@@ -43,8 +43,16 @@ pub(crate) fn correct(
             Ok(())
         },
     )?;
-    let shift = |sum: Vec<f64>| sum.into_iter().map(|s| (s / data.len().max(1) as f64) as f32).collect();
-    Ok(layers.into_iter().zip(sums).map(|(id, sum)| (id, shift(sum))).collect())
+    let shift = |sum: Vec<f64>| {
+        sum.into_iter()
+            .map(|s| (s / data.len().max(1) as f64) as f32)
+            .collect()
+    };
+    Ok(layers
+        .into_iter()
+        .zip(sums)
+        .map(|(id, sum)| (id, shift(sum)))
+        .collect())
 }
 
 /// The f32 network, and beside each operation with quantized weights its quantized twin; results are the mean differences
@@ -58,20 +66,30 @@ fn probe(graph: &Graph, scheme: &Scheme) -> Result<(Graph, Vec<NodeId>), Quantiz
     for (point, weights) in &scheme.weights {
         let id = point.edge.node;
         let node = graph.node(id);
-        let Some((axis, _)) = channel_axis(graph, id) else { continue };
+        let Some((axis, _)) = channel_axis(graph, id) else {
+            continue;
+        };
         let mut inputs = node.inputs.clone();
         for port in data_inputs(graph, node, &computed) {
             if let Some(limits) = governing.of(Edge { node: id, port }) {
                 inputs[port] = fake_quantize(&mut probe, inputs[port], limits);
             }
         }
-        let Ok(values) = Tensor::from_slice(&weights.shape, &weights.values()) else { continue };
+        let Ok(values) = Tensor::from_slice(&weights.shape, &weights.values()) else {
+            continue;
+        };
         inputs[point.edge.port] = push(&mut probe, Op::Constant(values), Vec::new());
         let twin = push(&mut probe, node.op.clone(), inputs);
-        let difference = push(&mut probe, Op::Binary(BinaryKind::Subtract), vec![Value::of(id), twin]);
+        let difference = push(
+            &mut probe,
+            Op::Binary(BinaryKind::Subtract),
+            vec![Value::of(id), twin],
+        );
         let rank = graph.info(Value::of(id)).shape.len();
         let axes: Vec<i64> = (0..rank).filter(|&a| a != axis).map(|a| a as i64).collect();
-        let Ok(axes) = Tensor::from_slice(&[axes.len()], &axes) else { continue };
+        let Ok(axes) = Tensor::from_slice(&[axes.len()], &axes) else {
+            continue;
+        };
         let axes = push(&mut probe, Op::Constant(axes), Vec::new());
         let mean = Op::Reduce {
             kind: ReduceKind::Mean,
@@ -110,6 +128,8 @@ fn fake_quantize(graph: &mut Graph, value: Value, limits: &Limits) -> Value {
         push(graph, Op::Constant(tensor), Vec::new())
     };
     let (low, high) = (limit(&limits.low), limit(&limits.high));
-    let op = Op::FakeQuantize { levels: limits.levels };
+    let op = Op::FakeQuantize {
+        levels: limits.levels,
+    };
     push(graph, op, vec![value, low, high, low, high])
 }

@@ -35,7 +35,10 @@ pub(crate) fn leaders(graph: &Graph, computed: &[bool]) -> Vec<NodeId> {
         let data = data_inputs(graph, node, computed);
         if let Some(source) = self_gated(graph, id, &data, &users) {
             let at = source.index();
-            if matches!(stages[at], Stage::Linear | Stage::Arithmetic | Stage::Normalization) {
+            if matches!(
+                stages[at],
+                Stage::Linear | Stage::Arithmetic | Stage::Normalization
+            ) {
                 stages[id.index()] = stages[at].with_activation();
                 // What computes the gate belongs to the group as well.
                 for between in gate(graph, id, source) {
@@ -61,7 +64,9 @@ pub(crate) fn leaders(graph: &Graph, computed: &[bool]) -> Vec<NodeId> {
             match from {
                 Stage::Input | Stage::Linear | Stage::Arithmetic | Stage::Normalization => Some(from),
                 Stage::LinearActivation | Stage::ArithmeticActivation => Some(from),
-                Stage::Activation if matches!(node.op, Op::Binary(BinaryKind::Multiply)) => Some(Stage::Closed),
+                Stage::Activation if matches!(node.op, Op::Binary(BinaryKind::Multiply)) => {
+                    Some(Stage::Closed)
+                }
                 _ => None,
             }
         } else {

@@ -139,7 +139,9 @@ pub(crate) fn computed(graph: &Graph) -> Vec<bool> {
 /// Input ports of a node that carry computed floating point data.
 pub(crate) fn data_inputs(graph: &Graph, node: &Node, computed: &[bool]) -> Vec<usize> {
     let carries = |v: &Value| computed[v.node.index()] && graph.info(*v).element_type.is_float();
-    (0..node.inputs.len()).filter(|&port| carries(&node.inputs[port])).collect()
+    (0..node.inputs.len())
+        .filter(|&port| carries(&node.inputs[port]))
+        .collect()
 }
 
 /// The input port that holds constant weights, if the node is a linear operation with such.

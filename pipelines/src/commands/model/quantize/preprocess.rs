@@ -1,0 +1,150 @@
+//! How a picture becomes the input of a network: the keys of a `resize` or `letterbox` stage.
+
+use std::path::Path;
+
+use flow_frame::{ColorOrder, Layout, Pool};
+use flow_model::{ElementType, OutputInfo};
+use flow_preprocess::keys::{LayoutKey, PerChannel};
+use flow_preprocess::letterbox::{LetterboxConfig, Pad};
+use flow_preprocess::resize::ResizeConfig;
+use flow_preprocess::{FrameToTensor, Normalization, SampleMap, Target};
+use serde_json::{Map, Value};
+
+use crate::failure::Failure;
+
+/// From a picture to a tensor.
+#[derive(Debug, Clone)]
+pub struct Preprocess {
+    stage: Stage,
+}
+
+#[derive(Debug, Clone)]
+enum Stage {
+    Resize(ResizeConfig),
+    Letterbox(LetterboxConfig),
+}
+
+impl Preprocess {
+    /// Reads the keys from a file, a mapping, or the stage that feeds the model in a pipeline; without any, pictures are
+    /// stretched and their samples taken as they are.
+    pub fn read(argument: Option<&str>) -> Result<Self, Failure> {
+        let (text, name) = match argument {
+            None => ("{type: resize}".to_owned(), "the default".to_owned()),
+            Some(text) if text.trim_start().starts_with('{') => (text.to_owned(), text.to_owned()),
+            Some(file) => {
+                let text =
+                    std::fs::read_to_string(file).map_err(|e| Failure::file("read", Path::new(file), e))?;
+                (text, file.to_owned())
+            }
+        };
+        let fault = |what: String| Failure::usage(format!("--preprocess {name}: {what}"));
+        let parsed: Value = serde_yaml::from_str(&text).map_err(|e| fault(e.to_string()))?;
+        let Value::Object(mapping) = parsed else {
+            return Err(fault("expected a mapping of keys such as `type: resize`".into()));
+        };
+        let mut keys = match mapping.get("stages") {
+            Some(Value::Object(stages)) => feeding(stages).map_err(fault)?,
+            _ => mapping,
+        };
+        keys.remove("inputs");
+        let kind = keys.remove("type");
+        let kind = kind.as_ref().and_then(Value::as_str).unwrap_or("resize");
+        let keys = Value::Object(keys);
+        let stage = match kind {
+            "resize" => serde_json::from_value(keys).map(Stage::Resize),
+            "letterbox" => serde_json::from_value(keys).map(Stage::Letterbox),
+            other => {
+                return Err(fault(format!(
+                    "type `{other}` makes no input; expected `resize` or `letterbox`"
+                )));
+            }
+        };
+        Ok(Self {
+            stage: stage.map_err(|e| fault(e.to_string()))?,
+        })
+    }
+
+    /// The transform to an input of that type and shape.
+    pub fn transform(&self, input: &str, info: &OutputInfo) -> Result<FrameToTensor, Failure> {
+        let shape = info.static_shape().unwrap_or_default();
+        let fault = |what: &str| {
+            Failure::usage(format!(
+                "input `{input}` ({} {shape:?}): {what}",
+                info.element_type
+            ))
+        };
+        let (color, layout, mean, scale) = match &self.stage {
+            Stage::Resize(c) => (c.color, c.layout, c.mean, c.scale),
+            Stage::Letterbox(c) => (c.color, c.layout, c.mean, c.scale),
+        };
+        let [1, second, third, last] = shape[..] else {
+            return Err(fault(
+                "pictures need an input of one picture with 4 axes; give samples as .npy",
+            ));
+        };
+        let planar = match layout {
+            LayoutKey::Nchw => true,
+            LayoutKey::Nhwc => false,
+            LayoutKey::Model => matches!(second, 1 | 3),
+        };
+        let (depth, height, width) = if planar {
+            (second, third, last)
+        } else {
+            (last, second, third)
+        };
+        let color = match (color.order(), depth) {
+            (Some(order), _) => order,
+            (None, 1) => ColorOrder::Gray,
+            (None, 3) => ColorOrder::Rgb,
+            _ => return Err(fault("expected 1 or 3 channels; give samples as .npy")),
+        };
+        if (color == ColorOrder::Gray) != (depth == 1) {
+            return Err(fault("`color` does not fit the number of channels"));
+        }
+        let normalization = Normalization {
+            mean: PerChannel::values(mean),
+            scale: PerChannel::values(scale),
+        };
+        let map = match info.element_type {
+            ElementType::F32 => SampleMap::float(normalization),
+            ElementType::U8 => SampleMap::rounded(normalization),
+            _ => return Err(fault("a picture becomes f32 or u8; give samples as .npy")),
+        };
+        let side = |n: usize| u32::try_from(n).map_err(|_| fault("it is too large"));
+        let target = Target {
+            size: (side(width)?, side(height)?),
+            color,
+            layout: if planar { Layout::Nchw } else { Layout::Nhwc },
+            map,
+            quantization: None,
+        };
+        Ok(match &self.stage {
+            Stage::Resize(c) => FrameToTensor::stretching(target, c.filter, Pool::new(1)),
+            Stage::Letterbox(c) => {
+                let pad = match c.pad {
+                    Pad::Gray(v) => [v; 3],
+                    Pad::Rgb(v) => v,
+                };
+                FrameToTensor::letterboxing(target, c.filter, c.align, pad, Pool::new(1))
+            }
+        })
+    }
+}
+
+/// The keys of the stage that feeds the first `infer` stage.
+fn feeding(stages: &Map<String, Value>) -> Result<Map<String, Value>, String> {
+    let kind = |stage: &Value| stage.get("type").and_then(Value::as_str).map(str::to_owned);
+    let infer = stages.values().find(|s| kind(s).as_deref() == Some("infer"));
+    let infer = infer.ok_or("the pipeline has no stage of type `infer`")?;
+    let input = infer.get("inputs").and_then(|i| i.get(0));
+    let name = input.and_then(|i| i.as_str().or_else(|| i.get("from").and_then(Value::as_str)));
+    let name = name
+        .and_then(|n| n.split('.').next())
+        .ok_or("its `infer` stage has no input")?;
+    match stages.get(name) {
+        Some(Value::Object(keys)) => Ok(keys.clone()),
+        _ => Err(format!(
+            "its `infer` stage takes `{name}`, which is no stage with keys"
+        )),
+    }
+}
