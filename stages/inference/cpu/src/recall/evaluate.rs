@@ -266,9 +266,7 @@ impl Now<'_> {
                     }));
                 });
             }
-            Rule::Codes(..) | Rule::Real(_) | Rule::Constant(_) | Rule::Convolution(..) | Rule::Each(..) => {
-                ()
-            }
+            Rule::Codes(..) | Rule::Real(_) | Rule::Constant(_) | Rule::Convolution(..) | Rule::Each(..) => {}
         }
     }
 }
