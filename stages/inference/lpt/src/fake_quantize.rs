@@ -164,7 +164,8 @@ fn decomposition(
         }
         let (scale, zero_point) = of_interval(low, high, levels)
             .ok_or_else(|| degenerate("has an output interval too narrow or wide"))?;
-        pairs.push(match rounds {
+        // A step is two values, not a grid with a zero on it.
+        pairs.push(match rounds && !steps {
             true => (scale, zero_point.round_ties_even() + 0.0),
             false => (scale, zero_point),
         });
@@ -350,10 +351,11 @@ mod tests {
 
     #[test]
     fn an_interval_without_width_is_a_step() {
-        for (input_low, input_high, levels) in [
-            (vec![0.25], vec![0.25], 256),
-            (vec![0.0], vec![0.0], 2),
-            (vec![-0.5, 0.0], vec![-0.5, 0.5], 256),
+        for (input_low, input_high, levels, numerics) in [
+            (vec![0.25], vec![0.25], 256, Numerics::Literal),
+            (vec![0.25], vec![0.25], 256, Numerics::OpenVino),
+            (vec![0.0], vec![0.0], 2, Numerics::OpenVino),
+            (vec![-0.5, 0.0], vec![-0.5, 0.5], 256, Numerics::Literal),
         ] {
             let mut b = Builder::default();
             let x = b.parameter(ElementType::F32, &[1, 2, 1, 5]);
@@ -363,7 +365,11 @@ mod tests {
             let inputs = [&[x, low, high][..], &outputs].concat();
             let x = b.node("fq", Op::FakeQuantize { levels }, &inputs);
             b.result(x);
-            let after = decompose(&b.graph, &Options::default(), &mut Notes::default());
+            let options = Options {
+                numerics,
+                ..Options::default()
+            };
+            let after = decompose(&b.graph, &options, &mut Notes::default());
             assert_eq!(kinds(&after), ["Parameter", "Quantize", "Dequantize", "Result"]);
             let at = input_low[0];
             let values = [at - 1e-3, at, at + 1e-3, -9.0, 9.0].repeat(2);
