@@ -6,13 +6,20 @@
 //! |---|---|
 //! | the shape of a pipeline | [`Graph`] |
 //! | metrics for Prometheus | [`prometheus`] |
-//! | the local HTTP server | [`http`] |
+//! | the local HTTP server | [`http`], [`Service`] |
+//! | packets that pass | [`tap`], [`trace`] |
 //! | which stage holds up the others | [`why_slow`] |
 
 mod graph;
 pub mod http;
+mod preview;
 pub mod process;
 pub mod prometheus;
+mod service;
+pub mod tap;
+pub mod trace;
 pub mod why_slow;
 
 pub use graph::{Graph, GraphEdge, GraphStage};
+pub use preview::{Encode, Preview};
+pub use service::Service;

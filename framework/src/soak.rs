@@ -157,7 +157,6 @@ pub fn run(
     let sources = prepared.pipeline.components.iter();
     let sources = sources.filter(|c| c.role == Role::Source).count() as u64;
 
-    #[allow(clippy::needless_update, reason = "further options keep their defaults")]
     let run_options = RunOptions {
         duration: Some(options.duration),
         ..RunOptions::default()

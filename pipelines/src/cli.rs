@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use flow::config::keys::HttpAddress;
 use flow_cpu::kernels::Isa;
 use flow_inference::InputShape;
 
@@ -11,6 +12,27 @@ Exit codes: 0 ok, 2 configuration or usage, 3 completed with more loss than allo
 5 drain timeout, 6 ledger mismatch. Results go to stdout, everything else to stderr.
 
 `benchmark_app` is a command of its own.";
+
+const RUN_AFTER: &str = "\
+Examples:
+  flowrun run dock.yaml --summary out.json
+  flowrun run dock.yaml --http 9898          then open http://127.0.0.1:9898/, or `flowrun top`
+  flowrun run dock.yaml --trace trace.json   then open it at https://ui.perfetto.dev";
+
+const TAP_AFTER: &str = "\
+Examples:
+  flowrun tap dock.yaml 'decode->detect' --count 10
+  flowrun tap dock.yaml 'detect->boxes' | head -3
+
+One JSON line for each packet: stream, epoch, seq, pts_ms, at_ms (since the start), age_ms (since the source took it in),
+type and bytes. Where the consumer has one input, packets are seen as it takes them, behind the queue; else as the
+producer gives them. The pipeline runs as it always does, outputs included.";
+
+const WHY_SLOW_AFTER: &str = "\
+Examples:
+  flowrun why-slow dock.yaml                  run it for 10 s and tell
+  flowrun why-slow out/summary.json           a run that has ended (`flowrun run --summary`)
+  flowrun why-slow http://127.0.0.1:9898      one that runs now (`flowrun run --http`)";
 
 const SOAK_AFTER: &str = "\
 Examples:
@@ -61,10 +83,19 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a pipeline until its sources end, or until it is stopped.
+    #[command(after_help = RUN_AFTER)]
     Run(Run),
     /// Run a pipeline under load and faults for a time, and judge it.
     #[command(after_help = SOAK_AFTER)]
     Soak(Soak),
+    /// Print the headers of the packets that pass an edge.
+    #[command(after_help = TAP_AFTER)]
+    Tap(Tap),
+    /// Show a running pipeline in the terminal.
+    Top(Top),
+    /// Name the stage that holds up the others, and what would move it.
+    #[command(after_help = WHY_SLOW_AFTER)]
+    WhySlow(WhySlow),
     /// Check a pipeline file and show every error in it, without opening anything.
     Check(Check),
     /// Show the workers of a pipeline and the CPUs they would be pinned to.
@@ -116,6 +147,51 @@ pub struct Run {
     /// Write the summary of the run to this file as JSON; `-` is stdout.
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
+    /// Serve metrics, health and a page with the live graph: a port for this machine only, or an address with a port.
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
+    pub http: Option<HttpAddress>,
+    /// Write a trace of every call into a stage to this file, for Perfetto.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Tap {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// The edge: FROM->TO, in quotes.
+    pub edge: String,
+    /// Stop after so many packets.
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Stop after this long: `30s`, `5m`.
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Top {
+    /// Where the pipeline is served.
+    #[arg(default_value = crate::client::DEFAULT)]
+    pub url: String,
+    /// Print once and end.
+    #[arg(long)]
+    pub once: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct WhySlow {
+    /// A pipeline file, the summary of a run (.json), or the address of a running pipeline.
+    pub subject: String,
+    /// Override one value of the pipeline file, as for `run`.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// How long a pipeline file is run: `10s` by default.
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<String>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,9 @@ mod run;
 mod schema;
 mod soak;
 mod stages;
+mod tap;
+mod top;
+mod why_slow;
 
 use std::process::ExitCode;
 
@@ -21,6 +24,9 @@ pub fn dispatch(command: Command, quiet: bool) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => run::run(&args, quiet),
         Command::Soak(args) => soak::soak(&args, quiet),
+        Command::Tap(args) => tap::tap(&args, quiet),
+        Command::Top(args) => top::top(&args),
+        Command::WhySlow(args) => why_slow::why_slow(&args),
         Command::Check(args) => check::check(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Graph(args) => graph::graph(&args),

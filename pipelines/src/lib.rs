@@ -13,10 +13,12 @@
 
 mod benchmark_app;
 mod cli;
+mod client;
 mod commands;
 mod failure;
 mod kinds;
 mod logging;
+mod observing;
 mod pipeline;
 
 use clap::Parser;

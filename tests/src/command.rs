@@ -159,6 +159,20 @@ impl Running {
         });
     }
 
+    /// The first line of stderr that holds these words, once it is there in full.
+    pub fn until_line(&mut self, words: &str) -> String {
+        let text = self.stderr.text.clone();
+        let mut line = None;
+        self.until(words, || {
+            let bytes = text.lock().expect("no reader panics");
+            let said = String::from_utf8_lossy(&bytes).into_owned();
+            let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            line = whole.lines().find(|line| line.contains(words)).map(str::to_owned);
+            line.is_some()
+        });
+        line.unwrap_or_default()
+    }
+
     /// Whether the process has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("the process can be asked").is_some()

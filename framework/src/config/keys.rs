@@ -3,6 +3,7 @@
 
 mod components;
 mod faults;
+mod http;
 mod pins;
 mod queue;
 mod timing;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 
 pub use components::{EdgeKeys, InputKey, OrderKey, ReplicasKey, RouteKey, SinkKeys, SourceKeys, StageKeys};
 pub use faults::{OnErrorKeys, RestartKeys};
+pub use http::HttpAddress;
 pub use pins::{CoreRange, PinKeys, cpus};
 pub use queue::{OverflowKey, QueueKeys};
 pub use timing::{BatchKeys, RateLimitKeys};
@@ -41,6 +43,9 @@ pub struct RuntimeKeys {
     /// Part of the source packets that may be lost to errors before the run counts as failed (exit code 3).
     /// What lossy queues drop is declared, and does not count.
     pub max_loss: Percent,
+    /// Where metrics, health and the page with the live graph are served: an address with a port, such as
+    /// `127.0.0.1:9898`, or a port alone for this machine only. Default: nowhere.
+    pub http: Option<HttpAddress>,
 }
 
 impl Default for RuntimeKeys {
@@ -50,6 +55,7 @@ impl Default for RuntimeKeys {
             strict_pins: false,
             reserve: ReserveKeys::default(),
             max_loss: Percent(0.0),
+            http: None,
         }
     }
 }
@@ -98,9 +104,6 @@ pub fn planned(parent: &KeyPath, key: &str) -> Option<&'static str> {
     let component = segments == 2 && matches!(section, "sources" | "stages" | "sinks");
     match key {
         "tests" if segments == 0 => Some("remove it; test a pipeline by running it on a short clip"),
-        "http" if path == "runtime" => {
-            Some("remove it; `flowrun run --summary FILE` writes the figures of a run")
-        }
         "precision" if section == "models" => Some("remove it; the precision is read from the model"),
         "timeout" if component => {
             Some("remove it; a worker that hangs ends the run at `runtime.drain_timeout`")

@@ -3,6 +3,7 @@
 mod timing;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -407,6 +408,8 @@ pub struct RuntimeSpec {
     /// Part of the source packets, 0 to 1, that may be lost to errors before the run counts as failed
     /// (exit code 3). Drops of lossy queues are declared and do not count.
     pub max_loss: f64,
+    /// Where the program that runs the pipeline is to serve metrics and the live graph; the runtime itself serves none.
+    pub http: Option<SocketAddr>,
 }
 
 impl Default for RuntimeSpec {
@@ -416,6 +419,7 @@ impl Default for RuntimeSpec {
             strict_pins: false,
             reserve: Vec::new(),
             max_loss: 0.0,
+            http: None,
         }
     }
 }

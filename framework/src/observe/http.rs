@@ -100,15 +100,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at an address and answers requests on one thread of its own. Port 0 takes any that is free.
+    /// Answers requests to a listener on one thread of its own.
     ///
     /// # Errors
-    /// When the address cannot be had, or no thread.
+    /// When the system gives no thread.
     pub fn start(
-        address: SocketAddr,
+        listener: TcpListener,
         mut answer: impl FnMut(&Request) -> Response + Send + 'static,
     ) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -228,7 +227,8 @@ mod tests {
     use super::*;
 
     fn server() -> Server {
-        Server::start(([127, 0, 0, 1], 0).into(), |request| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Server::start(listener, |request| {
             let body = String::from_utf8_lossy(&request.body).into_owned();
             Response::text(200, format!("{} {} {body}", request.method, request.path))
         })

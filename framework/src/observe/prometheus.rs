@@ -74,6 +74,7 @@ pub fn text(graph: &Graph, run: &Snapshot) -> String {
     .sample(&[("pipeline", pipeline)], one(run.failure.is_some()));
     streams(&mut out, run);
     stages(&mut out, run);
+    batches(&mut out, run);
     edges(&mut out, graph, run);
     let mut family = Family::new(
         &mut out,
@@ -211,6 +212,49 @@ fn stages(out: &mut String, run: &Snapshot) {
         "Age of packets at a sink, by quantile.",
         |s| s.report.latency_ms,
     );
+}
+
+fn batches(out: &mut String, run: &Snapshot) {
+    let ran = || {
+        run.stages
+            .iter()
+            .filter_map(|s| Some((s.name.as_str(), s.report.batches.as_ref()?)))
+    };
+    let mut family = Family::new(
+        out,
+        "flowrun_stage_batches_total",
+        "counter",
+        "Batches, by the packets in them.",
+    );
+    for (stage, batches) in ran() {
+        for (packets, n) in &batches.sizes {
+            family.sample(&[("stage", stage), ("packets", &packets.to_string())], *n as f64);
+        }
+    }
+    let mut family = Family::new(
+        out,
+        "flowrun_stage_batches_closed_total",
+        "counter",
+        "Batches, by why they were closed.",
+    );
+    for (stage, batches) in ran() {
+        for (reason, n) in &batches.closed {
+            let reason = serde_json::to_value(reason).unwrap_or_default();
+            family.sample(
+                &[("stage", stage), ("reason", reason.as_str().unwrap_or(""))],
+                *n as f64,
+            );
+        }
+    }
+    let mut family = Family::new(
+        out,
+        "flowrun_stage_batch_padding_total",
+        "counter",
+        "Places of batches that were padded.",
+    );
+    for (stage, batches) in ran() {
+        family.sample(&[("stage", stage)], batches.padding as f64);
+    }
 }
 
 fn edges(out: &mut String, graph: &Graph, run: &Snapshot) {

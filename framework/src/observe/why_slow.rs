@@ -1,7 +1,8 @@
 //! Which stage holds up the others, and what would move it.
 //!
-//! A pipeline is as fast as its busiest stage: one that works nearly all the time while those before it wait for room
-//! and those behind it wait for packets. Busy time is time in the stage itself, so that waiting for room does not count.
+//! A pipeline is as fast as its busiest stage: those before it wait for room, and those behind it wait for packets. Busy
+//! time is time in the stage itself, so that waiting for room does not count. Where nobody waits for room and nothing works
+//! all the time, the sources set the rate.
 
 use std::fmt::{self, Write as _};
 
@@ -11,6 +12,9 @@ use super::Graph;
 
 /// Share of its time from which a stage counts as busy all the time: the rest is what a hand-over costs.
 const BUSY: f64 = 0.85;
+
+/// Share of its time from which a component that waits for room counts as held up.
+const HELD_UP: f64 = 0.2;
 
 /// Share of the CPUs from which they count as all in use.
 const SATURATED: f64 = 0.9;
@@ -132,24 +136,34 @@ pub fn find(stages: Vec<Load>, graph: Option<&Graph>, cpus: f64) -> Finding {
             vec!["look at the log (`-v`), and at what the source reads".to_owned()],
         )
     } else {
-        let workers = stages
-            .iter()
-            .enumerate()
-            .filter(|(index, load)| !is_source(*index, load));
-        let busiest = workers
-            .map(|(_, load)| load)
-            .max_by(|a, b| a.busy.total_cmp(&b.busy));
+        let busiest_of = |free: &dyn Fn(&Load) -> bool| {
+            let workers = stages
+                .iter()
+                .enumerate()
+                .filter(|(index, load)| !is_source(*index, load) && free(load));
+            workers
+                .map(|(_, load)| load)
+                .max_by(|a, b| a.busy.total_cmp(&b.busy))
+        };
+        let busiest = busiest_of(&|_| true);
+        let held_up = stages.iter().any(|load| load.blocked >= HELD_UP);
+        // What holds up the others is not itself held up.
+        let holding = busiest_of(&|load| load.blocked < 0.5).filter(|_| held_up);
+        // A source that only waits for a camera or a clock is no work for a CPU.
+        let counts =
+            |index: usize, load: &Load| !is_source(index, load) || load.blocked > 0.05 || load.cpus.is_some();
         let working: f64 = stages
             .iter()
             .enumerate()
-            .filter(|(index, load)| !is_source(*index, load) || load.blocked > 0.05)
+            .filter(|(index, load)| counts(*index, load))
             .map(|(_, load)| load.cpus.unwrap_or(load.busy * load.replicas as f64))
             .sum();
-        match busiest {
-            Some(busiest) if working >= SATURATED * cpus && busiest.busy < 0.97 => {
+        match (busiest, holding) {
+            (Some(busiest), _) if working >= SATURATED * cpus && busiest.busy < 0.97 => {
                 machine(busiest, working, cpus)
             }
-            Some(busiest) if busiest.busy >= BUSY => stage(busiest, graph, working, cpus),
+            (Some(busiest), _) if busiest.busy >= BUSY => stage(busiest, graph, working, cpus),
+            (_, Some(holding)) => stage(holding, graph, working, cpus),
             _ => sources(&stages, &is_source, busiest),
         }
     };
@@ -251,6 +265,13 @@ fn sources(stages: &[Load], is_source: &dyn Fn(usize, &Load) -> bool, busiest: O
         "sources give {}, and everything behind them has time to spare",
         given.join(", ")
     );
+    for source in sources.iter().filter(|source| source.busy >= BUSY) {
+        let _ = write!(
+            because,
+            "; `{}` takes {:.2} ms to give one, or waits that long for it",
+            source.name, source.service_p50_ms
+        );
+    }
     if let Some(busiest) = busiest {
         let _ = write!(
             because,
@@ -346,6 +367,16 @@ mod tests {
         let finding = find(stages, None, 8.0);
         assert_eq!(finding.limit, Limit::Stage("detect".into()));
         assert!(finding.advice[0].contains("stages.detect.replicas="), "{finding}");
+    }
+
+    #[test]
+    fn a_stage_that_others_wait_for_is_the_bottleneck_though_it_does_not_work_all_the_time() {
+        let stages = vec![
+            load("cam", 0.0, 1.0, 1),
+            load("decode", 0.4, 0.55, 1),
+            load("video", 0.75, 0.0, 1),
+        ];
+        assert_eq!(find(stages, None, 8.0).limit, Limit::Stage("video".into()));
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn complete() -> Json {
         "version": 1,
         "name": "dock",
         "x-notes": [1, 2],
-        "runtime": { "drain_timeout": "5s", "strict_pins": true, "reserve": { "cores": [0, "8-9"] }, "max_loss": "1%" },
+        "runtime": { "drain_timeout": "5s", "strict_pins": true, "reserve": { "cores": [0, "8-9"] }, "max_loss": "1%", "http": "[::1]:9898" },
         "defaults": { "queue": { "capacity": 2 }, "on_error": { "action": "retry", "max": 2, "then": "drop" }, "restart": { "max": 3 } },
         "models": { "person": { "path": "person.xml", "sha256": null } },
         "sources": {

@@ -207,6 +207,10 @@ impl Sink for Observed {
         Ok(())
     }
 
+    fn shape_changed(&mut self, stream: &StreamId) -> Result<(), StageError> {
+        self.inner.shape_changed(stream)
+    }
+
     fn end_of_stream(&mut self, stream: &StreamId) -> Result<(), StageError> {
         self.inner.end_of_stream(stream)
     }

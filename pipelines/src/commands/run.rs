@@ -20,6 +20,7 @@ use super::print;
 use crate::cli::Run;
 use crate::failure::{FAILED, Failure, USAGE, with_causes};
 use crate::kinds;
+use crate::observing::Observing;
 use crate::pipeline;
 
 /// How often the progress line is drawn.
@@ -32,16 +33,21 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
     };
     let pipeline = pipeline::checked(&args.pipeline)?;
     let summary = args.summary.as_deref().map(Summary::create).transpose()?;
-    let prepared = config::prepare(&pipeline, &kinds::registry()).map_err(Failure::pipeline)?;
+    let registry = kinds::registry();
+    let mut prepared = config::prepare(&pipeline, &registry).map_err(Failure::pipeline)?;
+    let http = args.http.map(|address| address.0);
+    let mut observing = Observing::prepare(&mut prepared, &registry, http, args.trace.as_deref())?;
     let running = runtime::start(prepared, &options).map_err(cannot_start)?;
     let handle = running.handle();
     forward_signals(handle.clone())?;
+    let server = observing.serve(handle.clone())?;
     let done = Arc::new(AtomicBool::new(false));
     let watcher = (!quiet && std::io::stderr().is_terminal()).then(|| {
         let done = done.clone();
         std::thread::spawn(move || show_progress(&handle, &done))
     });
     let report = running.wait();
+    drop(server);
     done.store(true, Ordering::Relaxed);
     if let Some(watcher) = watcher {
         let _ = watcher.join();
@@ -49,6 +55,7 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
     if !quiet {
         eprint!("{report}");
     }
+    observing.finish()?;
     if let Some(summary) = summary {
         summary.write(&report)?;
     }

@@ -36,6 +36,7 @@ mod y4m;
 pub use avi::AviWriter;
 pub use file::{OutputError, PartFile};
 pub use pattern::Pattern;
+pub use pixels::jpeg;
 pub use rate::FrameRate;
 pub use record::Record;
 pub use y4m::Y4mWriter;

@@ -103,6 +103,23 @@ pub(crate) fn to_jpeg(
         .map_err(|e| e.to_string())
 }
 
+/// A frame as a JPEG picture of `quality` 1 to 100.
+///
+/// # Errors
+/// When the picture is larger than JPEG can hold, or its samples cannot be converted.
+pub fn jpeg(frame: &Frame, quality: u8) -> Result<Vec<u8>, String> {
+    let (mut rgb, mut out) = (Vec::new(), Vec::new());
+    if frame.width().max(frame.height()) > u32::from(u16::MAX) {
+        return Err(format!(
+            "a JPEG picture has at most 65535 pixels a side, and the frame {}x{}",
+            frame.width(),
+            frame.height()
+        ));
+    }
+    to_jpeg(frame, quality.clamp(1, 100), &mut rgb, &mut out)?;
+    Ok(out)
+}
+
 /// Appends `frame` to `out` as a PNG picture; `rgb` is working memory.
 pub(crate) fn to_png(frame: &Frame, rgb: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), String> {
     let mut encoder = png::Encoder::new(&mut *out, frame.width(), frame.height());

@@ -154,6 +154,7 @@ pub(super) fn runtime(root: &Node, found: &mut Vec<Diagnostic>) -> RuntimeSpec {
         strict_pins: keys.strict_pins,
         reserve: cpus(&keys.reserve.cores),
         max_loss: keys.max_loss.0,
+        http: keys.http.map(|address| address.0),
     }
 }
 
