@@ -10,6 +10,7 @@
 
 mod check;
 mod document;
+pub mod edit;
 mod environment;
 pub mod keys;
 mod overrides;
@@ -23,5 +24,5 @@ pub(crate) mod yaml;
 
 pub use check::{Checked, check};
 pub use document::{Document, Options, load, parse};
-pub use prepare::prepare;
+pub use prepare::{Details, prepare, prepare_again};
 pub use yaml::MAX_FILE_BYTES;

@@ -7,9 +7,11 @@
 //! | the shape of a pipeline | [`Graph`] |
 //! | metrics for Prometheus | [`prometheus`] |
 //! | the local HTTP server | [`http`], [`Service`] |
+//! | changes to a run | [`control`], [`Controls`] |
 //! | packets that pass | [`tap`], [`trace`] |
 //! | which stage holds up the others | [`why_slow`] |
 
+pub mod control;
 mod graph;
 pub mod http;
 mod preview;
@@ -22,4 +24,4 @@ pub mod why_slow;
 
 pub use graph::{Graph, GraphEdge, GraphStage};
 pub use preview::{Encode, Preview};
-pub use service::Service;
+pub use service::{Controls, Service};

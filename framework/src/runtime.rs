@@ -169,6 +169,15 @@ impl RunHandle {
         self.0.core.abort();
     }
 
+    /// Ends one source; what is under way drains, and the other streams go on. `false`: there is none of that name.
+    pub fn end_source(&self, name: &str) -> bool {
+        let stream = self.0.core.accounts.iter().position(|a| &*a.stream == name);
+        if let Some(stream) = stream {
+            self.0.core.end_stream(stream);
+        }
+        stream.is_some()
+    }
+
     /// Whether a stop has been asked for.
     pub fn is_stopping(&self) -> bool {
         self.0.core.stopping.is_set()

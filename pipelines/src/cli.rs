@@ -34,6 +34,14 @@ Examples:
   flowrun why-slow out/summary.json           a run that has ended (`flowrun run --summary`)
   flowrun why-slow http://127.0.0.1:9898      one that runs now (`flowrun run --http`)";
 
+const CONTROL_AFTER: &str = "\
+Examples (the token is that of the run, in FLOWRUN_HTTP_TOKEN, at least 16 characters):
+  flowrun control set stages.boxes.threshold=0.6     refused with the place of the fault if it has one
+  flowrun control restart detect                     each instance lets go of what it holds, then a new one takes over
+  flowrun control reload                             read the file again; refused if it needs a new run
+  flowrun control end east                           end one source; the others go on
+  flowrun control status --url http://127.0.0.1:9898";
+
 const SOAK_AFTER: &str = "\
 Examples:
   flowrun soak dock.yaml --duration 30s                        a first look
@@ -93,6 +101,9 @@ pub enum Command {
     Tap(Tap),
     /// Show a running pipeline in the terminal.
     Top(Top),
+    /// Change a running pipeline: a value of a stage, a restart, the file read again, a source ended.
+    #[command(after_help = CONTROL_AFTER)]
+    Control(Control),
     /// Name the stage that holds up the others, and what would move it.
     #[command(after_help = WHY_SLOW_AFTER)]
     WhySlow(WhySlow),
@@ -177,6 +188,41 @@ pub struct Top {
     /// Print once and end.
     #[arg(long)]
     pub once: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Control {
+    #[command(subcommand)]
+    pub action: ControlAction,
+    /// Where the pipeline is served.
+    #[arg(long, global = true, default_value = crate::client::DEFAULT)]
+    pub url: String,
+}
+
+/// A change to a running pipeline.
+#[derive(Debug, Subcommand)]
+pub enum ControlAction {
+    /// Change a value of a stage, as `run --set` does.
+    Set {
+        /// `stages.NAME.KEY=VALUE`.
+        change: String,
+    },
+    /// Build the instances of a stage anew.
+    Restart {
+        /// The stage.
+        stage: String,
+    },
+    /// Read the pipeline file again and make what differs so.
+    Reload,
+    /// End a source; what is under way drains, and the others go on.
+    End {
+        /// The source.
+        source: String,
+    },
+    /// End the run; what is under way drains.
+    Stop,
+    /// Tell where changes stand.
+    Status,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! One module per command.
 
 mod check;
+mod control;
 mod doctor;
 mod explain;
 mod graph;
@@ -25,6 +26,7 @@ pub fn dispatch(command: Command, quiet: bool) -> Result<ExitCode, Failure> {
         Command::Run(args) => run::run(&args, quiet),
         Command::Soak(args) => soak::soak(&args, quiet),
         Command::Tap(args) => tap::tap(&args, quiet),
+        Command::Control(args) => control::control(&args),
         Command::Top(args) => top::top(&args),
         Command::WhySlow(args) => why_slow::why_slow(&args),
         Command::Check(args) => check::check(&args),

@@ -6,16 +6,21 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flow::config::Details;
+use flow::config::edit::Editor;
 use flow::config::plan::{Pipeline, PreparedPipeline};
+use flow::observe::control::Replaceable;
 use flow::observe::http::Server;
 use flow::observe::trace::{MAX_SLICES, Trace};
-use flow::observe::{Graph, Preview, Service};
+use flow::observe::{Controls, Graph, Preview, Service};
 use flow::packet::Packet;
 use flow::registry::{Registry, Replication, Role};
 use flow::runtime::RunHandle;
 use flow_frame::{FRAME, Frame};
 
+use crate::cli::PipelineArgs;
 use crate::failure::Failure;
+use crate::kinds;
 
 /// Quality of preview pictures.
 const QUALITY: u8 = 75;
@@ -26,18 +31,27 @@ pub struct Observing {
     http: Option<TcpListener>,
     previews: Vec<Preview>,
     trace: Option<(PathBuf, File, Arc<Trace>)>,
+    controls: Option<Controls>,
 }
+
+/// Variable of the environment that holds the token for changes to a run.
+pub const TOKEN: &str = "FLOWRUN_HTTP_TOKEN";
 
 impl Observing {
     /// Wraps a prepared pipeline. `http` wins over what the pipeline file says.
     pub fn prepare(
         prepared: &mut PreparedPipeline,
-        registry: &Registry,
+        args: &PipelineArgs,
         http: Option<SocketAddr>,
         trace: Option<&Path>,
     ) -> Result<Self, Failure> {
+        let registry = &kinds::registry();
         // Found out now rather than when everything runs.
         let http = http.or(prepared.pipeline.runtime.http).map(listen).transpose()?;
+        let controls = match (&http, std::env::var(TOKEN)) {
+            (Some(_), Ok(token)) => Some(controls(prepared, args, token)?),
+            _ => None,
+        };
         let trace = match trace {
             None => None,
             Some(path) => {
@@ -59,6 +73,7 @@ impl Observing {
             http,
             previews,
             trace,
+            controls,
         })
     }
 
@@ -69,6 +84,9 @@ impl Observing {
         };
         let previews = std::mem::take(&mut self.previews);
         let mut service = Service::new(self.graph.clone(), run, previews, encode, cpus());
+        if let Some(controls) = self.controls.take() {
+            service = service.controlled(controls);
+        }
         let server =
             Server::start(listener, move |request| service.answer(request)).map_err(Failure::failed)?;
         let address = server.address();
@@ -98,6 +116,21 @@ impl Observing {
         }
         Ok(())
     }
+}
+
+/// Changes to the run, for whoever has the token.
+fn controls(
+    prepared: &mut PreparedPipeline,
+    args: &PipelineArgs,
+    token: String,
+) -> Result<Controls, Failure> {
+    let details = Details::of(prepared);
+    let editor = match args.file == Path::new("-") {
+        true => Err("the pipeline came from standard input, which cannot be read again".to_owned()),
+        false => Editor::new(kinds::registry(), &args.file, &args.set, details).map_err(|e| e.render(false)),
+    };
+    let stages = Replaceable::all(prepared);
+    Controls::new(token, stages, editor).map_err(|e| Failure::usage(format!("{TOKEN}: {e}")))
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {

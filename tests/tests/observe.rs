@@ -274,6 +274,139 @@ fn a_port_that_is_taken_is_found_out_before_anything_runs() {
     assert!(!folder.path().join("boxes.jsonl").exists());
 }
 
+/// Packets of a stage whose lines hold no detection at a threshold of 1, and all at 0.
+const CHANGING: &str = r#"
+version: 1
+models: {net: {path: detector.xml}}
+sources:
+  east: {type: synthetic, size: [64, 48]}
+  west: {type: synthetic, size: [64, 48]}
+stages:
+  input: {type: letterbox, inputs: [east, west], size: model}
+  net_out: {type: infer, inputs: [input], model: net, replicas: 2}
+  boxes: {type: detect, inputs: [net_out], format: decoded_boxes, background: 0, threshold: 0.9}
+sinks:
+  lines: {type: jsonl, inputs: [boxes], path: boxes.jsonl}
+"#;
+
+#[test]
+fn a_run_is_changed_by_whoever_has_the_token() {
+    let folder = folder(CHANGING);
+    let token = "a token of the test";
+    let arguments = ["run", "pipeline.yaml", "--http", "0", "--summary", "summary.json"];
+    let mut running = Flowrun::new(FLOWRUN, folder.path(), arguments)
+        .env("FLOWRUN_HTTP_TOKEN", token)
+        .start();
+    let said = running.until_line("watch it at http://");
+    let address = said
+        .split("http://")
+        .nth(1)
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    let address = address.as_str();
+    until(address, "/ready", |a| a.status == 200);
+    let control = |token: &str, arguments: &[&str]| {
+        let fixed = ["control", "--url", address];
+        let command = Flowrun::new(FLOWRUN, folder.path(), fixed.iter().chain(arguments));
+        command.env("FLOWRUN_HTTP_TOKEN", token).run()
+    };
+    assert!(
+        control("another token here", &["status"])
+            .expect(4)
+            .stderr
+            .contains("401")
+    );
+    assert_eq!(get(address, "/control").status, 401);
+
+    let answered = |stage: &str, asked: u64| {
+        for _ in 0..600 {
+            let state = control(token, &["status"]).expect(0).json();
+            if state[stage]["asked"] == asked && state[stage]["pending"] == 0 {
+                return state[stage].clone();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("`{stage}` never answered");
+    };
+    let changed = control(token, &["set", "stages.boxes.threshold=0.1"])
+        .expect(0)
+        .json();
+    assert_eq!(changed["changed"], serde_json::json!(["stages.boxes.threshold"]));
+    assert_eq!(answered("boxes", 1)["refused"], Value::Null);
+    control(token, &["restart", "net_out"]).expect(0);
+    assert_eq!(answered("net_out", 1)["refused"], Value::Null);
+
+    let refused = |arguments: &[&str], words: &[&str]| {
+        let said = control(token, arguments).expect(4).stderr;
+        assert!(
+            words.iter().all(|word| said.contains(word)),
+            "{arguments:?}: {said}"
+        );
+    };
+    refused(
+        &["set", "stages.boxes.treshold=0.1"],
+        &["400", "did you mean `threshold`?"],
+    );
+    refused(
+        &["set", "stages.net_out.replicas=3"],
+        &["409", "needs a new run", "stages.net_out.replicas"],
+    );
+    refused(&["restart", "nobody"], &["404", "net_out"]);
+    let text = CHANGING.replace("threshold: 0.9", "threshold: 0.2");
+    std::fs::write(
+        folder.path().join("pipeline.yaml"),
+        text.replace("path: boxes.jsonl", "path: other.jsonl"),
+    )
+    .unwrap();
+    refused(&["reload"], &["409", "sinks.lines.path"]);
+    std::fs::write(folder.path().join("pipeline.yaml"), text).unwrap();
+    control(token, &["reload"]).expect(0);
+
+    control(token, &["end", "west"]).expect(0);
+    let west = || {
+        get(address, "/graph").json()["streams"]["west"]["in"]
+            .as_u64()
+            .unwrap()
+    };
+    let mut before = west();
+    loop {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let now = west();
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    let east = get(address, "/graph").json()["streams"]["east"]["in"]
+        .as_u64()
+        .unwrap();
+    until(address, "/graph", |a| {
+        a.json()["streams"]["east"]["in"].as_u64().unwrap() > east + 10
+    });
+    control(token, &["stop"]).expect(0);
+    running.wait().expect(0);
+    let summary = json(folder.path().join("summary.json"));
+    flow_tests::command::assert_balanced(&summary);
+    assert_eq!(
+        summary["ledger"]["out"], summary["ledger"]["in"],
+        "nothing is lost to a change"
+    );
+    assert_eq!(summary["stages"]["boxes"]["restarts"], 0);
+}
+
+#[test]
+fn a_run_without_a_token_takes_no_changes() {
+    let folder = folder(ENDLESS);
+    let (running, address) = served(folder.path(), &[]);
+    let refused = get(&address, "/control/stop");
+    assert!(refused.status == 403 && refused.text().contains("FLOWRUN_HTTP_TOKEN"));
+    stop(&running);
+    running.wait().expect(0);
+}
+
 const SHORT: &str = r#"
 version: 1
 models: {net: {path: detector.xml}}

@@ -26,38 +26,79 @@ pub fn prepare(pipeline: &Pipeline, registry: &Registry) -> Result<PreparedPipel
                 Some((pipeline.components[c].name.to_string(), detail))
             })
             .collect();
+        let consumers_failed = pipeline.consumers(i).any(|(c, _)| parts[c].is_none());
+        let cx = Preparing {
+            pipeline,
+            registry,
+            models: &models,
+            downstream: &downstream,
+            consumers_failed,
+        };
+        parts[i] = cx.component(component, &mut found);
+    }
+    check_details(pipeline, &parts, &mut found);
+    check_files(pipeline, &parts, &mut found);
+    let complete: Option<Vec<PreparedComponent>> = parts.into_iter().collect();
+    match complete {
+        Some(parts) if !found.has_errors() => Ok(PreparedPipeline {
+            pipeline: pipeline.clone(),
+            parts,
+        }),
+        _ => {
+            found.sort();
+            Err(found)
+        }
+    }
+}
+
+/// What is known before a component is prepared.
+struct Preparing<'a> {
+    pipeline: &'a Pipeline,
+    registry: &'a Registry,
+    models: &'a BTreeMap<String, ModelDecl>,
+    /// What its consumers want.
+    downstream: &'a [(String, SharedDetail)],
+    /// Some of its consumers could not be prepared.
+    consumers_failed: bool,
+}
+
+impl Preparing<'_> {
+    fn component(&self, component: &Component, found: &mut Diagnostics) -> Option<PreparedComponent> {
         // That its model is missing has been said.
-        if component.model.as_ref().is_some_and(|m| !models.contains_key(m)) {
-            continue;
+        if component
+            .model
+            .as_ref()
+            .is_some_and(|m| !self.models.contains_key(m))
+        {
+            return None;
         }
         let context = PrepareContext {
             name: &component.name,
-            folder: &pipeline.folder,
-            models: &models,
-            downstream: &downstream,
+            folder: &self.pipeline.folder,
+            models: self.models,
+            downstream: self.downstream,
             streams: &component.streams,
             replicas: component.replica_count(),
             threads: component.threads,
             batch: component.batch.as_ref(),
         };
-        let Some(kind) = registry.get(component.role, component.kind) else {
+        let Some(kind) = self.registry.get(component.role, component.kind) else {
             found.push(Diagnostic::error(
                 codes::UNKNOWN_TYPE,
                 component.span,
                 format!("unknown type `{}` of {}", component.kind, component.name),
             ));
-            continue;
+            return None;
         };
         match kind.prepare(&component.config, &context) {
             Ok(part) => {
                 if component.batch.is_some() && !matches!(&part, PreparedComponent::Stage(p) if p.batches) {
                     found.push(not_batched(component));
                 }
-                parts[i] = Some(part);
+                return Some(part);
             }
             // What is wrong with the consumer has been said.
-            Err(error) if error.wants_consumers && pipeline.consumers(i).any(|(c, _)| parts[c].is_none()) => {
-            }
+            Err(error) if error.wants_consumers && self.consumers_failed => {}
             Err(error) => {
                 let section = section(component.role);
                 let place = if error.key.is_empty() {
@@ -72,15 +113,64 @@ pub fn prepare(pipeline: &Pipeline, registry: &Registry) -> Result<PreparedPipel
                 found.push(diagnostic);
             }
         }
+        None
     }
-    check_details(pipeline, &parts, &mut found);
-    check_files(pipeline, &parts, &mut found);
-    let complete: Option<Vec<PreparedComponent>> = parts.into_iter().collect();
-    match complete {
-        Some(parts) if !found.has_errors() => Ok(PreparedPipeline {
-            pipeline: pipeline.clone(),
-            parts,
-        }),
+}
+
+/// What prepared components want and give, by their place in the pipeline.
+#[derive(Debug, Clone, Default)]
+pub struct Details {
+    wants: Vec<Option<SharedDetail>>,
+    gives: Vec<Option<SharedDetail>>,
+}
+
+impl Details {
+    /// The details of a prepared pipeline.
+    pub fn of(prepared: &PreparedPipeline) -> Self {
+        Self {
+            wants: prepared.parts.iter().map(wants).collect(),
+            gives: prepared.parts.iter().map(gives).collect(),
+        }
+    }
+}
+
+/// Prepares one component of a pipeline whose others are at work already, with the details that they have.
+///
+/// # Errors
+/// What is wrong with it, or does not fit its neighbours any more.
+pub fn prepare_again(
+    pipeline: &Pipeline,
+    registry: &Registry,
+    index: usize,
+    details: &Details,
+) -> Result<PreparedComponent, Diagnostics> {
+    let mut found = Diagnostics::new(pipeline.sources.clone());
+    let models = resolve_models(pipeline, &mut found);
+    let consumers = pipeline.consumers(index);
+    let downstream: Vec<(String, SharedDetail)> = consumers
+        .filter_map(|(c, _)| {
+            let detail = details.wants.get(c)?.clone()?;
+            Some((pipeline.components.get(c)?.name.to_string(), detail))
+        })
+        .collect();
+    let cx = Preparing {
+        pipeline,
+        registry,
+        models: &models,
+        downstream: &downstream,
+        consumers_failed: false,
+    };
+    let component = pipeline.components.get(index);
+    let part = component.and_then(|component| cx.component(component, &mut found));
+    if let Some(part) = &part {
+        let mut details = details.clone();
+        if let (Some(w), Some(g)) = (details.wants.get_mut(index), details.gives.get_mut(index)) {
+            (*w, *g) = (wants(part), gives(part));
+        }
+        check_given(pipeline, &details, &mut found);
+    }
+    match part {
+        Some(part) if !found.has_errors() => Ok(part),
         _ => {
             found.sort();
             Err(found)
@@ -226,15 +316,23 @@ fn files(part: &PreparedComponent) -> (&[PathBuf], &[PathBuf]) {
 }
 
 fn check_details(pipeline: &Pipeline, parts: &[Option<PreparedComponent>], found: &mut Diagnostics) {
-    for (c, consumer) in pipeline.components.iter().enumerate() {
-        let Some(wanted) = parts[c].as_ref().and_then(wants) else {
+    let details = Details {
+        wants: parts.iter().map(|part| part.as_ref().and_then(wants)).collect(),
+        gives: parts.iter().map(|part| part.as_ref().and_then(gives)).collect(),
+    };
+    check_given(pipeline, &details, found);
+}
+
+fn check_given(pipeline: &Pipeline, details: &Details, found: &mut Diagnostics) {
+    for (consumer, wanted) in pipeline.components.iter().zip(&details.wants) {
+        let Some(wanted) = wanted else {
             continue;
         };
         for edge in &consumer.inputs {
-            let Some(given) = parts[edge.from].as_ref().and_then(gives) else {
+            let Some(given) = details.gives.get(edge.from).and_then(Option::as_ref) else {
                 continue;
             };
-            let Err(difference) = given.feeds(&*wanted) else {
+            let Err(difference) = given.feeds(&**wanted) else {
                 continue;
             };
             let producer = &pipeline.components[edge.from];

@@ -10,6 +10,10 @@
 //! | `/summary` | the summary so far, as `flowrun run --summary` writes it at the end |
 //! | `/why-slow` | the bottleneck, as text; `?format=json` |
 //! | `/preview?stage=NAME` | the last picture of a stage, as JPEG |
+//!
+//! With a token, requests to `/control` change the run: see [`Controls`].
+
+mod controls;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +24,8 @@ use super::preview::{Encode, Preview};
 use super::{Graph, process, prometheus, why_slow};
 use crate::runtime::{RunHandle, Snapshot};
 
+pub use controls::Controls;
+
 const DASHBOARD: &str = include_str!("dashboard.html");
 
 /// Answers requests about one run.
@@ -29,6 +35,7 @@ pub struct Service {
     previews: Vec<Preview>,
     encode: Encode,
     cpus: f64,
+    controls: Option<Controls>,
 }
 
 impl Service {
@@ -40,11 +47,28 @@ impl Service {
             previews,
             encode,
             cpus,
+            controls: None,
         }
+    }
+
+    /// Lets whoever has the token change the run.
+    #[must_use]
+    pub fn controlled(mut self, controls: Controls) -> Self {
+        self.controls = Some(controls);
+        self
     }
 
     /// Answers a request.
     pub fn answer(&mut self, request: &Request) -> Response {
+        if request.path == "/control" || request.path.starts_with("/control/") {
+            return match &mut self.controls {
+                Some(controls) => controls.answer(request, &self.run),
+                None => Response::text(
+                    403,
+                    "this run takes no changes: start it with FLOWRUN_HTTP_TOKEN in the environment\n",
+                ),
+            };
+        }
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return Response::text(405, "only GET is answered here\n");
         }

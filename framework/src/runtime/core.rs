@@ -25,6 +25,8 @@ pub(crate) struct Core {
     pub(crate) accounts: Vec<Arc<Account>>,
     /// Streams that cannot go on.
     quarantined: Vec<AtomicBool>,
+    /// Streams that were asked to end.
+    ended: Vec<AtomicBool>,
     /// Every stage and sink is open: sources have begun.
     pub(crate) ready: AtomicBool,
     /// Sources end.
@@ -68,6 +70,7 @@ impl Core {
                 .map(|stream| Account::new(stream.clone(), aborted.clone()))
                 .collect(),
             quarantined: streams.iter().map(|_| AtomicBool::new(false)).collect(),
+            ended: streams.iter().map(|_| AtomicBool::new(false)).collect(),
             ready: AtomicBool::new(false),
             stopping: StopFlag::default(),
             cut_short,
@@ -147,6 +150,13 @@ impl Core {
         failure.get_or_insert_with(|| Failure::new(component, error));
     }
 
+    /// Ends the source of a stream; what is under way drains, and the other streams go on.
+    pub(crate) fn end_stream(&self, stream: usize) {
+        if let Some(flag) = self.ended.get(stream) {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Whether a stream has been given up.
     pub(crate) fn is_quarantined(&self, stream: usize) -> bool {
         let quarantined = self.quarantined.get(stream);
@@ -155,8 +165,9 @@ impl Core {
 
     /// Whether the source of a stream shall go on.
     pub(crate) fn wants(&self, stream: usize) -> bool {
-        let quarantined = self.quarantined.get(stream);
-        !self.stopping.is_set() && !quarantined.is_some_and(|q| q.load(Ordering::Relaxed))
+        let ended = self.ended.get(stream);
+        let ended = ended.is_some_and(|ended| ended.load(Ordering::Relaxed));
+        !self.stopping.is_set() && !ended && !self.is_quarantined(stream)
     }
 
     pub(crate) fn failure(&self) -> Option<Failure> {

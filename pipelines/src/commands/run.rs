@@ -33,10 +33,9 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
     };
     let pipeline = pipeline::checked(&args.pipeline)?;
     let summary = args.summary.as_deref().map(Summary::create).transpose()?;
-    let registry = kinds::registry();
-    let mut prepared = config::prepare(&pipeline, &registry).map_err(Failure::pipeline)?;
+    let mut prepared = config::prepare(&pipeline, &kinds::registry()).map_err(Failure::pipeline)?;
     let http = args.http.map(|address| address.0);
-    let mut observing = Observing::prepare(&mut prepared, &registry, http, args.trace.as_deref())?;
+    let mut observing = Observing::prepare(&mut prepared, &args.pipeline, http, args.trace.as_deref())?;
     let running = runtime::start(prepared, &options).map_err(cannot_start)?;
     let handle = running.handle();
     forward_signals(handle.clone())?;

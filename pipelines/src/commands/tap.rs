@@ -38,19 +38,19 @@ pub fn tap(args: &Tap, quiet: bool) -> Result<ExitCode, Failure> {
     let printer = Arc::new(Printer {
         started: Instant::now(),
         left: Mutex::new(args.count.unwrap_or(u64::MAX)),
-        stop,
+        stop: stop.clone(),
     });
     tap::edge(&mut prepared, from, to, printer).map_err(Failure::usage)?;
     let running = runtime::start(prepared, &options).map_err(cannot_start)?;
     let handle = running.handle();
     forward_signals(handle.clone())?;
     let stopper = std::thread::spawn(move || {
-        // The channel closes when the run has ended by itself.
-        if stopped.recv().is_ok() {
-            handle.stop();
-        }
+        let _ = stopped.recv();
+        handle.stop();
     });
     let report = running.wait();
+    // A run that has ended by itself is stopped in vain, and the thread ends too.
+    let _ = stop.try_send(());
     let _ = stopper.join();
     if !quiet {
         eprint!("{report}");
