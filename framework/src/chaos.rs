@@ -4,6 +4,7 @@
 //! here is global. Whether a packet is hit depends on the seed, the component, the fault and the packet's id alone,
 //! so that the same seed hits the same packets however threads take turns.
 
+mod clock;
 mod layers;
 mod spec;
 
@@ -13,6 +14,9 @@ use std::time::{Duration, Instant};
 
 pub use spec::{Fault, Rule, Spec};
 
+use clock::LeapingClock;
+
+use crate::clock::Clock;
 use crate::config::plan::PreparedPipeline;
 use crate::config::suggest::{did_you_mean, list};
 use crate::error::Code;
@@ -39,6 +43,7 @@ pub struct Chaos {
     counts: [AtomicU64; Fault::ALL.len()],
     times: Mutex<Vec<(Duration, Fault)>>,
     last: Mutex<Option<Instant>>,
+    clock: LeapingClock,
 }
 
 impl Chaos {
@@ -53,7 +58,13 @@ impl Chaos {
             counts: Default::default(),
             times: Mutex::default(),
             last: Mutex::default(),
+            clock: LeapingClock::default(),
         })
+    }
+
+    /// The clock for the run, which leaps where the specification says so.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(self.clock.clone())
     }
 
     /// What was asked for.

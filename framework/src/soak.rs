@@ -153,13 +153,16 @@ pub fn run(
     }
     let arrivals = Arrivals::new(options.load, options.seed);
     load::drive(&mut prepared, &arrivals);
-    let deliveries = Deliveries::observe(&mut prepared);
+    let clock = chaos
+        .as_ref()
+        .map_or_else(|| RunOptions::default().clock, |chaos| chaos.clock());
+    let deliveries = Deliveries::observe(&mut prepared, &clock);
     let sources = prepared.pipeline.components.iter();
     let sources = sources.filter(|c| c.role == Role::Source).count() as u64;
 
     let run_options = RunOptions {
         duration: Some(options.duration),
-        ..RunOptions::default()
+        clock: clock.clone(),
     };
     let running = runtime::start(prepared, &run_options)?;
     let handle = running.handle();

@@ -215,6 +215,7 @@ impl Source for DisturbedSource {
         }
         if let Some((time, number)) = self.dice.hit(Fault::ClockJump, &name, 0, seq) {
             self.dice.chaos.note(Fault::ClockJump);
+            self.dice.chaos.clock.leap(time);
             let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
             self.shift = if number & 1 == 0 { micros } else { -micros };
         }

@@ -25,7 +25,7 @@ pub enum Fault {
     SourceLoss,
     /// A sink refuses a packet.
     SinkError,
-    /// The presentation clock of a source jumps, forward or back, and stays there.
+    /// The clock of the run leaps ahead, and the presentation times of a source jump, forward or back, and stay there.
     ClockJump,
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::PARTS;
 use super::load::Due;
+use crate::clock::Clock;
 use crate::config::plan::{Order, Pipeline, PreparedPipeline};
 use crate::error::StageError;
 use crate::ledger::lock;
@@ -30,6 +31,8 @@ pub(super) struct Deliveries {
     last: Mutex<Option<Instant>>,
     part: AtomicUsize,
     latency: Mutex<Latency>,
+    /// The clock by which packets are captured.
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Default)]
@@ -40,7 +43,7 @@ struct Latency {
 
 impl Deliveries {
     /// Wraps the sinks of a pipeline.
-    pub(super) fn observe(prepared: &mut PreparedPipeline) -> Arc<Self> {
+    pub(super) fn observe(prepared: &mut PreparedPipeline, clock: &Arc<dyn Clock>) -> Arc<Self> {
         let sinks = prepared.pipeline.components.iter().enumerate();
         let sinks = sinks.filter(|(_, c)| c.role == Role::Sink);
         let unordered = sinks
@@ -54,6 +57,7 @@ impl Deliveries {
             last: Mutex::default(),
             part: AtomicUsize::new(WARM_UP),
             latency: Mutex::default(),
+            clock: clock.clone(),
         });
         let all_optional = !prepared
             .pipeline
@@ -188,15 +192,18 @@ impl Sink for Observed {
         if self.ordered {
             self.check(&packet.header.id);
         }
-        let due = packet
-            .attachment::<Due>()
-            .map_or(packet.header.captured, |due| due.0);
+        let due = packet.attachment::<Due>().map(|due| due.0);
+        let captured = packet.header.captured;
         self.inner.consume(packet)?;
         let now = Instant::now();
         self.deliveries.delivered.fetch_add(1, Ordering::Relaxed);
         *lock(&self.deliveries.last) = Some(now);
         if self.timed {
-            let age = now.saturating_duration_since(due);
+            // Schedules are kept by the clock of the machine, whatever that of the run does.
+            let age = match due {
+                Some(due) => now.saturating_duration_since(due),
+                None => self.deliveries.clock.now().saturating_duration_since(captured),
+            };
             let part = self.deliveries.part.load(Ordering::Relaxed);
             let mut latency = lock(&self.deliveries.latency);
             latency.window.record(age);
