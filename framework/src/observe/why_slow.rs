@@ -183,13 +183,21 @@ fn stage(load: &Load, graph: Option<&Graph>, working: f64, cpus: f64) -> Found {
     } else {
         String::new()
     };
+    // Of a batch, each packet bears its share.
+    let each_ms = 1e3 * load.busy * load.replicas as f64 / load.fps.max(1e-9);
     let mut because = format!(
-        "`{}` works {:.0} % of the time{each}: {:.2} ms for a packet, so that {:.0} packets a second are the most it can do",
+        "`{}` works {:.0} % of the time{each}: {each_ms:.2} ms for a packet, so that {:.0} packets a second are the most it can do",
         load.name,
         100.0 * load.busy,
-        load.service_p50_ms,
-        load.replicas as f64 * 1e3 / load.service_p50_ms.max(1e-6),
+        load.fps / load.busy.max(1e-9),
     );
+    if load.service_p50_ms > 0.0 && each_ms > 2.0 * load.service_p50_ms {
+        let _ = write!(
+            because,
+            "; half of its calls take {:.2} ms, so that some take far longer: the work differs, or the machine does other work",
+            load.service_p50_ms
+        );
+    }
     if load.wait_p50_ms > load.service_p50_ms {
         let _ = write!(because, "; packets wait {:.2} ms before it", load.wait_p50_ms);
     }
