@@ -56,7 +56,7 @@ impl Chaos {
             active: AtomicBool::new(true),
             started: Instant::now(),
             counts: Default::default(),
-            times: Mutex::default(),
+            times: Mutex::new(touched(KEPT, (Duration::ZERO, Fault::Panic))),
             last: Mutex::default(),
             clock: LeapingClock::default(),
         })
@@ -210,6 +210,13 @@ impl Dice {
             (uniform < rule.rate).then(|| (rule.time(), mix(number)))
         })
     }
+}
+
+/// An empty list with room for `most`, its memory touched: it will not look like growth while it fills.
+pub(crate) fn touched<T: Clone>(most: usize, any: T) -> Vec<T> {
+    let mut list = vec![any; most];
+    list.clear();
+    list
 }
 
 /// FNV-1a.

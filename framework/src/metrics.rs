@@ -35,7 +35,11 @@ impl Default for Times {
         let bounded = Histogram::new_with_bounds(1, LONGEST.as_nanos() as u64, 2);
         let histogram = bounded.or_else(|_| Histogram::new(2));
         match histogram {
-            Ok(histogram) => Self(histogram),
+            Ok(mut histogram) => {
+                // Its memory is touched now rather than as rare times come, which would look like a leak for hours.
+                histogram.reset();
+                Self(histogram)
+            }
             Err(_) => unreachable!("two significant digits are within 0..=5"),
         }
     }
@@ -50,6 +54,11 @@ impl Times {
     fn merge(&mut self, other: &Self) {
         // Both sides have the same bounds, so that nothing can be out of range.
         let _ = self.0.add(&other.0);
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.0.reset();
     }
 
     /// The percentiles, if anything was measured.

@@ -51,7 +51,7 @@ pub struct Options {
 }
 
 /// One look at the process and the run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Sample {
     /// Seconds since the start.
     pub seconds: f64,
@@ -207,7 +207,7 @@ impl Sampler {
         let step = (self.duration / SAMPLES).max(Duration::from_millis(200));
         // A tail without faults shows that the run recovers.
         let calm = self.duration.mul_f64(0.9);
-        let mut samples = Vec::new();
+        let mut samples = chaos::touched(SAMPLES as usize + 1, Sample::default());
         let mut next = began + step;
         loop {
             let wait = next.saturating_duration_since(Instant::now());

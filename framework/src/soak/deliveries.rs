@@ -111,7 +111,10 @@ impl Deliveries {
 
     /// Latencies since the last call, in milliseconds.
     pub(super) fn window(&self) -> Option<Percentiles> {
-        std::mem::take(&mut lock(&self.latency).window).measured()
+        let mut latency = lock(&self.latency);
+        let measured = latency.window.measured();
+        latency.window.clear();
+        measured
     }
 
     /// 99th percentile and number of latencies of each part of the run.

@@ -22,6 +22,9 @@ pub fn top(args: &Top) -> Result<ExitCode, Failure> {
     let live = !args.once && std::io::stdout().is_terminal();
     let mut before = look(&host)?;
     let step = Duration::from_millis(1000);
+    if live {
+        print("\x1b[2J")?;
+    }
     loop {
         std::thread::sleep(step);
         let now = match look(&host) {
@@ -117,7 +120,7 @@ fn table(before: &Value, now: &Value) -> String {
             since("cpu_seconds") / step,
             pair("service_ms"),
             pair("queue_wait_ms"),
-            stage["waiting"],
+            number(stage, "waiting"),
             if lost > 0.0 {
                 format!("{lost}")
             } else {
