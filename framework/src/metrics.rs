@@ -84,7 +84,7 @@ impl Times {
     }
 }
 
-/// The meter of one worker; written by its thread only.
+/// The meter of one replica; written by its thread, and by one left behind that has not noticed yet.
 #[derive(Default)]
 pub(crate) struct Meter {
     /// Packets taken (for a source: given).
@@ -190,14 +190,14 @@ impl Meter {
     }
 }
 
-/// A counter with a single writer, readable by all.
+/// A counter that one thread writes most of the time, readable by all.
 #[derive(Default)]
 pub(crate) struct Counter(CachePadded<AtomicU64>);
 
 impl Counter {
-    /// Adds one. Only one thread may do this: the load and the store are separate.
+    /// Adds one.
     pub(crate) fn bump(&self) {
-        self.0.store(self.get() + 1, Ordering::Relaxed);
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {

@@ -38,6 +38,7 @@ mod report;
 mod resequencer;
 mod snapshot;
 mod source;
+mod start;
 mod supervisor;
 mod wiring;
 mod worker;
@@ -118,7 +119,7 @@ pub fn run(prepared: PreparedPipeline, options: &RunOptions) -> Result<RunReport
 /// # Errors
 /// When it cannot start; whatever happens afterwards is in the report.
 pub fn start(prepared: PreparedPipeline, options: &RunOptions) -> Result<Running, RunError> {
-    supervisor::start(prepared, options).map(|workers| Running {
+    start::start(prepared, options).map(|workers| Running {
         workers: Some(workers),
     })
 }

@@ -78,6 +78,13 @@ for the process, or leave out `strict_pins`.",
         text: "A worker's thread could not be started. Use fewer replicas, or raise the limit of processes (`ulimit -u`).",
     },
     Explanation {
+        code: "E0412",
+        title: "a call took longer than its timeout",
+        text: "A stage or sink did not return within its `timeout`. A thread cannot be killed: it is left behind, what it gives later
+is not taken any more, its packets fail, and another worker takes its place within the `restart` budget. Find out why
+it hangs; the summary names the worker under `wedged` where it never came back.",
+    },
+    Explanation {
         code: "E0490",
         title: "a fault on purpose",
         text: "`flowrun soak --chaos` damaged this packet, or made a sink refuse it, to see whether the pipeline bears it. Nothing is

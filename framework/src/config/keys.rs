@@ -105,9 +105,6 @@ pub fn planned(parent: &KeyPath, key: &str) -> Option<&'static str> {
     match key {
         "tests" if segments == 0 => Some("remove it; test a pipeline by running it on a short clip"),
         "precision" if section == "models" => Some("remove it; the precision is read from the model"),
-        "timeout" if component => {
-            Some("remove it; a worker that hangs ends the run at `runtime.drain_timeout`")
-        }
         "join" | "sync" if component => Some("remove it; several inputs are merged, not joined"),
         "to" if path.ends_with("on_error") => Some("give `path: FILE` for dead letters instead of a sink"),
         "backoff" if path.ends_with("on_error") => Some("remove it; packets are tried again at once"),

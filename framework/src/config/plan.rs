@@ -109,6 +109,8 @@ pub struct Component {
     pub batch: Option<BatchSpec>,
     /// Age since its capture beyond which a packet is dropped rather than processed.
     pub deadline: Option<Duration>,
+    /// Longest time that a call for one packet or batch may take; a worker that takes longer is replaced.
+    pub timeout: Option<Duration>,
     /// How many packets are taken per time.
     pub rate_limit: Option<RateLimitSpec>,
     /// Sinks: a packet counts as delivered when all required sinks took it. Always `true` for others.
@@ -144,6 +146,7 @@ impl Component {
             window: None,
             batch: None,
             deadline: None,
+            timeout: None,
             rate_limit: None,
             required: true,
             live: false,
@@ -179,6 +182,7 @@ impl std::fmt::Debug for Component {
             .field("window", &self.window)
             .field("batch", &self.batch)
             .field("deadline", &self.deadline)
+            .field("timeout", &self.timeout)
             .field("rate_limit", &self.rate_limit)
             .field("required", &self.required)
             .field("live", &self.live)

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
@@ -29,6 +29,8 @@ pub(crate) struct Component {
     pub(crate) on_error: OnError,
     pub(crate) limits: Limits,
     pub(crate) batch: Option<BatchSpec>,
+    /// Longest time that a call may take.
+    pub(crate) timeout: Option<Duration>,
     restart: RestartSpec,
     pub(crate) restarts: AtomicU64,
     recent: Mutex<VecDeque<Instant>>,
@@ -72,6 +74,8 @@ pub(crate) struct Traits {
     pub(crate) restart: RestartSpec,
     pub(crate) limits: Limits,
     pub(crate) batch: Option<BatchSpec>,
+    /// Longest time that a call may take.
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Component {
@@ -93,6 +97,7 @@ impl Component {
             restart: traits.restart,
             limits: traits.limits,
             batch: traits.batch,
+            timeout: traits.timeout,
             restarts: AtomicU64::new(0),
             recent: Mutex::default(),
             part,

@@ -212,3 +212,22 @@ impl Ended<'_> {
         core.warn(format!("optional `{}` ended: {}", self.component, self.error));
     }
 }
+
+/// A worker's call took too long.
+pub(crate) struct Wedged<'a> {
+    pub(crate) worker: &'a str,
+    pub(crate) packets: usize,
+    pub(crate) limit: std::time::Duration,
+}
+
+impl Wedged<'_> {
+    pub(crate) fn emit(self) {
+        tracing::error!(
+            worker = self.worker,
+            packets = self.packets,
+            code = "E0412",
+            "The worker did not return within {:?} and is left behind.",
+            self.limit
+        );
+    }
+}

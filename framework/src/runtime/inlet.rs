@@ -32,6 +32,8 @@ pub(crate) enum Next {
     Aborted,
 }
 
+/// Clones take from the same lanes.
+#[derive(Clone)]
 pub(crate) struct Inlet {
     pub(crate) ways: Ways,
     pub(crate) control: Receiver<Control>,
@@ -41,6 +43,7 @@ pub(crate) struct Inlet {
 }
 
 /// The lanes of all edges, of one sort for all of them.
+#[derive(Clone)]
 pub(crate) enum Ways {
     Channels(Lanes),
     Fair(FairLanes),
@@ -53,6 +56,7 @@ enum Woken {
     CutShort,
 }
 
+#[derive(Clone)]
 pub(crate) struct Lanes {
     lanes: Vec<(Arc<Edge>, usize)>,
     /// Lane that is asked first, so that none starves.
@@ -196,6 +200,7 @@ impl Lanes {
 }
 
 /// Lanes whose streams the consumer picks from.
+#[derive(Clone)]
 pub(crate) struct FairLanes {
     lanes: Vec<(Arc<Edge>, usize)>,
     bell: Bell,

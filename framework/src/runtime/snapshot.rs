@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::RunHandle;
 use super::report::{EdgeReport, Failure};
-use super::supervisor::{Run, thread_name};
+use super::start::thread_name;
+use super::supervisor::Run;
 use crate::ledger::{LedgerReport, lock};
 use crate::metrics::StageReport;
 use crate::pins::PinReport;

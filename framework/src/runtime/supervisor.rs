@@ -1,29 +1,27 @@
-//! Starts the workers of a run, waits for them to drain, and sums up.
+//! Watches over the workers of a run, waits for them to drain, and sums up.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::component::Component;
 use super::core::Core;
-use super::dead_letter::DeadLetters;
 use super::edge::Edge;
+use super::event;
+use super::inlet::Inlet;
 use super::report::{EdgeReport, Outcome, RunReport};
-use super::source::SourceWorker;
-use super::wiring::{WorkerPlan, wire};
+use super::start::spawn;
 use super::worker::Worker;
-use super::{RunError, RunOptions};
-use crate::config::plan::{Pipeline, PreparedPipeline, RuntimeSpec};
+use super::worker::held::{Desk, Found, Holding};
+use crate::clock::Timer;
+use crate::config::plan::RuntimeSpec;
 use crate::error::{Code, StageError};
 use crate::ledger::{LedgerReport, lock};
-use crate::packet::StreamId;
-use crate::pins::{self, PinPlan, PinReport};
-use crate::registry::Role;
+use crate::pins::PinReport;
 use crate::stage::WorkerContext;
 
 /// How long workers may take to notice that the run is cut short.
@@ -41,260 +39,56 @@ pub(crate) struct Run {
     /// By stream: number of packets its source will give.
     pub(crate) expected: Vec<Arc<AtomicU64>>,
     pub(crate) pins: Mutex<Vec<PinReport>>,
-    spec: RuntimeSpec,
+    pub(super) spec: RuntimeSpec,
 }
 
 /// Tells the supervisor that a worker is done, even if its thread unwinds.
-struct Sign {
-    done: Sender<usize>,
-    worker: usize,
+pub(super) struct Sign {
+    pub(super) done: Sender<usize>,
+    pub(super) worker: usize,
 }
 
 impl Drop for Sign {
     fn drop(&mut self) {
-        // The channel has room for every worker; without a supervisor nobody needs to know.
+        // Without room or without a supervisor: who looks at the threads now and then finds out.
         let _ = self.done.try_send(self.worker);
-    }
-}
-
-/// Sources start once every stage and sink is open: models are loaded before the first frame is read.
-struct Gate {
-    closed: AtomicUsize,
-    opener: Mutex<Option<Sender<Infallible>>>,
-}
-
-impl Gate {
-    fn opened(&self) {
-        if self.closed.fetch_sub(1, Ordering::AcqRel) == 1 {
-            lock(&self.opener).take();
-        }
     }
 }
 
 /// The threads of a run.
 pub(crate) struct Workers {
-    run: Arc<Run>,
-    workers: Vec<WorkerHandle>,
-    done: Receiver<usize>,
-    deadline: Option<Instant>,
+    pub(super) run: Arc<Run>,
+    pub(super) workers: Vec<WorkerHandle>,
+    pub(super) done: Receiver<usize>,
+    pub(super) signs: Sender<usize>,
+    pub(super) deadline: Option<Instant>,
 }
 
-struct WorkerHandle {
+pub(super) struct WorkerHandle {
     /// `component#replica`.
-    name: String,
-    source: bool,
+    pub(super) name: String,
+    pub(super) source: bool,
     /// `None`: it has ended.
-    thread: Option<thread::JoinHandle<()>>,
+    pub(super) thread: Option<thread::JoinHandle<()>>,
+    /// What it takes to replace it, where its calls may take too long.
+    pub(super) watched: Option<Watched>,
+    /// Another one has its place: nobody waits for it any more.
+    pub(super) replaced: bool,
 }
 
-/// Wires the pipeline and starts its workers.
-pub(crate) fn start(prepared: PreparedPipeline, options: &RunOptions) -> Result<Workers, RunError> {
-    let pipeline = prepared.pipeline.clone();
-    let spec = pipeline.runtime.clone();
-    let (pin_plan, notes) = plan_pins(&pipeline)?;
-    let dead_letters = DeadLetters::open(&pipeline).map_err(RunError::DeadLetters)?;
-    let wiring = wire(prepared);
-    let clock = options.clock.clone();
-    let core = Core::new(pipeline.name.clone(), &wiring.streams, dead_letters, clock);
-    for note in notes {
-        tracing::warn!("{note}");
-        core.warn(note);
-    }
-    let run = Arc::new(Run {
-        core: Arc::new(core),
-        started: Instant::now(),
-        components: wiring.components,
-        edges: wiring.edges,
-        expected: wiring
-            .streams
-            .iter()
-            .map(|_| Arc::new(AtomicU64::new(super::source::UNKNOWN)))
-            .collect(),
-        pins: Mutex::default(),
-        spec,
-    });
-
-    let count: usize = wiring.inlets.iter().map(|inlets| inlets.len().max(1)).sum();
-    let (done_sender, done) = bounded(count);
-    let (opener, gate_receiver) = bounded(0);
-    let consumers = wiring
-        .inlets
-        .iter()
-        .flatten()
-        .filter(|plan| !plan.streams.is_empty());
-    let gate = Arc::new(Gate {
-        // One more, so that the gate opens only after all threads are started.
-        closed: AtomicUsize::new(consumers.count() + 1),
-        opener: Mutex::new(Some(opener)),
-    });
-
-    let mut starter = Starter {
-        run: run.clone(),
-        pin_plan: &pin_plan,
-        done: done_sender,
-        gate: gate.clone(),
-        gate_receiver,
-        workers: Vec::new(),
-    };
-    // Sinks first, sources last.
-    let mut plans: Vec<(usize, Vec<WorkerPlan>)> = wiring.inlets.into_iter().enumerate().collect();
-    plans.reverse();
-    for (index, plans) in plans {
-        if let Err(error) = starter.component(index, plans) {
-            run.core.abort();
-            return Err(error);
-        }
-    }
-    let workers = starter.workers;
-    gate.opened();
-    Ok(Workers {
-        run,
-        workers,
-        done,
-        deadline: options.duration.and_then(|d| Instant::now().checked_add(d)),
-    })
+pub(super) struct Watched {
+    pub(super) limit: Duration,
+    pub(super) desk: Arc<Desk>,
+    pub(super) component: Arc<Component>,
+    pub(super) inlet: Inlet,
+    pub(super) cx: WorkerContext,
+    pub(super) streams: Vec<usize>,
 }
 
-fn plan_pins(pipeline: &Pipeline) -> Result<(PinPlan, Vec<String>), RunError> {
-    if pipeline.components.iter().all(|c| c.pin.is_none()) {
-        return Ok((PinPlan::unpinned(pipeline), Vec::new()));
+impl WorkerHandle {
+    fn at_work(&self) -> bool {
+        self.thread.is_some() && !self.replaced
     }
-    pins::plan_here(pipeline).map_err(RunError::Pins)
-}
-
-struct Starter<'a> {
-    run: Arc<Run>,
-    pin_plan: &'a PinPlan,
-    done: Sender<usize>,
-    gate: Arc<Gate>,
-    gate_receiver: Receiver<Infallible>,
-    workers: Vec<WorkerHandle>,
-}
-
-impl Starter<'_> {
-    fn component(&mut self, index: usize, plans: Vec<WorkerPlan>) -> Result<(), RunError> {
-        let Some(component) = self.run.components.get(index).cloned() else {
-            return Ok(());
-        };
-        let core = self.run.core.clone();
-        if component.role == Role::Source {
-            let stream = component.streams.iter().position(|s| *s == component.name);
-            let stream = stream.unwrap_or_default();
-            let cx = self.context(index, 0, 1, vec![component.stream(stream)]);
-            let expected = self.run.expected.get(stream).cloned().unwrap_or_default();
-            let gate = self.gate_receiver.clone();
-            let cpus = cx.cpus.clone();
-            return self.spawn(&component.clone(), 0, cpus, move || {
-                select! {
-                    recv(gate) -> _ => {}
-                    recv(core.cut_short) -> _ => {}
-                }
-                SourceWorker::new(core, component, cx, stream, expected).run();
-            });
-        }
-        let mut reached: Vec<usize> = plans.iter().flat_map(|plan| plan.streams.clone()).collect();
-        reached.sort_unstable();
-        reached.dedup();
-        let streams: Vec<StreamId> = reached.into_iter().map(|s| component.stream(s)).collect();
-        let replicas = plans.len();
-        for (replica, plan) in plans.into_iter().enumerate() {
-            // More replicas than streams: this one would never see a packet.
-            if plan.streams.is_empty() {
-                continue;
-            }
-            let cx = self.context(index, replica, replicas, streams.clone());
-            let (component, core, gate) = (component.clone(), core.clone(), self.gate.clone());
-            self.spawn(&component.clone(), replica, cx.cpus.clone(), move || {
-                let mut worker = Worker::new(core, component, plan.inlet, cx, plan.streams);
-                worker.open();
-                gate.opened();
-                worker.run();
-            })?;
-        }
-        Ok(())
-    }
-
-    fn context(
-        &self,
-        index: usize,
-        replica: usize,
-        replicas: usize,
-        streams: Vec<StreamId>,
-    ) -> WorkerContext {
-        let name = self.run.components.get(index).map(|c| c.name.clone());
-        WorkerContext {
-            name: name.unwrap_or_else(|| "".into()),
-            replica,
-            replicas,
-            streams,
-            cpus: self.pin_plan.cpus(index, replica).to_vec(),
-            stopping: self.run.core.stopping.clone(),
-        }
-    }
-
-    fn spawn(
-        &mut self,
-        component: &Component,
-        replica: usize,
-        cpus: Vec<usize>,
-        body: impl FnOnce() + Send + 'static,
-    ) -> Result<(), RunError> {
-        let full_name = format!("{}#{replica}", component.name);
-        let sign = Sign {
-            done: self.done.clone(),
-            worker: self.workers.len(),
-        };
-        let run = self.run.clone();
-        let worker = full_name.clone();
-        let handle = thread::Builder::new()
-            .name(thread_name(&component.name, replica))
-            .spawn(move || {
-                let _sign = sign;
-                let _span = tracing::info_span!("worker", name = worker).entered();
-                if !cpus.is_empty() {
-                    pin(&run, worker, &cpus);
-                }
-                // The body keeps what it needs: the report is not to wait for this handle.
-                drop(run);
-                body();
-            })
-            .map_err(|error| RunError::Thread {
-                worker: full_name.clone(),
-                error,
-            })?;
-        self.workers.push(WorkerHandle {
-            name: full_name,
-            source: component.role == Role::Source,
-            thread: Some(handle),
-        });
-        Ok(())
-    }
-}
-
-fn pin(run: &Run, worker: String, cpus: &[usize]) {
-    let report = pins::pin_current_thread(worker, cpus);
-    if !report.ok {
-        let message = format!("{report}; free these CPUs for the process, or leave out `strict_pins`");
-        if run.spec.strict_pins {
-            let error = StageError::fatal(Code("E0410"), message);
-            tracing::error!(code = error.code.0, "{error}");
-            run.core.fail(&report.worker, &error);
-        } else {
-            tracing::warn!("{report}");
-            run.core.warn(report.to_string());
-        }
-    }
-    lock(&run.pins).push(report);
-}
-
-/// `name#replica`, with the name cut so that all of it fits into the 15 bytes the kernel keeps.
-pub(crate) fn thread_name(name: &str, replica: usize) -> String {
-    let suffix = format!("#{replica}");
-    let mut keep = name.len().min(15_usize.saturating_sub(suffix.len()));
-    while !name.is_char_boundary(keep) {
-        keep -= 1;
-    }
-    format!("{}{suffix}", &name[..keep])
 }
 
 impl Workers {
@@ -305,8 +99,9 @@ impl Workers {
     /// Waits until all workers are done, or for as long as the drain may take.
     pub(crate) fn wait(mut self) -> RunReport {
         let mut drain = Drain::new(&self.run);
-        while self.workers.iter().any(|worker| worker.thread.is_some()) {
+        while self.workers.iter().any(WorkerHandle::at_work) {
             let now = Instant::now();
+            let overdue = self.watch();
             if self.deadline.is_some_and(|deadline| deadline <= now) {
                 self.deadline = None;
                 self.run.core.stop();
@@ -331,8 +126,10 @@ impl Workers {
                     self.ended(worker);
                 },
                 recv(self.run.core.woken) -> _ => {}
-                default(timeout) => {}
+                recv(overdue.ticks()) -> _ => {}
+                default(timeout.min(overdue.timeout())) => {}
             }
+            self.reap();
         }
         self.report()
     }
@@ -345,6 +142,78 @@ impl Workers {
             // Calls into instances are guarded, so that this is a fault of the runtime itself.
             let error = StageError::fatal(Code("E0401"), format!("the worker {} panicked", worker.name));
             self.run.core.fail(&worker.name, &error);
+        }
+    }
+
+    /// Replaces workers whose call takes too long, and gives a timer for the next that may.
+    fn watch(&mut self) -> Timer {
+        let clock = self.run.core.clock.clone();
+        let mut next: Option<Instant> = None;
+        for index in 0..self.workers.len() {
+            let worker = self.workers.get(index).filter(|worker| worker.at_work());
+            let Some(watched) = worker.and_then(|worker| worker.watched.as_ref()) else {
+                continue;
+            };
+            match watched.desk.look(clock.now(), watched.limit) {
+                Found::Idle => {}
+                Found::Until(until) => next = Some(next.map_or(until, |next| next.min(until))),
+                Found::Overdue(packets) => self.replace(index, packets),
+            }
+        }
+        next.map_or_else(Timer::never, |at| clock.timer(at))
+    }
+
+    /// Leaves a worker behind and starts one in its place.
+    fn replace(&mut self, index: usize, packets: Vec<Holding>) {
+        let (number, core) = (self.workers.len(), self.run.core.clone());
+        let Some(worker) = self.workers.get_mut(index) else {
+            return;
+        };
+        worker.replaced = true;
+        let Some(watched) = worker.watched.take() else {
+            return;
+        };
+        event::Wedged {
+            worker: &worker.name,
+            packets: packets.len(),
+            limit: watched.limit,
+        }
+        .emit();
+        let component = watched.component.clone();
+        let (cx, streams) = (watched.cx.clone(), watched.streams.clone());
+        let mut spare = Worker::new(core, component.clone(), watched.inlet.clone(), cx, streams);
+        spare.inherit(&watched.desk);
+        let (desk, limit) = (spare.desk(), watched.limit);
+        let sign = Sign {
+            done: self.signs.clone(),
+            worker: number,
+        };
+        let (replica, cpus) = (watched.cx.replica, watched.cx.cpus.clone());
+        let started = spawn(&self.run, sign, &component, replica, cpus, move || {
+            spare.take_over(packets, limit);
+            spare.run();
+        });
+        match started {
+            Ok(mut handle) => {
+                handle.watched = Some(Watched { desk, ..watched });
+                self.workers.push(handle);
+            }
+            Err(error) => {
+                // What the worker held and was to do is lost with it: nothing can drain any more.
+                let error = StageError::fatal(Code("E0411"), error.to_string());
+                self.run.core.fail(&component.name, &error);
+                self.run.core.abort();
+            }
+        }
+    }
+
+    /// Joins threads whose sign found no room.
+    fn reap(&mut self) {
+        for index in 0..self.workers.len() {
+            let thread = self.workers.get(index).and_then(|worker| worker.thread.as_ref());
+            if thread.is_some_and(thread::JoinHandle::is_finished) {
+                self.ended(index);
+            }
         }
     }
 
@@ -474,18 +343,5 @@ impl Drain {
             return None;
         }
         self.booked.1.checked_add(run.spec.drain_timeout)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::thread_name;
-
-    #[test]
-    fn thread_names_fit_into_what_the_kernel_keeps() {
-        assert_eq!(thread_name("decode", 3), "decode#3");
-        assert_eq!(thread_name("a_rather_long_stage", 12), "a_rather_lon#12");
-        assert_eq!(thread_name("größe_der_bilder", 0).len(), 15);
-        assert_eq!(thread_name("ooooooooooooüü", 0), "oooooooooooo#0");
     }
 }

@@ -211,6 +211,7 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
             restart: component.restart,
             limits: Limits::new(component, streams.len()),
             batch: component.batch.clone(),
+            timeout: component.timeout,
         };
         components.push(Arc::new(Component::new(
             traits,

@@ -5,15 +5,17 @@
 
 mod batch;
 mod call;
-mod held;
+pub(crate) mod held;
 mod life;
 mod out;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use batch::Batch;
 use crossbeam_channel::select;
-use held::{Held, Holding};
+use held::{Desk, Holding};
 
 use super::component::Component;
 use super::core::Core;
@@ -64,14 +66,13 @@ pub(crate) struct Worker {
     instance: Option<Instance>,
     /// Why there is no instance.
     dead: Option<StageError>,
-    held: Held,
+    desk: Arc<Desk>,
+    /// Its call took too long and another one has its place: it may not touch anything any more.
+    replaced: bool,
     /// By stream.
     known: Vec<Known>,
     /// Streams whose packets may come to this worker.
     streams: Vec<usize>,
-    /// How many of them are to be flushed before this worker is done.
-    unflushed: usize,
-    pending: Vec<Pending>,
     batch: Batch,
 }
 
@@ -95,10 +96,9 @@ impl Worker {
             cx,
             instance: None,
             dead: None,
-            held: Held::default(),
-            unflushed: streams.len(),
+            desk: Arc::new(Desk::new(streams.len())),
+            replaced: false,
             streams,
-            pending: Vec::new(),
         }
     }
 
@@ -118,10 +118,38 @@ impl Worker {
         }
     }
 
+    /// What the supervisor watches.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
+    }
+
+    /// Takes the place of a worker whose call does not return.
+    pub(crate) fn inherit(&mut self, desk: &Desk) {
+        self.desk = Arc::new(desk.inherit());
+    }
+
+    /// Fails the packets that the other one had because its call took longer than `limit`, and builds an instance
+    /// anew within the budget.
+    pub(crate) fn take_over(&mut self, packets: Vec<Holding>, limit: Duration) {
+        let message = format!(
+            "`{}` took longer than its `timeout` of {limit:?}; its thread is left behind",
+            self.component.name
+        );
+        let error = StageError::fatal(Code("E0412"), message);
+        for holding in packets {
+            self.out().fail_holding(holding, &error, 1);
+        }
+        self.rebuild(error);
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.replaced && self.desk.unflushed.load(Ordering::Acquire) > 0
+    }
+
     /// Works until every stream has ended or the run is cut short.
     pub(crate) fn run(mut self) {
         let batch = self.component.batch.clone();
-        while self.unflushed > 0 {
+        while self.goes_on() {
             if let Some(spec) = &batch {
                 if self.batch_turn(spec) {
                     continue;
@@ -136,8 +164,12 @@ impl Worker {
                 Next::Aborted => break,
             }
         }
+        if self.replaced {
+            self.discard();
+            return;
+        }
         if self.core.is_aborted() {
-            for _ in &self.held.0 {
+            for _ in 0..self.desk.len() {
                 self.meter.aborted.bump();
             }
             // Not closed: what a sink has written must not look whole.
@@ -204,6 +236,9 @@ impl Worker {
         self.hold(id.clone(), claim, stream, number);
         let began = self.core.clock.now();
         let blocked = self.process(packet, &id);
+        if self.replaced {
+            return;
+        }
         let ended = self.core.clock.now();
         let service = ended.duration_since(began).saturating_sub(blocked);
         self.meter.served(Some(wait), began, service, ended);
@@ -246,7 +281,7 @@ impl Worker {
     }
 
     fn hold(&mut self, id: PacketId, claim: Claim, stream: usize, number: u64) {
-        self.held.0.push(Holding {
+        self.desk.push(Holding {
             id,
             claim,
             stream,
@@ -256,15 +291,18 @@ impl Worker {
 
     /// Does what has come up while packets were in hand.
     fn catch_up(&mut self) {
-        if self.held.0.len() > HELD_BACK {
+        if self.replaced {
+            return;
+        }
+        if self.desk.len() > HELD_BACK {
             let message = format!(
                 "`{}` holds back {HELD_BACK} packets; a stage must settle what it takes within bounds",
                 self.component.name
             );
             self.fail_instance(StageError::fatal(Code("E0405"), message));
         }
-        while !self.pending.is_empty() {
-            match self.pending.remove(0) {
+        while let Some(pending) = self.desk.next() {
+            match pending {
                 Pending::Told(control) => self.told(control),
                 Pending::End(stream) => self.ended_on_edge(stream),
             }
@@ -292,7 +330,7 @@ impl Worker {
             };
             match control {
                 Ok(Control::Settle(stream)) => self.told(Control::Settle(stream)),
-                Ok(flush) => self.pending.push(Pending::Told(flush)),
+                Ok(flush) => self.desk.later(Pending::Told(flush)),
                 Err(_) => return false,
             }
         }

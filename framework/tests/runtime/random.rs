@@ -11,6 +11,11 @@ use super::harness::{Build, Dice, Each, fatal, oops};
 
 /// A pipeline of up to 3 sources, 4 stages and 3 sinks, any of which may fail.
 fn random(seed: u64) -> Build {
+    random_with(seed, true)
+}
+
+/// With `timeouts`, threads may be left behind.
+fn random_with(seed: u64, timeouts: bool) -> Build {
     let mut dice = Dice::new(seed);
     let mut build = Build::new();
     build.runtime().drain_timeout = Duration::from_secs(30);
@@ -57,6 +62,14 @@ fn random(seed: u64) -> Build {
                     }
                     4 => out.drop_packet(&packet.header, "random"),
                     5 => out.fail(&packet.header, oops()),
+                    6 => {
+                        // Longer than some may take.
+                        let began = std::time::Instant::now();
+                        while began.elapsed() < Duration::from_millis(2) {
+                            std::thread::yield_now();
+                        }
+                        out.emit(packet);
+                    }
                     _ => out.emit(packet),
                 }
                 Ok(())
@@ -82,6 +95,7 @@ fn random(seed: u64) -> Build {
             per_stream_max: 1 + dice.roll(6) as usize,
             sizes: Vec::new(),
         });
+        stage.timeout = (dice.roll(4) == 0 && timeouts).then(|| Duration::from_micros(1 + dice.roll(2000)));
         stage.window = (dice.roll(3) == 0).then(|| 1 + dice.roll(4) as usize);
         stage.on_error = match dice.roll(6) {
             0 => OnError::Fail,
@@ -188,7 +202,7 @@ fn random_pipelines_stopped_at_random_moments_drain() {
 #[test]
 fn random_pipelines_aborted_at_random_moments_account_for_every_packet() {
     for seed in 2000..2060 {
-        let running = start(random(seed).prepared(), &RunOptions::default()).unwrap();
+        let running = start(random_with(seed, false).prepared(), &RunOptions::default()).unwrap();
         for _ in 0..Dice::new(seed).roll(200) {
             std::thread::yield_now();
         }

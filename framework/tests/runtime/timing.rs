@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use flow::clock::ManualClock;
-use flow::config::plan::{OnExceed, RateLimitSpec, RateScope};
-use flow::runtime::Outcome;
+use flow::config::plan::{BatchSpec, OnExceed, RateLimitSpec, RateScope, Replicas};
+use flow::runtime::{Outcome, RunReport};
 
-use super::harness::{Barrier, Build, number, taken, until};
+use super::harness::{Barrier, Build, Seen, number, taken, until};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -119,4 +119,76 @@ fn a_wait_for_the_rate_ends_with_the_run() {
     let report = running.wait();
     assert_eq!(report.outcome, Outcome::CutShort);
     assert!(report.wedged.is_empty() && report.ledger.balanced, "{report}");
+}
+
+/// A stage whose third call does not return until everything else is done.
+fn hanging(timeout: Duration, adjust: impl Fn(&mut flow::config::plan::Component)) -> (RunReport, Seen) {
+    let clock = ManualClock::new();
+    let barrier = Barrier::new();
+    let inside = barrier.clone();
+    let mut build = Build::new();
+    build.source("cam", 30);
+    let stage = build.each("hangs", &["cam"], move |packet, out| {
+        if number(&packet) == 3 {
+            inside.pass();
+        }
+        out.emit(packet);
+        Ok(())
+    });
+    stage.timeout = Some(timeout);
+    adjust(stage);
+    let seen = build.sink("out", &["hangs"]);
+    let running = build.start(&clock);
+    let (handle, given) = (running.handle(), seen.clone());
+    let watcher = std::thread::spawn(move || {
+        barrier.reached.recv().unwrap();
+        clock.advance(timeout);
+        until(|| handle.progress().streams[0].settled == 30 || handle.is_stopping());
+        // What comes too late is not taken any more.
+        let before = given.len();
+        barrier.open(1);
+        before
+    });
+    let report = running.wait();
+    let before = watcher.join().unwrap();
+    assert_eq!(seen.len(), before);
+    assert!(report.ledger.balanced, "{report}");
+    (report, seen)
+}
+
+#[test]
+fn a_worker_whose_call_does_not_return_is_replaced_and_only_its_packet_fails() {
+    for replicas in [1, 3] {
+        let (report, seen) = hanging(2000 * MS, |stage| stage.replicas = Replicas::Count(replicas));
+        let expected: Vec<u64> = (0..30).filter(|n| *n != 3).collect();
+        assert_eq!(seen.numbers("cam"), expected);
+        assert_eq!(report.ledger.dropped["error:E0412"], 1);
+        assert_eq!(report.stage("hangs").unwrap().restarts, 1);
+        assert_eq!(report.outcome, Outcome::LossBeyondLimit);
+    }
+}
+
+#[test]
+fn a_batch_that_hangs_fails_as_a_whole() {
+    let (report, seen) = hanging(2000 * MS, |stage| {
+        stage.batch = Some(BatchSpec {
+            max: 5,
+            max_wait: MS,
+            per_stream_max: 5,
+            sizes: Vec::new(),
+        });
+    });
+    assert_eq!(
+        report.ledger.dropped["error:E0412"], 2,
+        "3 and 4; those before were emitted"
+    );
+    assert_eq!(seen.len(), 28);
+}
+
+#[test]
+fn without_a_budget_a_worker_that_hangs_ends_the_pipeline() {
+    let (report, seen) = hanging(MS, |stage| stage.restart.max = 0);
+    assert_eq!(report.outcome, Outcome::Failed);
+    assert_eq!(report.failure.unwrap().code, "E0404");
+    assert_eq!(seen.numbers("cam"), [0, 1, 2]);
 }

@@ -44,6 +44,7 @@ pub(super) struct Draft<'a> {
     pub window: Option<usize>,
     pub batch: Option<BatchKeys>,
     pub deadline: Option<Duration>,
+    pub timeout: Option<Duration>,
     pub rate_limit: Option<RateLimitKeys>,
     pub required: bool,
     pub live: bool,
@@ -162,6 +163,7 @@ fn draft<'a>(entry: &'a Entry, role: Role, registry: &'a Registry, found: &mut V
         window: None,
         batch: None,
         deadline: None,
+        timeout: None,
         rate_limit: None,
         required: true,
         live: false,
@@ -293,6 +295,7 @@ fn read_common(draft: &mut Draft<'_>, found: &mut Vec<Diagnostic>) {
     draft.window = value!("window");
     draft.batch = value!("batch");
     draft.deadline = value!("deadline");
+    draft.timeout = value!("timeout");
     draft.rate_limit = value!("rate_limit");
     draft.restart = value!("restart").unwrap_or_default();
     draft.required = value!("required").unwrap_or(true);

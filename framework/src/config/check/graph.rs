@@ -384,6 +384,7 @@ pub(super) fn components(
             component.window = draft.window;
             component.batch = draft.batch.as_ref().map(BatchKeys::spec);
             component.deadline = draft.deadline.map(|deadline| deadline.0);
+            component.timeout = draft.timeout.map(|timeout| timeout.0);
             component.rate_limit = draft.rate_limit.map(|limit| limit.spec());
             component.model = draft
                 .node

@@ -14,8 +14,19 @@ pub(super) fn check_timing(drafts: &[Draft<'_>], found: &mut Vec<Diagnostic>) {
             check_batch(draft, batch, found);
         }
         check_window(draft, found);
-        let times = [("deadline", draft.deadline.map(|d| d.0))];
-        for (key, time) in times {
+        let times = [
+            (
+                "deadline",
+                draft.deadline.map(|d| d.0),
+                "every packet would be too late",
+            ),
+            (
+                "timeout",
+                draft.timeout.map(|t| t.0),
+                "every call would take too long",
+            ),
+        ];
+        for (key, time, why) in times {
             if time == Some(Duration::ZERO) {
                 found.push(
                     Diagnostic::error(
@@ -23,7 +34,7 @@ pub(super) fn check_timing(drafts: &[Draft<'_>], found: &mut Vec<Diagnostic>) {
                         draft.key_span(key),
                         format!("`{}.{key}` must be longer than 0s", draft.path),
                     )
-                    .help("every packet would be too late"),
+                    .help(why),
                 );
             }
         }

@@ -144,6 +144,9 @@ pub struct StageKeys {
     pub batch: Option<BatchKeys>,
     /// Age since its capture beyond which a packet is dropped under the reason `deadline`, such as `250ms`.
     pub deadline: Option<Duration>,
+    /// Longest time that a call for one packet or batch may take. A worker that takes longer is left behind, its
+    /// packets fail, and another one takes its place within the `restart` budget.
+    pub timeout: Option<Duration>,
     /// How many packets are taken per time.
     pub rate_limit: Option<RateLimitKeys>,
 }
@@ -172,6 +175,9 @@ pub struct SinkKeys {
     pub on_error: Option<OnErrorKeys>,
     /// Age since its capture beyond which a packet is dropped under the reason `deadline`, such as `250ms`.
     pub deadline: Option<Duration>,
+    /// Longest time that a call for one packet or batch may take. A worker that takes longer is left behind, its
+    /// packets fail, and another one takes its place within the `restart` budget.
+    pub timeout: Option<Duration>,
     /// How many packets are taken per time.
     pub rate_limit: Option<RateLimitKeys>,
     /// How often the instance is rebuilt.

@@ -5,10 +5,8 @@
 //! a call takes; a stream ends; another replica asks for something; what waits is of another shape or epoch. One
 //! replica at a time puts a batch together, so that two do not share what would fill one.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::held::Holding;
 use super::{Pending, Worker};
 use crate::clock::Timer;
 use crate::config::plan::BatchSpec;
@@ -113,8 +111,7 @@ impl Worker {
             if self.batch.packets.len() >= spec.max {
                 return Some(BatchClose::Full);
             }
-            if !self.pending.is_empty() {
-                let asked = self.pending.iter().any(|p| matches!(p, Pending::Told(_)));
+            if let Some(asked) = self.desk.waits() {
                 return Some(if asked { BatchClose::Asked } else { BatchClose::End });
             }
             match self.pick(spec) {
@@ -129,7 +126,7 @@ impl Worker {
                     continue;
                 }
                 Some((stream, Taken::End)) => {
-                    self.pending.push(Pending::End(stream));
+                    self.desk.later(Pending::End(stream));
                     continue;
                 }
                 None => {}
@@ -144,7 +141,7 @@ impl Worker {
             };
             match lanes.wait(&self.core, &self.inlet.control, &timer) {
                 Waited::Rung | Waited::Expired => {}
-                Waited::Told(control) => self.pending.push(Pending::Told(control)),
+                Waited::Told(control) => self.desk.later(Pending::Told(control)),
                 Waited::CutShort => return None,
             }
         }
@@ -292,7 +289,7 @@ impl Worker {
             }
             let packet = self.batch.packets.remove(place);
             self.batch.queued.remove(place);
-            if let Some(holding) = self.held.take(&packet.header.id) {
+            if let Some(holding) = self.desk.take(&packet.header.id) {
                 self.out().drop_holding(holding, super::DEADLINE);
             }
         }
@@ -307,18 +304,18 @@ impl Worker {
         }
         let mut failed = None;
         if self.dead.is_none() {
-            let outcome = self.call_timed("process_batch", &mut blocked, |instance, out| match instance {
+            let outcome = self.call_watched("process_batch", &mut blocked, |instance, out| match instance {
                 super::Instance::Stage(stage) => stage.process_batch(packets, out),
                 super::Instance::Sink(_) => Ok(()),
             });
             match outcome {
                 Ok(()) => return blocked,
+                Err(_) if self.replaced => return blocked,
                 Err(error) => failed = Some(error),
             }
         }
-        // Out of reach of what fails before their turn comes.
-        let ids = packets.iter().map(|packet| &packet.header.id);
-        let mut kept: VecDeque<Holding> = ids.filter_map(|id| self.held.take(id)).collect();
+        self.desk
+            .put_aside(packets.iter().map(|packet| &packet.header.id));
         if let Some(error) = failed {
             self.meter.rerun.bump();
             tracing::debug!(
@@ -333,8 +330,7 @@ impl Worker {
         }
         for packet in packets {
             let id = &packet.header.id;
-            if kept.front().is_some_and(|holding| holding.id == *id) {
-                self.held.0.extend(kept.pop_front());
+            if !self.replaced && self.desk.take_up(id) {
                 blocked += self.process(packet.clone(), id);
             }
         }

@@ -29,10 +29,13 @@ impl Worker {
             }
             let captured = packet.header.captured;
             let spare = (attempts <= retries).then(|| packet.clone());
-            let outcome = self.call_timed("process", &mut blocked, |instance, out| match instance {
+            let outcome = self.call_watched("process", &mut blocked, |instance, out| match instance {
                 Instance::Stage(stage) => stage.process(packet, out),
                 Instance::Sink(sink) => sink.consume(packet),
             });
+            if self.replaced {
+                return blocked;
+            }
             let error = match outcome {
                 Ok(()) => {
                     if component.role == Role::Sink {
@@ -42,7 +45,7 @@ impl Worker {
                 }
                 Err(error) => error,
             };
-            let settled = !self.held.0.iter().any(|h| h.id == *id);
+            let settled = !self.desk.has(id);
             let again = spare.filter(|_| !settled);
             if again.is_none() {
                 if settled {
@@ -55,9 +58,9 @@ impl Worker {
                 }
             }
             if !error.recoverable {
-                let kept = self.held.take(id);
+                let kept = self.desk.take(id);
                 self.fail_instance(error);
-                self.held.0.extend(kept);
+                kept.into_iter().for_each(|holding| self.desk.push(holding));
             }
             match again {
                 Some(again) => packet = again,
@@ -68,16 +71,17 @@ impl Worker {
     }
 
     pub(super) fn acknowledge(&mut self, id: &PacketId, captured: Instant) {
-        if let Some(holding) = self.held.take(id) {
+        if let Some(holding) = self.desk.take(id) {
             self.meter.passed.bump();
-            self.meter.delivered(captured.elapsed());
+            let age = self.core.clock.now().saturating_duration_since(captured);
+            self.meter.delivered(age);
             holding.claim.acknowledge();
         }
     }
 
     /// Settles a packet as failed.
     pub(super) fn fail(&mut self, id: &PacketId, error: &StageError, attempts: u32) {
-        if let Some(holding) = self.held.take(id) {
+        if let Some(holding) = self.desk.take(id) {
             self.out().fail_holding(holding, error, attempts);
         }
     }
@@ -89,6 +93,22 @@ impl Worker {
     ) -> Result<(), StageError> {
         let mut blocked = Duration::ZERO;
         self.call_timed(name, &mut blocked, f)
+    }
+
+    /// As [`call_timed`](Self::call_timed), for a call that ends within `timeout` or is not waited for.
+    pub(super) fn call_watched(
+        &mut self,
+        name: &str,
+        blocked: &mut Duration,
+        f: impl FnOnce(&mut Instance, &mut Out<'_>) -> Result<(), StageError>,
+    ) -> Result<(), StageError> {
+        if self.component.timeout.is_none() {
+            return self.call_timed(name, blocked, f);
+        }
+        self.desk.begin(self.core.clock.now());
+        let outcome = self.call_timed(name, blocked, f);
+        self.replaced = !self.desk.finish();
+        outcome
     }
 
     /// Calls into the instance, if there is one; adds the time spent waiting for room downstream to `blocked`.
@@ -103,7 +123,7 @@ impl Worker {
             component: &self.component,
             replica: self.replica,
             meter: &self.meter,
-            held: &mut self.held,
+            desk: &self.desk,
             blocked: Duration::ZERO,
         };
         let Some(instance) = &mut self.instance else {
@@ -120,7 +140,7 @@ impl Worker {
             component: &self.component,
             replica: self.replica,
             meter: &self.meter,
-            held: &mut self.held,
+            desk: &self.desk,
             blocked: Duration::ZERO,
         }
     }

@@ -1,6 +1,7 @@
 //! The life of an instance: building, flushing, failing, closing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Instance, Worker};
 use crate::config::plan::OnError;
@@ -12,7 +13,7 @@ use crate::runtime::event;
 impl Worker {
     /// Makes the instance settle what it holds back of a stream.
     pub(super) fn settle(&mut self, stream: usize) {
-        if !self.held.0.iter().any(|h| h.stream == stream) {
+        if !self.desk.has_stream(stream) {
             return;
         }
         let name = self.component.stream(stream);
@@ -31,14 +32,14 @@ impl Worker {
             Instance::Sink(sink) => sink.end_of_stream(&name),
         });
         self.flushed(stream, outcome);
-        self.unflushed = self.unflushed.saturating_sub(1);
+        self.desk.unflushed.fetch_sub(1, Ordering::AcqRel);
         if self.component.stream_flushed(stream) {
             self.component.exit.end(&self.core, stream);
         }
     }
 
     pub(super) fn flushed(&mut self, stream: usize, outcome: Result<(), StageError>) {
-        while let Some(holding) = self.held.take_stream(stream) {
+        while let Some(holding) = self.desk.take_stream(stream) {
             let mut out = self.out();
             match &outcome {
                 Err(error) => out.fail_holding(holding, error, 1),
@@ -73,12 +74,17 @@ impl Worker {
     /// not: its output would start over and look whole.
     pub(super) fn fail_instance(&mut self, error: StageError) {
         self.discard();
-        for holding in std::mem::take(&mut self.held.0) {
+        for holding in self.desk.take_all() {
             let message = format!("`{}` was rebuilt while it held the packet", self.component.name);
             let mut lost = StageError::packet(Code("E0403"), message);
             lost.source = Some(Arc::new(error.clone()));
             self.out().fail_holding(holding, &lost, 1);
         }
+        self.rebuild(error);
+    }
+
+    /// Builds the instance anew, within the budget.
+    pub(super) fn rebuild(&mut self, error: StageError) {
         if self.component.role == Role::Sink {
             return self.die(error);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::held::{Held, Holding};
+use super::held::{Desk, Holding};
 use crate::error::StageError;
 use crate::metrics::Meter;
 use crate::packet::{Header, Packet, PacketId};
@@ -17,12 +17,19 @@ pub(super) struct Out<'a> {
     pub(super) component: &'a Component,
     pub(super) replica: usize,
     pub(super) meter: &'a Meter,
-    pub(super) held: &'a mut Held,
+    pub(super) desk: &'a Desk,
     /// Time spent waiting for room downstream.
     pub(super) blocked: Duration,
 }
 
 impl Out<'_> {
+    /// The instance goes on with its call.
+    fn resume(&self, waited: Duration) {
+        if self.component.timeout.is_some() {
+            self.desk.resume(waited);
+        }
+    }
+
     pub(super) fn fail_holding(&mut self, holding: Holding, error: &StageError, attempts: u32) {
         event::Failed {
             component: &self.component.name,
@@ -74,7 +81,10 @@ impl Out<'_> {
 
 impl Emitter for Out<'_> {
     fn emit(&mut self, packet: Packet) {
-        let Some(holding) = self.held.take(&packet.header.id) else {
+        let Some(holding) = self.desk.settle(&packet.header.id) else {
+            if self.desk.is_abandoned() {
+                return;
+            }
             self.violated(
                 &packet.header.id,
                 "emitted, unknown or already settled, the packet",
@@ -84,21 +94,33 @@ impl Emitter for Out<'_> {
         };
         self.meter.passed.bump();
         let exit = &self.component.exit;
-        self.blocked += exit.emit(self.core, holding.stream, holding.number, packet, holding.claim);
+        let waited = exit.emit(self.core, holding.stream, holding.number, packet, holding.claim);
+        self.resume(waited);
+        self.blocked += waited;
     }
 
     fn drop_packet(&mut self, header: &Header, reason: &'static str) {
-        let Some(holding) = self.held.take(&header.id) else {
+        let Some(holding) = self.desk.settle(&header.id) else {
+            if self.desk.is_abandoned() {
+                return;
+            }
             self.violated(&header.id, "dropped, unknown or already settled, the packet")
                 .emit(self.core);
             return;
         };
+        let before = self.blocked;
         self.drop_holding(holding, reason);
+        self.resume(self.blocked.saturating_sub(before));
     }
 
     fn fail(&mut self, header: &Header, error: StageError) {
-        match self.held.take(&header.id) {
-            Some(holding) => self.fail_holding(holding, &error, 1),
+        match self.desk.settle(&header.id) {
+            Some(holding) => {
+                let before = self.blocked;
+                self.fail_holding(holding, &error, 1);
+                self.resume(self.blocked.saturating_sub(before));
+            }
+            None if self.desk.is_abandoned() => {}
             None => self
                 .violated(&header.id, "failed, unknown or already settled, the packet")
                 .emit(self.core),
