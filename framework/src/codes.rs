@@ -301,6 +301,26 @@ List more CPUs, use fewer replicas or threads, or say `oversubscribe: true`.";
 
     inputs: [{from: decode, queue: {capacity: 0, overflow: latest}}]     # E0222: capacity: 1";
 
+    JOIN_NEEDED = "E0223", "a stream comes by two ways",
+"Two inputs of a component carry the same stream, so that it would get each packet twice. `join` puts them together
+again: the packet of the first input goes on, with those of the others attached.
+
+    both: {type: jsonl, inputs: [boxes, joints], join: all, path: out.jsonl}
+
+`join: all` drops what did not come on every way, `join: any` goes on with what came.";
+
+    JOIN_ORDER = "E0224", "packets that are joined lose their order or are batched",
+"A join counts the packets that come by each of its ways. Every stage between the fan-out and the join must leave them
+in the order in which it took them, so none may say `order: none`; and a component that joins takes no batches.";
+
+    REJOIN = "E0225", "a way to a join is too short",
+"A stream that is fanned out and joined again must not get stuck: while the way with more work is filled, packets wait
+on the other one. If that holds fewer than can be under way on the first, the fan-out waits for room there, the join
+for packets from the fan-out, and neither goes on. So its queues and stages must hold at least the sum, over the other
+way, of capacities and of replicas times `batch.max`. The message says how much that is.
+
+    both: {inputs: [{from: decode, queue: {capacity: 9}}, boxes], join: all}";
+
     NOT_BATCHED = "E0303", "a stage that runs no batches",
 "`batch` goes with stages that run several packets in one call, such as `infer`. For others it would only make
 packets wait.

@@ -46,6 +46,9 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Why a packet was dropped whose partners of a join did not come. Any other reason of the same packet says more.
+pub(crate) const UNPAIRED: &str = "unpaired";
+
 /// How a claim was lost, from mild to bad: the worst one of a packet wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
@@ -57,12 +60,13 @@ pub(crate) enum Loss {
 impl Loss {
     fn severity(self) -> u8 {
         match self {
-            Self::Dropped(Reason::Overflow) => 0,
-            Self::Dropped(Reason::Stage(_)) => 1,
-            Self::Dropped(Reason::Aborted) => 2,
-            Self::Dropped(Reason::Error(_)) => 3,
-            Self::DeadLettered => 4,
-            Self::Unaccounted => 5,
+            Self::Dropped(Reason::Stage(UNPAIRED)) => 0,
+            Self::Dropped(Reason::Overflow) => 1,
+            Self::Dropped(Reason::Stage(_)) => 2,
+            Self::Dropped(Reason::Aborted) => 3,
+            Self::Dropped(Reason::Error(_)) => 4,
+            Self::DeadLettered => 5,
+            Self::Unaccounted => 6,
         }
     }
 }

@@ -44,6 +44,14 @@ pub trait Payload: Any + Send + Sync {
     }
 }
 
+/// What the inputs of a join gave for one packet, in the order of `inputs`, those that carry its stream; attached to
+/// the packet that goes on, which is the first of them.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// `None`: dropped on that way; only with `join: any`.
+    pub parts: Vec<Option<Packet>>,
+}
+
 /// A [`Payload::shape_key`] of numbers that say the shape in full; never 0. FNV-1a over their bytes: two shapes of a
 /// pipeline share a key with a probability of 2^-64.
 pub fn shape_key(parts: impl IntoIterator<Item = u64>) -> u64 {

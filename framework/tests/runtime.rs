@@ -6,6 +6,7 @@ mod runtime {
     mod faults;
     mod flow;
     mod harness;
+    mod joins;
     mod queues;
     mod random;
     mod stop;

@@ -85,6 +85,12 @@ is not taken any more, its packets fail, and another worker takes its place with
 it hangs; the summary names the worker under `wedged` where it never came back.",
     },
     Explanation {
+        code: "E0413",
+        title: "the ways to a join disagree about the order",
+        text: "Packets that came in the same place by several ways are not the same packet. A stage between the fan-out and the join
+gives packets in another order than it took them (a decoder of reordered frames does). Fan out behind it.",
+    },
+    Explanation {
         code: "E0490",
         title: "a fault on purpose",
         text: "`flowrun soak --chaos` damaged this packet, or made a sink refuse it, to see whether the pipeline bears it. Nothing is

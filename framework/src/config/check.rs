@@ -3,6 +3,7 @@
 mod components;
 mod flow;
 mod graph;
+mod joins;
 mod sections;
 mod timing;
 
@@ -75,6 +76,7 @@ fn plan(document: &Document, registry: &Registry, found: &mut Vec<Diagnostic>) -
     flow::check_replication(&drafts, found);
     let queues = flow::queues(&drafts, &graph, &defaults, found);
     flow::check_loss(&drafts, &graph, &queues, found);
+    joins::check_joins(&drafts, &graph, &queues, found);
     timing::check_timing(&drafts, found);
     flow::check_pins(&drafts, &runtime.reserve, found);
     if found

@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use components::{EdgeKeys, InputKey, OrderKey, ReplicasKey, RouteKey, SinkKeys, SourceKeys, StageKeys};
+pub use components::{
+    EdgeKeys, InputKey, JoinKey, OrderKey, ReplicasKey, RouteKey, SinkKeys, SourceKeys, StageKeys,
+};
 pub use faults::{OnErrorKeys, RestartKeys};
 pub use http::HttpAddress;
 pub use pins::{CoreRange, PinKeys, cpus};
@@ -105,7 +107,7 @@ pub fn planned(parent: &KeyPath, key: &str) -> Option<&'static str> {
     match key {
         "tests" if segments == 0 => Some("remove it; test a pipeline by running it on a short clip"),
         "precision" if section == "models" => Some("remove it; the precision is read from the model"),
-        "join" | "sync" if component => Some("remove it; several inputs are merged, not joined"),
+        "sync" if component => Some("say `join: all` to put packets of one stream together"),
         "to" if path.ends_with("on_error") => Some("give `path: FILE` for dead letters instead of a sink"),
         "backoff" if path.ends_with("on_error") => Some("remove it; packets are tried again at once"),
         "policy" | "backoff" if path.ends_with("restart") => {

@@ -102,6 +102,8 @@ pub struct Component {
     pub route: Route,
     /// Order in which packets leave a replicated stage.
     pub order: Order,
+    /// Several inputs carry the same stream, whose packets are put together; `None`: no two do.
+    pub join: Option<Join>,
     /// Packets of one stream that a replicated stage may have taken and not yet let go; `None`: twice what its
     /// replicas work on.
     pub window: Option<usize>,
@@ -143,6 +145,7 @@ impl Component {
             restart: RestartSpec::default(),
             route: Route::default(),
             order: Order::default(),
+            join: None,
             window: None,
             batch: None,
             deadline: None,
@@ -179,6 +182,7 @@ impl std::fmt::Debug for Component {
             .field("restart", &self.restart)
             .field("route", &self.route)
             .field("order", &self.order)
+            .field("join", &self.join)
             .field("window", &self.window)
             .field("batch", &self.batch)
             .field("deadline", &self.deadline)
@@ -313,6 +317,15 @@ pub enum Order {
     PerStream,
     /// As they are done.
     None,
+}
+
+/// What becomes of a packet that did not come on all ways to a join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// What came of it is dropped under the reason `unpaired`.
+    All,
+    /// It goes on with what came of it.
+    Any,
 }
 
 /// What becomes of a packet that fails.

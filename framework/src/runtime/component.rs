@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 use super::exit::Exit;
 use super::inlet::Control;
 use super::limits::Limits;
-use crate::config::plan::{BatchSpec, OnError, RestartSpec};
+use crate::config::plan::{BatchSpec, Join, OnError, RestartSpec};
 use crate::error::{Code, StageError};
 use crate::ledger::lock;
 use crate::metrics::{Meter, StageReport, merge};
@@ -31,6 +31,7 @@ pub(crate) struct Component {
     pub(crate) batch: Option<BatchSpec>,
     /// Longest time that a call may take.
     pub(crate) timeout: Option<Duration>,
+    pub(crate) join: Option<Join>,
     restart: RestartSpec,
     pub(crate) restarts: AtomicU64,
     recent: Mutex<VecDeque<Instant>>,
@@ -76,6 +77,7 @@ pub(crate) struct Traits {
     pub(crate) batch: Option<BatchSpec>,
     /// Longest time that a call may take.
     pub(crate) timeout: Option<Duration>,
+    pub(crate) join: Option<Join>,
 }
 
 impl Component {
@@ -98,6 +100,7 @@ impl Component {
             limits: traits.limits,
             batch: traits.batch,
             timeout: traits.timeout,
+            join: traits.join,
             restarts: AtomicU64::new(0),
             recent: Mutex::default(),
             part,

@@ -50,6 +50,8 @@ pub(crate) struct Edge {
     pub(crate) to: String,
     /// Whether it leads to a required sink, so that its packets carry claims.
     pub(crate) required: bool,
+    /// Whether it tells of packets that will not come, since a join waits for them.
+    pub(crate) marks: bool,
     pub(crate) lanes: Vec<Lane>,
     /// Lane of each stream of the pipeline; `None`: the stream does not come this way.
     pub(crate) lane_of: Vec<Option<usize>>,
@@ -85,6 +87,13 @@ impl Edge {
             }
             Some(Queue::Fair(fair)) => fair.end(stream),
             None => {}
+        }
+    }
+
+    /// Tells that packets of a stream will not come, in their place behind those before.
+    pub(crate) fn gone(&self, stream: usize, count: u64) {
+        if let Some(Queue::Fair(fair)) = self.lane(stream).map(|lane| &lane.queue) {
+            fair.gone(stream, count);
         }
     }
 

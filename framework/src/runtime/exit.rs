@@ -58,6 +58,21 @@ impl Exit {
         }
     }
 
+    /// That many packets of the stream were dropped before they came here. Noted by whoever takes packets, in its
+    /// turn; [`pass_gone`](Self::pass_gone) follows.
+    pub(crate) fn note_gone(&self, stream: usize, count: u64) {
+        if let Some(order) = &self.order {
+            order.gone(stream, count);
+        }
+    }
+
+    /// Lets noted tombstones leave, once their turn has come.
+    pub(crate) fn pass_gone(&self, core: &Core, stream: usize) {
+        if let Some(order) = &self.order {
+            self.release(core, order, stream);
+        }
+    }
+
     /// All packets of the stream have been settled.
     pub(crate) fn end(&self, core: &Core, stream: usize) {
         match &self.order {
@@ -74,6 +89,10 @@ impl Exit {
         order.release(stream, |released| match released {
             Released::Item(Outgoing { packet, claim }) => {
                 waited += self.fan_out(core, stream, packet, claim);
+            }
+            Released::Gone(count) => {
+                let marked = self.edges.iter().filter(|edge| edge.marks);
+                marked.for_each(|edge| edge.gone(stream, count));
             }
             Released::End => self.fan_out_end(core, stream),
         });

@@ -69,6 +69,8 @@ struct StreamQueue {
     /// Index of the stream in the pipeline.
     stream: usize,
     entries: VecDeque<Entry>,
+    /// Its end has been taken.
+    ended: bool,
 }
 
 enum Entry {
@@ -89,7 +91,8 @@ pub(crate) enum Front {
         shape: u64,
         epoch: u32,
     },
-    Gone,
+    /// That many packets will not come.
+    Gone(u64),
     End,
 }
 
@@ -99,6 +102,17 @@ pub(crate) enum Taken {
     /// That many packets will not come.
     Gone(u64),
     End,
+}
+
+fn front(queue: &StreamQueue) -> Option<Front> {
+    Some(match queue.entries.front()? {
+        Entry::Packet { envelope, .. } => Front::Packet {
+            shape: envelope.packet.raw_payload().shape_key(),
+            epoch: envelope.packet.header.id.epoch,
+        },
+        Entry::Gone(count) => Front::Gone(*count),
+        Entry::End => Front::End,
+    })
 }
 
 fn size(envelope: &Envelope) -> u64 {
@@ -125,6 +139,7 @@ impl FairLane {
         let queue = |stream: &usize| StreamQueue {
             stream: *stream,
             entries: VecDeque::new(),
+            ended: false,
         };
         Self {
             policy,
@@ -186,7 +201,7 @@ impl FairLane {
             }
             Overflow::DropNewest | Overflow::Fail => {
                 if !self.has_room(&state, size) {
-                    state.gone(place, self.marks);
+                    state.gone(place, 1, self.marks);
                     drop(state);
                     if self.marks {
                         self.ready.ring();
@@ -241,11 +256,10 @@ impl FairLane {
         waited
     }
 
-    /// A packet of the stream that was dropped before it came here.
-    #[allow(dead_code)]
-    pub(crate) fn gone(&self, stream: usize) {
+    /// Packets of the stream that were dropped before they came here.
+    pub(crate) fn gone(&self, stream: usize, count: u64) {
         if let Some(place) = self.place(stream) {
-            lock(&self.state).gone(place, self.marks);
+            lock(&self.state).gone(place, count, self.marks);
             self.ready.ring();
         }
     }
@@ -270,22 +284,30 @@ impl FairLane {
     pub(crate) fn fronts(&self, look: &mut dyn FnMut(usize, Front)) {
         let state = lock(&self.state);
         for queue in &state.streams {
-            match queue.entries.front() {
-                Some(Entry::Packet { envelope, .. }) => {
-                    let packet = &envelope.packet;
-                    let shape = packet.raw_payload().shape_key();
-                    let epoch = packet.header.id.epoch;
-                    look(queue.stream, Front::Packet { shape, epoch });
-                }
-                Some(Entry::Gone(_)) => look(queue.stream, Front::Gone),
-                Some(Entry::End) => look(queue.stream, Front::End),
-                None => {}
+            if let Some(front) = front(queue) {
+                look(queue.stream, front);
             }
         }
     }
 
-    /// Streams of the lane.
-    #[allow(dead_code)]
+    /// The oldest entry of a stream.
+    pub(crate) fn front(&self, stream: usize) -> Option<Front> {
+        let place = self.place(stream)?;
+        front(lock(&self.state).streams.get(place)?)
+    }
+
+    /// Whether the end of a stream has been taken, by whichever replica.
+    pub(crate) fn has_ended(&self, stream: usize) -> bool {
+        let place = self.place(stream);
+        place.is_some_and(|place| {
+            lock(&self.state)
+                .streams
+                .get(place)
+                .is_some_and(|queue| queue.ended)
+        })
+    }
+
+    /// Whether the stream comes this way.
     pub(crate) fn has(&self, stream: usize) -> bool {
         self.place(stream).is_some()
     }
@@ -321,13 +343,13 @@ impl State {
         }
     }
 
-    fn gone(&mut self, place: usize, marks: bool) {
+    fn gone(&mut self, place: usize, count: u64, marks: bool) {
         let Some(queue) = self.streams.get_mut(place).filter(|_| marks) else {
             return;
         };
         match queue.entries.back_mut() {
-            Some(Entry::Gone(n)) => *n += 1,
-            _ => queue.entries.push_back(Entry::Gone(1)),
+            Some(Entry::Gone(n)) => *n += count,
+            _ => queue.entries.push_back(Entry::Gone(count)),
         }
     }
 
@@ -385,7 +407,10 @@ impl State {
                 Some(Taken::Packet(envelope))
             }
             Entry::Gone(n) => Some(Taken::Gone(n)),
-            Entry::End => Some(Taken::End),
+            Entry::End => {
+                queue.ended = true;
+                Some(Taken::End)
+            }
         }
     }
 }

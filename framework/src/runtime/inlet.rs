@@ -8,6 +8,7 @@ use super::core::Core;
 use super::edge::{Arrival, Edge, Envelope, Item};
 use super::exit::Exit;
 use super::fair::{Bell, FairLane, Front, Taken};
+use super::join::{Join, Parts};
 use crate::clock::Timer;
 
 /// What replicas that share packets tell each other.
@@ -25,8 +26,10 @@ pub(crate) enum Next {
     Packet(Envelope, u64),
     /// One of the edges has brought the end of that stream.
     End(usize),
-    /// That many packets of the stream will not come.
-    Gone(usize, u64),
+    /// What the edges brought for one place of a stream, taken with that number.
+    Joined(Parts, u64),
+    /// Some packets of the stream will not come, and the exit knows.
+    Gone(usize),
     Control(Control),
     /// The run is cut short.
     Aborted,
@@ -85,7 +88,7 @@ impl Inlet {
             Ways::Channels(lanes) => lanes.take(core, exit, &self.control),
             Ways::Fair(lanes) => lanes.next(core, exit, &self.control),
         };
-        if !matches!(next, Next::Packet(..)) {
+        if !matches!(next, Next::Packet(..) | Next::Joined(..)) {
             self.pass_on();
         }
         next
@@ -204,16 +207,20 @@ impl Lanes {
 pub(crate) struct FairLanes {
     lanes: Vec<(Arc<Edge>, usize)>,
     bell: Bell,
+    join: Option<Join>,
     /// By stream: when it was last served, as a number that rises.
     served: Vec<u64>,
     services: u64,
 }
 
 impl FairLanes {
-    pub(crate) fn new(lanes: Vec<(Arc<Edge>, usize)>, bell: Bell, streams: usize) -> Self {
+    /// With `join`, the lanes bring one and the same stream.
+    pub(crate) fn new(lanes: Vec<(Arc<Edge>, usize)>, bell: Bell, streams: usize, join: bool) -> Self {
+        let join = join.then(|| Join::new(&lanes, streams));
         Self {
             lanes,
             bell,
+            join,
             served: vec![0; streams],
             services: 0,
         }
@@ -258,13 +265,20 @@ impl FairLanes {
 
     fn next(&mut self, core: &Core, exit: &Exit, control: &Receiver<Control>) -> Next {
         loop {
-            if let Some((stream, taken)) = self.pick(&|_, _| Some(0)) {
+            if let Some(join) = &mut self.join {
+                if let Some(next) = join.next(&self.lanes, exit) {
+                    return next;
+                }
+            } else if let Some((stream, taken)) = self.pick(&|_, _| Some(0)) {
                 return match taken {
                     Taken::Packet(envelope) => {
                         let number = exit.order.as_ref().map_or(0, |order| order.number(stream));
                         Next::Packet(envelope, number)
                     }
-                    Taken::Gone(count) => Next::Gone(stream, count),
+                    Taken::Gone(count) => {
+                        exit.note_gone(stream, count);
+                        Next::Gone(stream)
+                    }
                     Taken::End => Next::End(stream),
                 };
             }

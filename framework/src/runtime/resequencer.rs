@@ -10,6 +10,10 @@
 //! order of numbers, so that the lowest number always has one. A replica that must wait for a credit first settles
 //! what it holds back itself and asks the others to do so. So the packet with the lowest number is always at work in
 //! some replica or on its way downstream, and the wait ends.
+//!
+//! Where a join comes later on the way, a packet that was settled otherwise leaves its place behind as a tombstone,
+//! in order with the others. Tombstones take no credit; neighbours are one entry with a count, so that there are at
+//! most `window + 1` entries between packets.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -20,21 +24,30 @@ use crate::ledger::lock;
 
 pub(crate) struct Resequencer<T> {
     streams: Vec<Stream<T>>,
+    /// Whether what is settled otherwise leaves a tombstone.
+    marks: bool,
 }
 
 struct Stream<T> {
     state: Mutex<State<T>>,
-    credit: Sender<()>,
-    credits: Receiver<()>,
+    /// `None`: one worker takes the stream, and what it holds back is bounded elsewhere.
+    credit: Option<(Sender<()>, Receiver<()>)>,
 }
 
 struct State<T> {
     next: u64,
-    /// Numbers that have not left, ascending; `None` until settled. At most `window` and one more.
-    waiting: VecDeque<(u64, Option<T>)>,
+    /// Numbers that have not left, ascending.
+    waiting: VecDeque<(u64, Place<T>)>,
     /// One worker at a time takes what is ready downstream, so that nothing overtakes.
     releasing: bool,
     end: End,
+}
+
+enum Place<T> {
+    Unsettled,
+    Item(T),
+    /// That many packets, from this number on, will not leave.
+    Gone(u64),
 }
 
 #[derive(PartialEq)]
@@ -47,19 +60,24 @@ enum End {
 /// What leaves a stream.
 pub(crate) enum Released<T> {
     Item(T),
+    /// That many packets will not leave.
+    Gone(u64),
     /// Everything has left.
     End,
 }
 
 impl<T> Resequencer<T> {
-    /// For that many streams, with `window` credits each.
-    pub(crate) fn new(streams: usize, window: usize) -> Self {
+    /// For that many streams, with `window` credits each; `None`: credits are not needed.
+    pub(crate) fn new(streams: usize, window: Option<usize>, marks: bool) -> Self {
         let stream = |_| {
-            let (credit, credits) = bounded(window.max(1));
-            for _ in 0..window.max(1) {
-                // The channel has room for exactly these.
-                let _ = credit.try_send(());
-            }
+            let credit = window.map(|window| {
+                let (credit, credits) = bounded(window.max(1));
+                for _ in 0..window.max(1) {
+                    // The channel has room for exactly these.
+                    let _ = credit.try_send(());
+                }
+                (credit, credits)
+            });
             Stream {
                 state: Mutex::new(State {
                     next: 0,
@@ -68,11 +86,11 @@ impl<T> Resequencer<T> {
                     end: End::Open,
                 }),
                 credit,
-                credits,
             }
         };
         Self {
             streams: (0..streams).map(stream).collect(),
+            marks,
         }
     }
 
@@ -84,13 +102,28 @@ impl<T> Resequencer<T> {
         let mut state = lock(&stream.state);
         let number = state.next;
         state.next += 1;
-        state.waiting.push_back((number, None));
+        state.waiting.push_back((number, Place::Unsettled));
         number
+    }
+
+    /// That many packets of a stream, in place of the next one, will not come; callers take turns with those of
+    /// [`number`](Self::number).
+    pub(crate) fn gone(&self, stream: usize, count: u64) {
+        let Some(stream) = self.streams.get(stream).filter(|_| self.marks) else {
+            return;
+        };
+        let mut state = lock(&stream.state);
+        let number = state.next;
+        state.next += 1;
+        state.waiting.push_back((number, Place::Gone(count)));
+        let last = state.waiting.len() - 1;
+        state.merge(last);
     }
 
     /// The credits of a stream; one is received before work on a packet begins.
     pub(crate) fn credits(&self, stream: usize) -> Option<&Receiver<()>> {
-        self.streams.get(stream).map(|stream| &stream.credits)
+        let (_, credits) = self.streams.get(stream)?.credit.as_ref()?;
+        Some(credits)
     }
 
     /// Settles a number: with what shall leave, or with nothing.
@@ -102,13 +135,20 @@ impl<T> Resequencer<T> {
         let Ok(place) = state.waiting.binary_search_by_key(&number, |(n, _)| *n) else {
             return;
         };
-        if item.is_some() {
-            if let Some(entry) = state.waiting.get_mut(place) {
-                entry.1 = item;
+        let Some(item) = item else {
+            if self.marks {
+                if let Some(entry) = state.waiting.get_mut(place) {
+                    entry.1 = Place::Gone(1);
+                }
+                state.merge(place);
+            } else {
+                state.waiting.remove(place);
             }
-        } else {
-            state.waiting.remove(place);
-            let _ = stream.credit.try_send(());
+            stream.give_back();
+            return;
+        };
+        if let Some(entry) = state.waiting.get_mut(place) {
+            entry.1 = Place::Item(item);
         }
     }
 
@@ -133,27 +173,59 @@ impl<T> Resequencer<T> {
             return;
         }
         loop {
-            let released = match state.waiting.front_mut().map(|(_, item)| item.take()) {
-                Some(Some(item)) => {
-                    state.waiting.pop_front();
-                    Released::Item(item)
-                }
+            let settled = state.waiting.front().map(|(_, p)| !matches!(p, Place::Unsettled));
+            let released = match settled {
+                Some(true) => match state.waiting.pop_front() {
+                    Some((_, Place::Item(item))) => Released::Item(item),
+                    Some((_, Place::Gone(count))) => Released::Gone(count),
+                    Some((_, Place::Unsettled)) | None => break,
+                },
                 None if state.end == End::Due => {
                     state.end = End::Sent;
                     Released::End
                 }
-                Some(None) | None => break,
+                Some(false) | None => break,
             };
             state.releasing = true;
             drop(state);
             let payload = matches!(released, Released::Item(_));
             forward(released);
             if payload {
-                let _ = stream.credit.try_send(());
+                stream.give_back();
             }
             state = lock(&stream.state);
         }
         state.releasing = false;
+    }
+}
+
+impl<T> Stream<T> {
+    fn give_back(&self) {
+        if let Some((credit, _)) = &self.credit {
+            let _ = credit.try_send(());
+        }
+    }
+}
+
+impl<T> State<T> {
+    /// Makes the tombstone at that place one with those beside it.
+    fn merge(&mut self, place: usize) {
+        let count = |state: &Self, place: usize| match state.waiting.get(place) {
+            Some((_, Place::Gone(count))) => Some(*count),
+            _ => None,
+        };
+        let mut place = place;
+        if let Some(before) = place.checked_sub(1)
+            && count(self, before).is_some()
+        {
+            place = before;
+        }
+        while let (Some(here), Some(next)) = (count(self, place), count(self, place + 1)) {
+            if let Some(entry) = self.waiting.get_mut(place) {
+                entry.1 = Place::Gone(here + next);
+            }
+            self.waiting.remove(place + 1);
+        }
     }
 }
 
@@ -162,11 +234,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// What a tombstone looks like among numbers.
+    const GONE: u64 = 1000;
+
     fn drain(order: &Resequencer<u64>) -> Vec<Option<u64>> {
         let mut left = Vec::new();
         order.release(0, |released| {
             left.push(match released {
                 Released::Item(item) => Some(item),
+                Released::Gone(count) => Some(GONE + count),
                 Released::End => None,
             });
         });
@@ -175,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_gap_holds_back_what_follows_until_it_is_settled() {
-        let order = Resequencer::new(1, 4);
+        let order = Resequencer::new(1, Some(4), false);
         for n in 0..3 {
             assert_eq!(order.number(0), n);
         }
@@ -195,9 +271,10 @@ mod tests {
         fn items_leave_in_order(
             kept in prop::collection::vec(any::<bool>(), 1..40),
             seed in any::<u64>(),
+            marks in any::<bool>(),
         ) {
             let count = kept.len();
-            let order = Resequencer::new(1, count);
+            let order = Resequencer::new(1, Some(count), marks);
             let credits = order.credits(0).unwrap();
             for _ in 0..count {
                 order.number(0);
@@ -217,10 +294,19 @@ mod tests {
             }
             order.end(0);
             left.extend(drain(&order));
+            // Tombstones may leave in parts: every place is told once, in order.
+            let mut places = Vec::new();
+            for left in &left {
+                match left {
+                    Some(gone) if *gone > GONE => places.extend(vec![None; (gone - GONE) as usize]),
+                    other => places.push(*other),
+                }
+            }
+            let place = |n: usize| kept[n].then_some(n as u64);
             let mut expected: Vec<Option<u64>> =
-                (0..count).filter(|n| kept[*n]).map(|n| Some(n as u64)).collect();
+                (0..count).map(place).filter(|place| marks || place.is_some()).collect();
             expected.push(None);
-            prop_assert_eq!(left, expected);
+            prop_assert_eq!(places, expected);
             prop_assert_eq!(credits.len(), count);
         }
     }

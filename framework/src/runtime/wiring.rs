@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::fair::{Bell, FairLane};
 use super::inlet::{Control, FairLanes, Inlet, Lanes, Ways};
 use super::limits::Limits;
+use super::marks::marked;
 use super::resequencer::Resequencer;
 use crate::config::plan::{
     self, Lossy, Order, Overflow, Pipeline, PreparedPipeline, QueueSpec, Replicas, Route,
@@ -74,13 +75,15 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
         let sources = pipeline.components.iter().filter(|c| c.role == Role::Source);
         sources.map(|source| source.live).collect()
     };
-    let facts = facts(&pipeline, &streams);
+    let marks = marked(&pipeline);
+    let facts = facts(&pipeline, &streams, &marks);
 
     let mut edges = Vec::new();
     let mut edges_into = vec![Vec::new(); pipeline.components.len()];
     let mut edges_out_of = vec![Vec::new(); pipeline.components.len()];
     for (to, component) in pipeline.components.iter().enumerate() {
-        for input in &component.inputs {
+        for (number, input) in component.inputs.iter().enumerate() {
+            let marked = marks.get(to).and_then(|of| of.get(number)).is_some_and(|m| *m);
             let Some((producer, consumer)) = facts.get(input.from).zip(facts.get(to)) else {
                 continue;
             };
@@ -113,10 +116,17 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
                     Overflow::Latest => waiting.len(),
                     _ => queue.capacity,
                 };
-                for (policy, capacity, members) in [
-                    (queue.overflow, queue.capacity, dropping),
-                    (Overflow::Block, places, waiting),
-                ] {
+                // Packets of one stream that wait for partners may not take the places of another one, whose
+                // partners would then wait for those: at a join each stream has a queue of its own.
+                let alone = |members: Vec<usize>| match component.join {
+                    Some(_) => members.into_iter().map(|stream| vec![stream]).collect(),
+                    None => vec![members],
+                };
+                let dropping = alone(dropping).into_iter();
+                let waiting = alone(waiting).into_iter();
+                let dropping = dropping.map(|members| (queue.overflow, queue.capacity, members));
+                let waiting = waiting.map(|members| (Overflow::Block, places, members));
+                for (policy, capacity, members) in dropping.chain(waiting) {
                     if members.is_empty() {
                         continue;
                     }
@@ -130,7 +140,7 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
                         None => Queue::Channel(ChannelLane::new(policy, capacity, &members, all)),
                         Some(bell) => {
                             let spec = QueueSpec { capacity, ..queue };
-                            Queue::Fair(FairLane::new(policy, spec, &members, all, false, bell.clone()))
+                            Queue::Fair(FairLane::new(policy, spec, &members, all, marked, bell.clone()))
                         }
                     };
                     lanes.push(Lane {
@@ -144,6 +154,7 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
                 name: format!("{from} -> {}", component.name),
                 to: component.name.to_string(),
                 required: consumer.required,
+                marks: marked,
                 lanes,
                 lane_of,
                 meter: EdgeMeter::default(),
@@ -162,6 +173,7 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
     let mut inlets = Vec::new();
     let parts = pipeline.components.iter().zip(parts).zip(&facts);
     for (((component, part), facts), (into, out_of)) in parts.zip(edges_into.into_iter().zip(edges_out_of)) {
+        let marks = out_of.iter().any(|edge| edge.marks) && component.role == Role::Stage;
         let shared = facts.sharing == Sharing::Shared && facts.replicas > 1;
         let (controls, told): (Vec<Sender<Control>>, Vec<Receiver<Control>>) = if shared {
             // One request and one flush may be under way for each stream.
@@ -169,12 +181,15 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
         } else {
             Default::default()
         };
-        let ordered = shared && component.role == Role::Stage && component.order == Order::PerStream;
+        let ordered =
+            shared && component.role == Role::Stage && (component.order == Order::PerStream || marks);
         let window = component.window.unwrap_or_else(|| {
             let at_work = component.batch.as_ref().map_or(1, |batch| batch.max);
             facts.replicas.saturating_mul(at_work).saturating_mul(2)
         });
-        let order = ordered.then(|| Resequencer::new(streams.len(), window));
+        // A single worker needs it only to keep tombstones in their places.
+        let window = ordered.then_some(window);
+        let order = (ordered || marks).then(|| Resequencer::new(streams.len(), window, marks));
         let progress = (0..streams.len())
             .map(|stream| {
                 let carriers = into
@@ -199,7 +214,17 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
         };
         inlets.push(
             (0..workers)
-                .map(|replica| worker_plan(facts, replica, &into, told.next(), baton.clone(), streams.len()))
+                .map(|replica| {
+                    worker_plan(
+                        component,
+                        facts,
+                        replica,
+                        &into,
+                        told.next(),
+                        baton.clone(),
+                        streams.len(),
+                    )
+                })
                 .collect(),
         );
         let traits = Traits {
@@ -212,6 +237,7 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
             limits: Limits::new(component, streams.len()),
             batch: component.batch.clone(),
             timeout: component.timeout,
+            join: component.join,
         };
         components.push(Arc::new(Component::new(
             traits,
@@ -232,6 +258,7 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
 }
 
 fn worker_plan(
+    component: &plan::Component,
     facts: &Facts,
     replica: usize,
     into: &[Arc<Edge>],
@@ -257,7 +284,7 @@ fn worker_plan(
     };
     let ways = match facts.bells.as_ref().and_then(|bells| bells.get(group)) {
         None => Ways::Channels(Lanes::new(lanes)),
-        Some(bell) => Ways::Fair(FairLanes::new(lanes, bell.clone(), all)),
+        Some(bell) => Ways::Fair(FairLanes::new(lanes, bell.clone(), all, component.join.is_some())),
     };
     WorkerPlan {
         inlet: Inlet::new(ways, told, baton),
@@ -272,9 +299,9 @@ fn picks_streams(component: &plan::Component) -> bool {
 
 /// Components stand in topological order, so that one pass forward finds streams and one pass back finds what
 /// required sinks depend on.
-fn facts(pipeline: &Pipeline, streams: &[StreamId]) -> Vec<Facts> {
+fn facts(pipeline: &Pipeline, streams: &[StreamId], marks: &[Vec<bool>]) -> Vec<Facts> {
     let mut facts: Vec<Facts> = Vec::new();
-    for component in &pipeline.components {
+    for (component, marks) in pipeline.components.iter().zip(marks) {
         let mut reached: Vec<usize> = match component.role {
             Role::Source => streams
                 .iter()
@@ -295,7 +322,8 @@ fn facts(pipeline: &Pipeline, streams: &[StreamId]) -> Vec<Facts> {
         };
         let split = component.replicas == Replicas::PerStream || component.route == Route::ByStream;
         let groups = if split { replicas } else { 1 };
-        let bells = picks_streams(component).then(|| (0..groups).map(|_| Bell::new()).collect());
+        let picks = picks_streams(component) || marks.contains(&true);
+        let bells = picks.then(|| (0..groups).map(|_| Bell::new()).collect());
         facts.push(Facts {
             streams: reached,
             replicas,

@@ -6,6 +6,7 @@
 mod batch;
 mod call;
 pub(crate) mod held;
+mod join;
 mod life;
 mod out;
 
@@ -159,7 +160,8 @@ impl Worker {
             match self.inlet.next(&self.core, &self.component.exit) {
                 Next::Packet(envelope, number) => self.take(envelope, number),
                 Next::End(stream) => self.ended_on_edge(stream),
-                Next::Gone(stream, count) => self.gone(stream, count),
+                Next::Gone(stream) => self.component.exit.pass_gone(&self.core, stream),
+                Next::Joined(parts, number) => self.take_joined(parts, number),
                 Next::Control(control) => self.told(control),
                 Next::Aborted => break,
             }
@@ -185,9 +187,6 @@ impl Worker {
             self.end(stream);
         }
     }
-
-    /// That many packets of a stream were dropped before they came here.
-    fn gone(&mut self, _stream: usize, _count: u64) {}
 
     /// The last edge has brought the end of a stream.
     fn end(&mut self, stream: usize) {

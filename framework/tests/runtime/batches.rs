@@ -204,7 +204,7 @@ fn a_batch_takes_no_more_than_per_stream_max_of_a_stream() {
         per_stream_max: 2,
         ..spec(8)
     };
-    let (report, log) = filled(&[("a", 6), ("b", 6)], Batching::default(), spec);
+    let (report, log) = filled(&[("a", 20), ("b", 20)], Batching::default(), spec);
     for batch in log.lock().unwrap().iter() {
         for stream in ["a", "b"] {
             assert!(
@@ -218,7 +218,7 @@ fn a_batch_takes_no_more_than_per_stream_max_of_a_stream() {
             .iter()
             .any(|(close, _)| *close == BatchClose::Streams)
     );
-    assert_eq!(report.ledger.out, 13);
+    assert_eq!(report.ledger.out, 41);
 }
 
 #[test]

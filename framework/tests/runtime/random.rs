@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flow::config::plan::{BatchSpec, Lossy, OnError, Order, Overflow, QueueSpec, Replicas, Route};
+use flow::config::plan::{BatchSpec, Join, Lossy, OnError, Order, Overflow, QueueSpec, Replicas, Route};
 use flow::packet::Packet;
 use flow::runtime::{Outcome, RunOptions, start};
 use flow::stage::Emitter;
@@ -97,6 +97,11 @@ fn random_with(seed: u64, timeouts: bool) -> Build {
         });
         stage.timeout = (dice.roll(4) == 0 && timeouts).then(|| Duration::from_micros(1 + dice.roll(2000)));
         stage.window = (dice.roll(3) == 0).then(|| 1 + dice.roll(4) as usize);
+        stage.join = [None, Some(Join::All), Some(Join::Any)][dice.roll(3) as usize];
+        let joins = stage.join.is_some();
+        if joins {
+            stage.batch = None;
+        }
         stage.on_error = match dice.roll(6) {
             0 => OnError::Fail,
             1 => OnError::DeadLetter {
@@ -109,7 +114,11 @@ fn random_with(seed: u64, timeouts: bool) -> Build {
             },
             _ => OnError::Drop,
         };
-        let queue = random_queue(&mut dice);
+        let mut queue = random_queue(&mut dice);
+        if joins {
+            // Handing over on one way would wait for the other one; the check of files refuses it.
+            queue.capacity = queue.capacity.max(1);
+        }
         build.queue(&name, queue);
         names.push(name);
     }

@@ -9,8 +9,8 @@ use super::sections::{bad_name, check_on_error, is_name, mapping};
 use super::{locate, refused, typed};
 use crate::codes;
 use crate::config::keys::{
-    self, BatchKeys, InputKey, OnErrorKeys, OrderKey, PinKeys, QueueKeys, RateLimitKeys, ReplicasKey,
-    RestartKeys, RouteKey, SinkKeys, SourceKeys, StageKeys,
+    self, BatchKeys, InputKey, JoinKey, OnErrorKeys, OrderKey, PinKeys, QueueKeys, RateLimitKeys,
+    ReplicasKey, RestartKeys, RouteKey, SinkKeys, SourceKeys, StageKeys,
 };
 use crate::config::path::KeyPath;
 use crate::config::suggest::{closest, list};
@@ -41,6 +41,7 @@ pub(super) struct Draft<'a> {
     pub restart: RestartKeys,
     pub route: Option<RouteKey>,
     pub order: Option<OrderKey>,
+    pub join: Option<JoinKey>,
     pub window: Option<usize>,
     pub batch: Option<BatchKeys>,
     pub deadline: Option<Duration>,
@@ -160,6 +161,7 @@ fn draft<'a>(entry: &'a Entry, role: Role, registry: &'a Registry, found: &mut V
         restart: RestartKeys::default(),
         route: None,
         order: None,
+        join: None,
         window: None,
         batch: None,
         deadline: None,
@@ -292,6 +294,7 @@ fn read_common(draft: &mut Draft<'_>, found: &mut Vec<Diagnostic>) {
     draft.pin = value!("pin");
     draft.route = value!("route");
     draft.order = value!("order");
+    draft.join = value!("join");
     draft.window = value!("window");
     draft.batch = value!("batch");
     draft.deadline = value!("deadline");

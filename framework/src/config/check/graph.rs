@@ -53,7 +53,6 @@ pub(super) fn link(drafts: &mut [Draft<'_>], root: &Node, found: &mut Vec<Diagno
         found.push(cycle_error(drafts, &cycle));
     }
     let streams = streams(drafts, &order);
-    check_joins(drafts, &order, &streams, found);
     Graph {
         order,
         consumers,
@@ -312,34 +311,6 @@ fn streams(drafts: &[Draft<'_>], order: &[usize]) -> Vec<Vec<usize>> {
     streams
 }
 
-/// Several inputs are merged. Two that carry the same stream would deliver each of its packets twice: that
-/// would be a join.
-fn check_joins(drafts: &[Draft<'_>], order: &[usize], streams: &[Vec<usize>], found: &mut Vec<Diagnostic>) {
-    for &i in order {
-        let inputs = &drafts[i].inputs;
-        for (b, second) in inputs.iter().enumerate() {
-            let shared = inputs[..b].iter().find_map(|first| {
-                let (x, y) = (first.from?, second.from?);
-                let stream = streams[x].iter().find(|s| streams[y].contains(s))?;
-                Some((first, *stream))
-            });
-            let Some((first, stream)) = shared else { continue };
-            found.push(
-                Diagnostic::error(
-                    codes::NOT_SUPPORTED,
-                    second.span,
-                    format!(
-                        "{} gets the stream `{}` from `{}` and from `{}`; joining two paths of a stream is not supported yet",
-                        drafts[i].path, drafts[stream].name, first.name, second.name
-                    ),
-                )
-                .note(first.span, "the other path")
-                .help("take one of them; packets keep what earlier stages attached, such as the frame"),
-            );
-        }
-    }
-}
-
 /// The plan's components. `None` if a draft is incomplete, which an error has told.
 pub(super) fn components(
     drafts: &[Draft<'_>],
@@ -382,6 +353,7 @@ pub(super) fn components(
             component.route = draft.route.map(Into::into).unwrap_or_default();
             component.order = draft.order.map(Into::into).unwrap_or_default();
             component.window = draft.window;
+            component.join = draft.join.map(Into::into);
             component.batch = draft.batch.as_ref().map(BatchKeys::spec);
             component.deadline = draft.deadline.map(|deadline| deadline.0);
             component.timeout = draft.timeout.map(|timeout| timeout.0);

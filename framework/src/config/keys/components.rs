@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{BatchKeys, OnErrorKeys, PinKeys, QueueKeys, RateLimitKeys, RestartKeys};
-use crate::config::plan::{Order, Replicas, Route};
+use crate::config::plan::{Join, Order, Replicas, Route};
 use crate::units::Duration;
 
 /// Number of instances: a number, or `per_stream`.
@@ -68,6 +68,25 @@ impl From<OrderKey> for Order {
         match key {
             OrderKey::PerStream => Self::PerStream,
             OrderKey::None => Self::None,
+        }
+    }
+}
+
+/// What becomes of a packet that did not come on all ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinKey {
+    /// What came of it is dropped under the reason `unpaired`.
+    All,
+    /// It goes on with what came of it.
+    Any,
+}
+
+impl From<JoinKey> for Join {
+    fn from(key: JoinKey) -> Self {
+        match key {
+            JoinKey::All => Self::All,
+            JoinKey::Any => Self::Any,
         }
     }
 }
@@ -136,6 +155,9 @@ pub struct StageKeys {
     pub route: Option<RouteKey>,
     /// Order in which packets leave. Default: `per_stream`.
     pub order: Option<OrderKey>,
+    /// Puts together the packets of a stream that comes by several inputs. The first input's packet goes on, with
+    /// those of the others attached.
+    pub join: Option<JoinKey>,
     /// Packets of one stream that the replicas may have taken and not yet let go, where they keep the order.
     /// Default: twice what they work on at a time.
     #[schemars(range(min = 1, max = 65536))]
@@ -173,6 +195,9 @@ pub struct SinkKeys {
     pub pin: Option<PinKeys>,
     /// What becomes of packets that fail here. Default: `{action: drop}`.
     pub on_error: Option<OnErrorKeys>,
+    /// Puts together the packets of a stream that comes by several inputs. The first input's packet goes on, with
+    /// those of the others attached.
+    pub join: Option<JoinKey>,
     /// Age since its capture beyond which a packet is dropped under the reason `deadline`, such as `250ms`.
     pub deadline: Option<Duration>,
     /// Longest time that a call for one packet or batch may take. A worker that takes longer is left behind, its

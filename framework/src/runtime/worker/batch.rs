@@ -122,7 +122,8 @@ impl Worker {
                     continue;
                 }
                 Some((stream, Taken::Gone(count))) => {
-                    self.gone(stream, count);
+                    self.component.exit.note_gone(stream, count);
+                    self.component.exit.pass_gone(&self.core, stream);
                     continue;
                 }
                 Some((stream, Taken::End)) => {
@@ -154,7 +155,7 @@ impl Worker {
         let empty = batch.packets.is_empty();
         let rank = |stream: usize, front: Front| match front {
             // These take no place.
-            Front::Gone | Front::End => Some(0),
+            Front::Gone(_) | Front::End => Some(0),
             Front::Packet { shape, epoch } => {
                 let (given, of_epoch) = batch.given(stream);
                 let credits = order.and_then(|order| order.credits(stream));
