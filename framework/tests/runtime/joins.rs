@@ -110,7 +110,7 @@ fn replicas_and_batches_on_a_way_change_nothing() {
         .map(|n| if n % 5 == 0 { Fate::Drops } else { Fate::Passes })
         .collect();
     for batch in [false, true] {
-        let (report, pairs) = joined(Join::All, &[fates.clone()], 8, |build| {
+        let (report, pairs) = joined(Join::All, std::slice::from_ref(&fates), 8, |build| {
             let stage = build.component("way0");
             stage.replicas = Replicas::Count(3);
             stage.batch = batch.then(|| BatchSpec {
@@ -121,7 +121,7 @@ fn replicas_and_batches_on_a_way_change_nothing() {
             });
             build.component("both").replicas = Replicas::Count(1);
         });
-        assert_eq!(pairs, model(Join::All, &[fates.clone()]));
+        assert_eq!(pairs, model(Join::All, std::slice::from_ref(&fates)));
         assert_eq!(report.outcome, Outcome::Ok, "{report}");
     }
 }
