@@ -370,6 +370,8 @@ pub enum Model {
     Benchmark(Benchmark),
     /// Make an INT8 model of an f32 model, with pictures to calibrate on.
     Quantize(Box<Quantize>),
+    /// Compare two models layer by layer: noise, clipping, outputs, speed.
+    Compare(Compare),
 }
 
 /// A model and how to compile it.
@@ -546,10 +548,52 @@ pub struct Quantize {
     /// Store weights as i8 codes with scales, or as rounded f32 values.
     #[arg(long, value_enum, default_value_t = StorageName::I8)]
     pub store: StorageName,
+    /// Take layers back to floating point until the score on samples that calibration does not see is at most this much
+    /// below that of the f32 model.
+    #[arg(long, value_name = "DROP")]
+    pub max_drop: Option<f64>,
+    /// What the score is, for --max-drop: `top1` (same best class as f32), `agreement` (share of output values near
+    /// those of f32), `nmse` (1 less the mean square error), or a command that prints a number, higher is better, for the
+    /// model at $MODEL.
+    #[arg(long, value_name = "METRIC", default_value = "nmse", requires = "max_drop")]
+    pub metric: String,
+    /// Samples the score is measured on, none of them used to calibrate.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub held_out: usize,
+    /// Write a page with layers, accuracy and what was decided.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Threads to run on; the CPUs this process may use by default.
     #[arg(long)]
     pub threads: Option<usize>,
     /// Print what was done as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `model compare`.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The first model, usually in f32: OpenVINO IR.
+    pub first: PathBuf,
+    /// The second, usually made from it.
+    pub second: PathBuf,
+    /// What to run them on, as for `model quantize`.
+    #[arg(long, value_name = "PATH", required = true)]
+    pub data: Vec<String>,
+    /// Samples to compare on, spread evenly over the data.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub subset: usize,
+    /// How a picture becomes the input, as for `model quantize`.
+    #[arg(long, value_name = "FILE.yaml")]
+    pub preprocess: Option<String>,
+    /// Write a page with a plot of the layers.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// Threads to run on; the CPUs this process may use by default.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Print as JSON.
     #[arg(long)]
     pub json: bool,
 }

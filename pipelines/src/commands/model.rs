@@ -1,6 +1,7 @@
 //! `flowrun model`: inspect, transform, run and benchmark models.
 
 mod benchmark;
+mod compare;
 mod inspect;
 mod lpt;
 mod quantize;
@@ -20,6 +21,7 @@ pub fn dispatch(command: Model) -> Result<ExitCode, Failure> {
         Model::Run(args) => run::run(&args),
         Model::Benchmark(args) => benchmark::benchmark(&args),
         Model::Quantize(args) => quantize::quantize(&args),
+        Model::Compare(args) => compare::compare(&args),
     }
 }
 

@@ -15,24 +15,31 @@
 //! ```
 #![deny(missing_docs)]
 
+mod accuracy;
 mod bias;
+mod compare;
 mod data;
 mod error;
 mod histogram;
 mod ignore;
 mod insert;
+mod metric;
 pub mod placement;
 mod quantize;
 pub mod ranges;
+pub mod report;
 mod run;
 mod statistics;
 mod weights;
 
+pub use accuracy::{Accuracy, Revert, Unit, units, within};
 pub use bias::BiasCorrection;
+pub use compare::{Comparison, LayerComparison, OutputComparison, compare};
 pub use data::{Dataset, InMemory, Part, spread};
 pub use error::QuantizeError;
 pub use ignore::ignored;
 pub use insert::{Scheme, WeightStorage, insert};
+pub use metric::{AgainstReference, Likeness, Metric};
 pub use quantize::{Options, OverflowFix, Preset, Quantized, prepare, quantize};
 pub use run::{Progress, Silent};
 pub use statistics::Estimator;

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use flow_cpu::{CompileOptions, Input, Program, Request, compile};
 use flow_model::op::Op;
@@ -45,9 +46,15 @@ pub(crate) struct Runner<'a> {
 /// What a run gives.
 pub(crate) struct Outputs<'a> {
     request: &'a Request,
+    spent: Duration,
 }
 
 impl Outputs<'_> {
+    /// How long the run took.
+    pub(crate) fn spent(&self) -> Duration {
+        self.spent
+    }
+
     /// Output `index` as f32.
     pub(crate) fn values(&self, index: usize) -> Vec<f32> {
         let bytes = self.request.output(index);
@@ -84,6 +91,26 @@ impl<'a> Runner<'a> {
         })
     }
 
+    /// Compiles a quantized network to integer operations.
+    pub(crate) fn lowered(
+        graph: &Graph,
+        threads: usize,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, QuantizeError> {
+        let lowered = flow_lpt::transform(graph, &flow_lpt::Options::default())?;
+        let options = CompileOptions {
+            isa: None,
+            rounding_of: Some(graph),
+        };
+        let program = compile(&lowered.graph, &options)?;
+        Ok(Self {
+            graph: lowered.graph,
+            program,
+            threads: threads.max(1),
+            progress,
+        })
+    }
+
     /// Runs every sample. `work` is called on some thread, with what that thread keeps; `each` then in order of the
     /// samples. What the threads kept comes back.
     pub(crate) fn for_each<S: Send + Default, R: Send>(
@@ -110,7 +137,7 @@ impl<'a> Runner<'a> {
                         return Ok(());
                     }
                     let result = match self.one(request, data, index) {
-                        Ok(()) => work(kept, index, &Outputs { request }),
+                        Ok(spent) => work(kept, index, &Outputs { request, spent }),
                         Err(e) => Err(e),
                     };
                     match result {
@@ -152,18 +179,24 @@ impl<'a> Runner<'a> {
         Ok(workers.into_iter().map(|(_, kept)| kept).collect())
     }
 
-    fn one(&self, request: &mut Request, data: &dyn Dataset, index: usize) -> Result<(), QuantizeError> {
+    fn one(
+        &self,
+        request: &mut Request,
+        data: &dyn Dataset,
+        index: usize,
+    ) -> Result<Duration, QuantizeError> {
         if self.progress.stopped() {
             return Err(QuantizeError::Stopped);
         }
         let inputs = checked(&self.graph, data, index)?;
         let values: Vec<Input<'_>> = inputs.iter().map(|t| Input::Values(t.bytes())).collect();
+        let start = Instant::now();
         request.run(&values).map_err(|source| QuantizeError::Run {
             index,
             name: data.name(index),
             source,
         })?;
-        Ok(())
+        Ok(start.elapsed())
     }
 }
 

@@ -15,9 +15,6 @@ use flow_quantize::{Dataset, Progress, spread};
 use super::preprocess::Preprocess;
 use crate::failure::Failure;
 
-/// Fewest samples that calibration makes sense with.
-pub const FEWEST: usize = 1;
-
 /// Samples as tensors, one after another in a file.
 pub struct Samples {
     file: File,

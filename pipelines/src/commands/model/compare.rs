@@ -1,0 +1,92 @@
+//! `flowrun model compare`: two models layer by layer.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use flow_quantize::{Comparison, Dataset};
+use serde_json::json;
+
+use super::quantize::preprocess::Preprocess;
+use super::quantize::progress::Bars;
+use super::quantize::samples::Samples;
+use crate::cli::Compare;
+use crate::commands::print;
+use crate::failure::Failure;
+
+pub fn compare(args: &Compare) -> Result<ExitCode, Failure> {
+    let first = flow_model::ir::read(&args.first).map_err(Failure::failed)?;
+    let second = flow_model::ir::read(&args.second).map_err(Failure::failed)?;
+    let preprocess = Preprocess::read(args.preprocess.as_deref())?;
+    let bars = Bars::new(false);
+    let samples = Samples::read(&first, &args.data, &preprocess, args.subset, &bars)?;
+    super::quantize::tell_skipped(&samples);
+    if samples.is_empty() {
+        return Err(Failure::usage("--data: no sample can be used"));
+    }
+    let threads = args.threads.unwrap_or(flow_quantize::Options::default().threads);
+    let comparison =
+        flow_quantize::compare(&first, &second, &samples, threads, &bars).map_err(Failure::failed)?;
+    drop(bars);
+    if let Some(path) = &args.report {
+        let title = format!("{} against {}", args.second.display(), args.first.display());
+        let page = flow_quantize::report::html(&title, &[], None, &comparison);
+        std::fs::write(path, page).map_err(|e| Failure::file("write", path, e))?;
+    }
+    print(&if args.json {
+        as_json(&comparison)
+    } else {
+        as_text(&comparison)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(comparison: &Comparison) -> String {
+    let finite = |v: f64| v.is_finite().then_some(v);
+    let layers: Vec<_> = comparison
+        .layers
+        .iter()
+        .map(|l| json!({"name": l.name, "type": l.kind, "sqnr_db": finite(l.sqnr), "saturated": l.saturated}))
+        .collect();
+    let outputs: Vec<_> = comparison
+        .outputs
+        .iter()
+        .map(|o| json!({"name": o.name, "relative_error": o.relative_error, "same_best": o.same_best}))
+        .collect();
+    let times = comparison.times.map(|t| t.as_secs_f64() * 1e3);
+    let value =
+        json!({"samples": comparison.samples, "latency_ms": times, "outputs": outputs, "layers": layers});
+    format!("{value}\n")
+}
+
+fn as_text(comparison: &Comparison) -> String {
+    let mut text = format!(
+        "{:<44} {:<22} {:>8} {:>9}\n",
+        "layer", "type", "SQNR dB", "clipped"
+    );
+    for layer in &comparison.layers {
+        let clipped = layer
+            .saturated
+            .map_or(String::new(), |s| format!("{:.3} %", 100.0 * s));
+        let _ = writeln!(
+            text,
+            "{:<44} {:<22} {:>8.1} {clipped:>9}",
+            layer.name, layer.kind, layer.sqnr
+        );
+    }
+    for output in &comparison.outputs {
+        let _ = writeln!(
+            text,
+            "output {}: mean relative error {:.5}, same best place in {:.1} % of samples",
+            output.name,
+            output.relative_error,
+            100.0 * output.same_best
+        );
+    }
+    let [a, b] = comparison.times.map(|t| t.as_secs_f64() * 1e3);
+    let _ = writeln!(
+        text,
+        "{} samples; one inference on one thread: {a:.2} ms and {b:.2} ms",
+        comparison.samples
+    );
+    text
+}

@@ -1,0 +1,232 @@
+//! Quantization within a limit: what costs most accuracy goes back to floating point, until the limit holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flow_model::{Graph, NodeId};
+
+use crate::data::Dataset;
+use crate::error::QuantizeError;
+use crate::insert::{Scheme, WeightStorage, insert};
+use crate::metric::{AgainstReference, Likeness, Metric};
+use crate::placement::Edge;
+use crate::placement::kinds::{computed, data_inputs, moves_values};
+use crate::quantize::Quantized;
+use crate::run::Progress;
+
+/// Samples that the ranking of layers runs on.
+const RANKED_ON: usize = 24;
+
+/// Operations that go back to floating point together: they share a quantized value.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Unit {
+    /// The operations.
+    pub nodes: BTreeSet<NodeId>,
+    /// The inputs at which their data are quantized.
+    edges: BTreeSet<Edge>,
+}
+
+/// One layer, or a few, that went back to floating point.
+#[derive(Debug, Clone)]
+pub struct Revert {
+    /// Names of the layers.
+    pub layers: Vec<String>,
+    /// The score behind it.
+    pub score: f64,
+}
+
+/// How it went.
+#[derive(Debug, Clone)]
+pub struct Accuracy {
+    /// What was measured.
+    pub metric: String,
+    /// The score of the f32 network.
+    pub reference: f64,
+    /// The score of the network with everything quantized.
+    pub quantized: f64,
+    /// The score of the network that came out.
+    pub reached: f64,
+    /// The greatest drop that was allowed.
+    pub max_drop: f64,
+    /// Samples the score was measured on.
+    pub samples: usize,
+    /// What went back to floating point, in order.
+    pub reverted: Vec<Revert>,
+}
+
+impl Accuracy {
+    /// Whether the limit holds.
+    pub fn holds(&self) -> bool {
+        self.reference - self.reached <= self.max_drop
+    }
+}
+
+/// Takes layers back to floating point until the score is at most `max_drop` below that of the f32 network. Layers are
+/// ranked by the error of the outputs on `data` when they alone are in floating point.
+///
+/// # Errors
+/// If a network does not run or cannot be scored.
+pub fn within(
+    quantized: &mut Quantized,
+    metric: &mut dyn Metric,
+    max_drop: f64,
+    data: &dyn Dataset,
+    storage: WeightStorage,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<Accuracy, QuantizeError> {
+    let original = quantized.original.clone();
+    let reference = metric.reference(&original)?;
+    let first = metric.score(&quantized.graph)?;
+    let mut accuracy = Accuracy {
+        metric: metric.name(),
+        reference,
+        quantized: first,
+        reached: first,
+        max_drop,
+        samples: data.len(),
+        reverted: Vec::new(),
+    };
+    if accuracy.holds() {
+        return Ok(accuracy);
+    }
+    let ranking = AgainstReference::new(&original, Likeness::Nmse, data, threads, progress)?;
+    let mut ranked = rank(
+        quantized,
+        units(&original, &quantized.scheme),
+        &ranking,
+        storage,
+        progress,
+    )?;
+    let mut tried_again = false;
+    loop {
+        let mut changed = false;
+        while !accuracy.holds() && !ranked.is_empty() {
+            let unit = ranked.remove(0);
+            let scheme = without(&quantized.scheme, &unit);
+            let graph = insert(&original, &scheme, storage)?;
+            let score = metric.score(&graph)?;
+            if score < accuracy.reached {
+                // It made things worse together with what went before.
+                continue;
+            }
+            changed = true;
+            (quantized.scheme, quantized.graph, accuracy.reached) = (scheme, graph, score);
+            let names = unit
+                .nodes
+                .iter()
+                .map(|&id| original.node(id).name.to_string())
+                .collect();
+            accuracy.reverted.push(Revert { layers: names, score });
+        }
+        if accuracy.holds() || (!changed && tried_again) {
+            return Ok(accuracy);
+        }
+        // What was passed over may help now.
+        tried_again = !changed;
+        ranked = rank(
+            quantized,
+            units(&original, &quantized.scheme),
+            &ranking,
+            storage,
+            progress,
+        )?;
+        if ranked.is_empty() {
+            return Ok(accuracy);
+        }
+    }
+}
+
+/// The units, those first that lower the error most when they alone are in floating point.
+fn rank(
+    quantized: &Quantized,
+    units: Vec<Unit>,
+    ranking: &AgainstReference<'_>,
+    storage: WeightStorage,
+    progress: &dyn Progress,
+) -> Result<Vec<Unit>, QuantizeError> {
+    progress.phase("ranking layers", units.len());
+    let mut ranked = Vec::with_capacity(units.len());
+    for unit in units {
+        let graph = insert(&quantized.original, &without(&quantized.scheme, &unit), storage)?;
+        ranked.push((ranking.error(&graph, RANKED_ON)?, unit));
+        progress.step();
+    }
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(ranked.into_iter().map(|(_, unit)| unit).collect())
+}
+
+/// The operations that are quantized, joined where they cannot be told apart.
+pub fn units(graph: &Graph, scheme: &Scheme) -> Vec<Unit> {
+    let computed = computed(graph);
+    let quantized: BTreeSet<Edge> = scheme
+        .activations
+        .iter()
+        .flat_map(|(p, _)| p.edges.iter().copied())
+        .collect();
+    let mut units: Vec<Unit> = Vec::new();
+    for (id, node) in graph.iter() {
+        let weighted = scheme.weights.iter().any(|(p, _)| p.edge.node == id);
+        let mut edges = BTreeSet::new();
+        if !moves_values(&node.op) {
+            for port in data_inputs(graph, node, &computed) {
+                sources(graph, Edge { node: id, port }, &quantized, &computed, &mut edges);
+            }
+        }
+        if edges.is_empty() && !weighted {
+            continue;
+        }
+        let mut unit = Unit {
+            nodes: BTreeSet::from([id]),
+            edges,
+        };
+        // Units that share an input are one.
+        units.retain(|other| {
+            let shared = !other.edges.is_disjoint(&unit.edges);
+            if shared {
+                unit.nodes.extend(&other.nodes);
+                unit.edges.extend(&other.edges);
+            }
+            !shared
+        });
+        units.push(unit);
+    }
+    units
+}
+
+/// The quantized inputs that what arrives at `edge` comes through.
+fn sources(
+    graph: &Graph,
+    edge: Edge,
+    quantized: &BTreeSet<Edge>,
+    computed: &[bool],
+    found: &mut BTreeSet<Edge>,
+) {
+    if quantized.contains(&edge) {
+        found.insert(edge);
+        return;
+    }
+    let source = graph.node(edge.node).inputs[edge.port].node;
+    let node = graph.node(source);
+    if moves_values(&node.op) {
+        for port in data_inputs(graph, node, computed) {
+            sources(graph, Edge { node: source, port }, quantized, computed, found);
+        }
+    }
+}
+
+/// The scheme with a unit in floating point.
+fn without(scheme: &Scheme, unit: &Unit) -> Scheme {
+    let mut left = scheme.clone();
+    for (point, _) in &mut left.activations {
+        point.edges.retain(|e| !unit.edges.contains(e));
+    }
+    left.activations.retain(|(point, _)| !point.edges.is_empty());
+    left.weights
+        .retain(|(point, _)| !unit.nodes.contains(&point.edge.node));
+    let shifts: BTreeMap<NodeId, Vec<f32>> = std::mem::take(&mut left.shifts);
+    left.shifts = shifts
+        .into_iter()
+        .filter(|(id, _)| !unit.nodes.contains(id))
+        .collect();
+    left
+}
