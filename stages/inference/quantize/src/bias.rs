@@ -1,17 +1,20 @@
 //! Corrections of biases: rounding weights and activations moves the mean of what an operation gives; a bias moves it back.
 
 mod local;
+mod probe;
+mod sequential;
 
-pub(crate) use local::correct;
+use std::collections::{BTreeMap, HashMap};
 
-use std::collections::HashMap;
+use flow_model::{Graph, NodeId};
 
-use flow_model::Graph;
-
+use crate::data::Dataset;
+use crate::error::QuantizeError;
 use crate::insert::Scheme;
 use crate::placement::Edge;
 use crate::placement::kinds::{computed, data_inputs, moves_values};
 use crate::ranges::Limits;
+use crate::run::Progress;
 
 /// How biases are corrected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +26,22 @@ pub enum BiasCorrection {
     Fast,
     /// One operation after another, each on what the quantized and corrected network before it feeds it.
     Full,
+}
+
+/// What to add to the output channels of each operation with quantized weights.
+pub(crate) fn correct(
+    way: BiasCorrection,
+    graph: &Graph,
+    scheme: &Scheme,
+    data: &dyn Dataset,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<NodeId, Vec<f32>>, QuantizeError> {
+    match way {
+        BiasCorrection::None => Ok(BTreeMap::new()),
+        BiasCorrection::Fast => local::correct(graph, scheme, data, threads, progress),
+        BiasCorrection::Full => sequential::correct(graph, scheme, data, threads, progress),
+    }
 }
 
 /// For each input of an operation the limits that its values have been rounded to.

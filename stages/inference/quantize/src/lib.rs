@@ -30,6 +30,10 @@ pub mod ranges;
 pub mod report;
 mod run;
 mod statistics;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use accuracy::{Accuracy, Revert, Unit, units, within};

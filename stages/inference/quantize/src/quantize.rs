@@ -67,7 +67,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             preset: Preset::default(),
-            estimator: Estimator::Mean,
+            estimator: Estimator::Mse,
             weight_range: WeightRange::default(),
             bias: BiasCorrection::default(),
             overflow_fix: OverflowFix::default(),
@@ -156,9 +156,7 @@ pub fn quantize(
         progress,
     )?;
     let mut scheme = scheme(graph, &placement, &observed, options)?;
-    if options.bias != BiasCorrection::None {
-        scheme.shifts = bias::correct(graph, &scheme, data, options.threads, progress)?;
-    }
+    scheme.shifts = bias::correct(options.bias, graph, &scheme, data, options.threads, progress)?;
     Ok(Quantized {
         graph: insert(graph, &scheme, options.storage)?,
         original: graph.clone(),

@@ -62,14 +62,15 @@ pub fn symmetric(min: &[f32], magnitude: &[f32], levels: u32, narrow: bool, sign
     Limits { low, high, levels }
 }
 
-/// Limits of symmetric weights that use only half of the 255 codes, so that sums of two products fit 16 bits on machines
-/// that saturate there: 7-bit limits, twice as wide.
-pub fn half_range(min: &[f32], magnitude: &[f32]) -> Limits {
-    let mut limits = symmetric(min, magnitude, 128, false, false);
+/// Limits of symmetric weights that use only half of their codes, so that sums of two products fit 16 bits on machines that
+/// saturate there: 7-bit limits, stretched to the 255 (`narrow`) or 256 levels of 8 bits.
+pub fn half_range(min: &[f32], magnitude: &[f32], narrow: bool) -> Limits {
+    let mut limits = symmetric(min, magnitude, 128, narrow, true);
+    limits.levels = if narrow { 255 } else { 256 };
+    let stretch = f64::from(limits.levels - 1) / 127.0;
     for limit in limits.low.iter_mut().chain(&mut limits.high) {
-        *limit *= 2.0;
+        *limit = (f64::from(*limit) * stretch) as f32;
     }
-    limits.levels = 255;
     limits
 }
 
@@ -100,5 +101,111 @@ pub fn zero_is_a_level(low: f32, high: f32, levels: u32) -> (f32, f32) {
         (other_low as f32, high)
     } else {
         (low, other_high as f32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Figures of NNCF 3.4: `tests/cross_fw/test_templates/fq_params/fq_params.json`, whose data are uniform in 0..1
+    //! (extremes 0.0027385002 and 0.99720994 per tensor); those with negative values come from running its formulas.
+
+    use super::*;
+
+    const MIN: [f32; 1] = [0.002_738_5];
+    const MAX: [f32; 1] = [0.997_209_9];
+
+    #[track_caller]
+    fn near(found: &Limits, levels: u32, low: &[f32], high: &[f32]) {
+        assert_eq!(found.levels, levels);
+        for (found, wanted) in found.low.iter().zip(low).chain(found.high.iter().zip(high)) {
+            assert!(
+                (found - wanted).abs() <= 1e-8 + 1e-5 * wanted.abs(),
+                "{found} is not {wanted}"
+            );
+        }
+        assert_eq!((found.low.len(), found.high.len()), (low.len(), high.len()));
+    }
+
+    #[test]
+    fn symmetric_weights() {
+        near(
+            &symmetric(&MIN, &MAX, 255, true, true),
+            255,
+            &[-0.997_209_9],
+            &[0.997_209_9],
+        );
+        near(
+            &symmetric(&MIN, &MAX, 256, false, true),
+            256,
+            &[-1.005_062],
+            &[0.997_209_9],
+        );
+    }
+
+    #[test]
+    fn half_range_weights() {
+        near(
+            &half_range(&MIN, &MAX, true),
+            255,
+            &[-1.994_419_8],
+            &[1.994_419_8],
+        );
+        near(&half_range(&MIN, &MAX, false), 256, &[-2.034_054], &[2.002_271_9]);
+    }
+
+    #[test]
+    fn activations_from_zero() {
+        let (min, max) = ([0.002_738_5, 0.014_706_3], [0.997_209_9, 0.995_096_5]);
+        for found in [
+            symmetric(&min, &max, 256, false, false),
+            asymmetric(&min, &max, 256),
+        ] {
+            near(&found, 256, &[0.0, 0.0], &[0.997_209_9, 0.995_096_5]);
+        }
+    }
+
+    #[test]
+    fn signed_activations_with_dead_channels() {
+        let found = symmetric(&[-1.0, -0.5, 0.0], &[2.0, 0.001, 0.0], 256, false, false);
+        near(
+            &found,
+            256,
+            &[-2.015_748, -0.020_157_48, -0.020_157_48],
+            &[2.0, 0.02, 0.02],
+        );
+    }
+
+    #[test]
+    fn asymmetric_activations_have_zero_as_a_level() {
+        let found = asymmetric(&[-1.0, -0.5, 0.1], &[2.0, 0.3, 4.0], 256);
+        near(&found, 256, &[-1.0, -0.5, 0.0], &[2.0, 0.301_886_8, 4.0]);
+        let found = asymmetric(&[-1.0, 0.0, -1e-5], &[-0.5, 0.0, 1e-5], 256);
+        near(
+            &found,
+            256,
+            &[-1.0, -0.000_806_299_2, -0.000_816_377_9],
+            &[0.0, 0.000_8, 0.000_81],
+        );
+        for c in 0..3 {
+            assert!(
+                found.round(c, 0.0).abs() < 1e-9,
+                "channel {c}: {}",
+                found.round(c, 0.0)
+            );
+        }
+    }
+
+    #[test]
+    fn any_range_is_covered_and_keeps_zero() {
+        for i in 1..200 {
+            let (low, high) = (-(i as f32) * 0.013, (200 - i) as f32 * 0.029);
+            let (l, h) = zero_is_a_level(low, high, 256);
+            assert!(l <= low && h >= high, "{low}..{high} became {l}..{h}");
+            let level = -l / (h - l) * 255.0;
+            assert!(
+                (level - level.round()).abs() < 1e-3,
+                "{low}..{high}: zero at {level}"
+            );
+        }
     }
 }

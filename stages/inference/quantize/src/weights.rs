@@ -115,7 +115,7 @@ pub fn quantize(
     // Whether weights are signed does not matter: codes run from -127 to 127 all the same.
     let min = vec![-1.0; magnitude.len()];
     let limits = if half {
-        ranges::half_range(&min, &magnitude)
+        ranges::half_range(&min, &magnitude, true)
     } else {
         ranges::symmetric(&min, &magnitude, LEVELS, true, true)
     };

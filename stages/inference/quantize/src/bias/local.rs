@@ -5,17 +5,18 @@
 
 use std::collections::BTreeMap;
 
-use flow_model::op::{BinaryKind, Op, ReduceKind};
-use flow_model::{Graph, Node, NodeId, Tensor, Value};
+use flow_model::op::{BinaryKind, Op};
+use flow_model::{Graph, NodeId, Tensor, Value};
 
 use super::Governing;
+use super::probe::{Means, over_samples, push, push_mean};
 use crate::data::Dataset;
 use crate::error::QuantizeError;
 use crate::insert::{Scheme, channel_axis};
 use crate::placement::Edge;
 use crate::placement::kinds::{computed, data_inputs};
 use crate::ranges::Limits;
-use crate::run::{Progress, Runner};
+use crate::run::Progress;
 
 /// What to add to the output channels of each operation with quantized weights.
 pub(crate) fn correct(
@@ -25,39 +26,22 @@ pub(crate) fn correct(
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<BTreeMap<NodeId, Vec<f32>>, QuantizeError> {
-    let (probe, layers) = probe(graph, scheme)?;
+    let (probe, layers) = probe(graph, scheme);
     if layers.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let runner = Runner::new(probe, threads, progress)?;
-    let mut sums: Vec<Vec<f64>> = vec![Vec::new(); layers.len()];
-    runner.for_each(
-        data,
-        "bias correction",
-        |(): &mut (), _, outputs| Ok((0..layers.len()).map(|i| outputs.values(i)).collect::<Vec<_>>()),
-        |_, means| {
-            for (sum, mean) in sums.iter_mut().zip(means) {
-                sum.resize(mean.len(), 0.0);
-                sum.iter_mut().zip(mean).for_each(|(s, m)| *s += f64::from(m));
-            }
-            Ok(())
-        },
-    )?;
-    let shift = |sum: Vec<f64>| {
-        sum.into_iter()
-            .map(|s| (s / data.len().max(1) as f64) as f32)
-            .collect()
-    };
+    let means = over_samples(probe, data, threads, progress, "bias correction")?;
+    let shift = |means: Means| means.into_iter().map(|m| m as f32).collect();
     Ok(layers
         .into_iter()
-        .zip(sums)
-        .map(|(id, sum)| (id, shift(sum)))
+        .zip(means)
+        .map(|(id, means)| (id, shift(means)))
         .collect())
 }
 
 /// The f32 network, and beside each operation with quantized weights its quantized twin; results are the mean differences
 /// per output channel.
-fn probe(graph: &Graph, scheme: &Scheme) -> Result<(Graph, Vec<NodeId>), QuantizeError> {
+fn probe(graph: &Graph, scheme: &Scheme) -> (Graph, Vec<NodeId>) {
     let computed = computed(graph);
     let governing = Governing::new(graph, scheme);
     let mut probe = graph.clone();
@@ -86,34 +70,10 @@ fn probe(graph: &Graph, scheme: &Scheme) -> Result<(Graph, Vec<NodeId>), Quantiz
             vec![Value::of(id), twin],
         );
         let rank = graph.info(Value::of(id)).shape.len();
-        let axes: Vec<i64> = (0..rank).filter(|&a| a != axis).map(|a| a as i64).collect();
-        let Ok(axes) = Tensor::from_slice(&[axes.len()], &axes) else {
-            continue;
-        };
-        let axes = push(&mut probe, Op::Constant(axes), Vec::new());
-        let mean = Op::Reduce {
-            kind: ReduceKind::Mean,
-            keep_dims: false,
-        };
-        let mean = push(&mut probe, mean, vec![difference, axes]);
-        let result = push(&mut probe, Op::Result, vec![mean]);
-        probe.results.push(result.node);
+        push_mean(&mut probe, difference, rank, axis);
         layers.push(id);
     }
-    probe.infer_shapes()?;
-    Ok((flow_model::passes::eliminate_dead(&probe), layers))
-}
-
-fn push(graph: &mut Graph, op: Op, inputs: Vec<Value>) -> Value {
-    let name = format!("probe {}", graph.nodes.len());
-    let id = graph.push(Node {
-        name: name.as_str().into(),
-        line: 0,
-        op,
-        inputs,
-        outputs: Vec::new(),
-    });
-    Value::of(id)
+    (probe, layers)
 }
 
 fn fake_quantize(graph: &mut Graph, value: Value, limits: &Limits) -> Value {

@@ -1,0 +1,5 @@
+//! Whole quantizations of small networks.
+
+mod accuracy;
+mod placement;
+mod whole;
