@@ -47,10 +47,10 @@ pub fn html(
         ];
         row(&mut page, &[&output.name, &values[0], &values[1]]);
     }
-    let _ = write!(
+    let _ = writeln!(
         page,
         "</table><h2>Layers</h2><p>Signal to quantization noise in decibels over {} samples: the higher, the nearer to the first \
-         network. Values clipped by the FakeQuantize behind a layer stand beside it.</p>{}</html>\n",
+         network. Values clipped by the FakeQuantize behind a layer stand beside it.</p>{}</html>",
         comparison.samples,
         bars(comparison)
     );
