@@ -87,12 +87,61 @@ impl<const N: usize> Nest<N> {
         self.inner
     }
 
+    /// The offsets of each innermost row. A loop over them is compiled with what stands in it, for the same instruction
+    /// set.
+    pub fn each_row(&self) -> Rows<'_, N> {
+        Rows {
+            outer: &self.outer,
+            at: self.offsets,
+            turns: [0; MAX_LOOPS],
+            done: self.inner.count == 0 || self.outer.iter().any(|l| l.count == 0),
+        }
+    }
+
     /// Calls `f` with the offsets of each innermost row.
     pub fn rows(&self, mut f: impl FnMut([usize; N])) {
         if self.inner.count == 0 {
             return;
         }
         walk(&self.outer, self.offsets, &mut f);
+    }
+}
+
+/// Loops of a nest: a tensor has fewer axes.
+const MAX_LOOPS: usize = 64;
+
+/// See [`Nest::each_row`].
+pub(crate) struct Rows<'a, const N: usize> {
+    outer: &'a [Loop<N>],
+    at: [usize; N],
+    /// Finished turns of each outer loop.
+    turns: [usize; MAX_LOOPS],
+    done: bool,
+}
+
+impl<const N: usize> Iterator for Rows<'_, N> {
+    type Item = [usize; N];
+
+    fn next(&mut self) -> Option<[usize; N]> {
+        if self.done {
+            return None;
+        }
+        let row = self.at;
+        for (l, turns) in self.outer.iter().zip(&mut self.turns).rev() {
+            *turns += 1;
+            if *turns < l.count {
+                self.at.iter_mut().zip(l.strides).for_each(|(at, s)| *at += s);
+                return Some(row);
+            }
+            *turns = 0;
+            let whole = l.count - 1;
+            self.at
+                .iter_mut()
+                .zip(l.strides)
+                .for_each(|(at, s)| *at -= s * whole);
+        }
+        self.done = true;
+        Some(row)
     }
 }
 
@@ -146,6 +195,23 @@ mod tests {
             }
         });
         assert_eq!(pairs, [(0, 5), (1, 7), (2, 9), (3, 6), (4, 8), (5, 10)]);
+    }
+
+    #[test]
+    fn rows_are_the_same_one_by_one() {
+        let shape = [2, 3, 2, 4];
+        let dense = row_major(&shape);
+        let nests = [
+            Nest::new(&shape, [1, 2], [&dense, &[1, 16, 2, 48]]),
+            Nest::new(&shape, [0, 0], [&dense, &[0, 4, 0, 1]]),
+            Nest::new(&[5], [3, 0], [&[2], &[1]]),
+            Nest::new(&[2, 0], [0, 0], [&[1, 2], &[1, 2]]),
+        ];
+        for nest in nests {
+            let mut rows = Vec::new();
+            nest.rows(|row| rows.push(row));
+            assert_eq!(nest.each_row().collect::<Vec<_>>(), rows, "{nest:?}");
+        }
     }
 
     #[test]

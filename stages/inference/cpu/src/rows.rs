@@ -13,7 +13,7 @@ pub(crate) fn map<A: Copy, B>(nest: &Nest<2>, to: &mut [B], from: &[A], f: impl 
         count,
         strides: [d_step, s_step],
     } = nest.inner();
-    nest.rows(|[d, s]| {
+    for [d, s] in nest.each_row() {
         if (d_step, s_step) == (1, 1) {
             for (to, from) in to[d..d + count].iter_mut().zip(&from[s..s + count]) {
                 *to = f(*from);
@@ -23,10 +23,11 @@ pub(crate) fn map<A: Copy, B>(nest: &Nest<2>, to: &mut [B], from: &[A], f: impl 
                 to[d + i * d_step] = f(from[s + i * s_step]);
             }
         }
-    });
+    }
 }
 
 /// `to[d] = f(a[s], b[t])` over a nest.
+#[inline(always)]
 pub(crate) fn zip<A: Copy, B: Copy, C>(
     nest: &Nest<3>,
     to: &mut [C],
@@ -38,25 +39,27 @@ pub(crate) fn zip<A: Copy, B: Copy, C>(
         count,
         strides: [d_step, s_step, t_step],
     } = nest.inner();
-    nest.rows(|[d, s, t]| match (d_step, s_step, t_step) {
-        (1, 1, 1) => {
-            let operands = a[s..s + count].iter().zip(&b[t..t + count]);
-            for (to, (a, b)) in to[d..d + count].iter_mut().zip(operands) {
-                *to = f(*a, *b);
+    for [d, s, t] in nest.each_row() {
+        match (d_step, s_step, t_step) {
+            (1, 1, 1) => {
+                let operands = a[s..s + count].iter().zip(&b[t..t + count]);
+                for (to, (a, b)) in to[d..d + count].iter_mut().zip(operands) {
+                    *to = f(*a, *b);
+                }
+            }
+            (1, 1, 0) => {
+                let b = b[t];
+                for (to, a) in to[d..d + count].iter_mut().zip(&a[s..s + count]) {
+                    *to = f(*a, b);
+                }
+            }
+            _ => {
+                for i in 0..count {
+                    to[d + i * d_step] = f(a[s + i * s_step], b[t + i * t_step]);
+                }
             }
         }
-        (1, 1, 0) => {
-            let b = b[t];
-            for (to, a) in to[d..d + count].iter_mut().zip(&a[s..s + count]) {
-                *to = f(*a, b);
-            }
-        }
-        _ => {
-            for i in 0..count {
-                to[d + i * d_step] = f(a[s + i * s_step], b[t + i * t_step]);
-            }
-        }
-    });
+    }
 }
 
 /// `x` rounded to the nearest whole number, ties to even, for |x| < 2^22: at 1.5 * 2^23 the spacing of f32 is
@@ -132,7 +135,7 @@ fn quantize_by<L: Copy>(
         return zip(nest, to, from, limits, code);
     }
     let mut block = [0_u8; 64];
-    nest.rows(|[d, s, l]| {
+    for [d, s, l] in nest.each_row() {
         let limits = limits[l];
         for (i, values) in from[s..s + count].chunks(block.len()).enumerate() {
             let codes = &mut block[..values.len()];
@@ -148,7 +151,7 @@ fn quantize_by<L: Copy>(
                 }
             }
         }
-    });
+    }
 }
 
 /// Elements that are gathered at a time where they do not lie together.

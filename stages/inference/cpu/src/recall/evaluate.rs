@@ -70,8 +70,17 @@ impl<'a> Reader<'a> {
                 let stride = offsets.axes[shape.len() - 2].1;
                 let codes = &self.leaves[*leaf][offsets.of(at)..];
                 let first = axis.map_or(0, |_| at / inner % shape[1]);
-                for (c, (to, &code)) in to.iter_mut().zip(codes.iter().step_by(stride)).enumerate() {
-                    *to = values.of(code, first + c);
+                match <&[f32; 256]>::try_from(&values.0[..]) {
+                    Ok(table) if stride == 1 => {
+                        for (to, &code) in to.iter_mut().zip(codes) {
+                            *to = table[usize::from(code)];
+                        }
+                    }
+                    _ => {
+                        for (c, (to, &code)) in to.iter_mut().zip(codes.iter().step_by(stride)).enumerate() {
+                            *to = values.of(code, first + c);
+                        }
+                    }
                 }
             }
             Rule::Codes(..) | Rule::Real(_) | Rule::Constant(_) => {
