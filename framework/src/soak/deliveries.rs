@@ -149,7 +149,8 @@ fn keeps_order(pipeline: &Pipeline, sink: usize) -> bool {
         let all = streams.len();
         streams.sort();
         streams.dedup();
-        if streams.len() < all {
+        // A join puts them together again.
+        if streams.len() < all && component.join.is_none() {
             return false;
         }
     }

@@ -269,16 +269,19 @@ fn drift(parts: &[(Option<crate::metrics::Percentiles>, u64)], options: &Options
     Check::new(NAME, holds, format!("{found}, limit {:.0} %", 100.0 * limit))
 }
 
-/// A panic on purpose rebuilds one instance, and a damaged packet may; anything else rebuilds none.
+/// A panic on purpose rebuilds one instance, a damaged packet may, and so may a stall beyond the stage's `timeout`; anything
+/// else rebuilds none.
 fn restarts(run: &RunReport, chaos: Option<&Chaos>) -> Check {
     let restarts: u64 = run.stages.iter().map(|(_, stage)| stage.restarts).sum();
     let of = |fault| chaos.map_or(0, |chaos| chaos.count(fault));
-    let (panics, damaged) = (of(Fault::Panic), of(Fault::Corrupt));
+    let (panics, damaged, stalls) = (of(Fault::Panic), of(Fault::Corrupt), of(Fault::Stall));
     let found = match chaos {
-        Some(_) => format!("{restarts} restarts for {panics} panics and {damaged} damaged packets"),
+        Some(_) => {
+            format!("{restarts} restarts for {panics} panics, {damaged} damaged packets and {stalls} stalls")
+        }
         None => format!("{restarts} restarts"),
     };
-    Check::new("restarts", restarts <= panics + damaged, found)
+    Check::new("restarts", restarts <= panics + damaged + stalls, found)
 }
 
 fn traffic(evidence: &Evidence<'_>) -> Check {
