@@ -13,7 +13,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 # Debian packages the build needs: the linker and C++ (openh264), nasm (its fast paths), hwloc.
 PACKAGES := build-essential pkg-config nasm libhwloc-dev
 
-.PHONY: help deps build demo soak test test-models differential lint deny bench fuzz-short docs clean
+.PHONY: help deps build models demo soak test test-models differential lint deny bench fuzz-short docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -24,6 +24,10 @@ deps: ## Install the system packages that the build needs
 build: deps ## Build the flowrun command (release)
 	@echo "==> building flowrun (a first build takes a few minutes)"
 	$(CARGO) build --release -p flowrun
+
+models: build ## Make the demo's INT8 model again from its f32 model
+	OUT=out/calibration $(RELEASE)/flowrun run examples/train-demo-detector/scenes.yaml --set sources.scene.count=300
+	$(RELEASE)/flowrun model quantize pipelines/demo/detector-fp32.xml --data 'out/calibration/*.jpg' --preprocess pipelines/demo.yaml -o pipelines/demo/detector-int8.xml
 
 demo: build ## Run the detector on the clip that the repository ships
 	@echo "==> running pipelines/demo.yaml"

@@ -2,7 +2,7 @@
 
 usage: python train.py SCENES OUT [--epochs 7] [--seed 1]
 SCENES holds 000000.jpg ... and truth.jsonl (see README.md). Writes OUT/weights.npz after each epoch, and at the
-end OUT/detector-fp32.{xml,bin} and OUT/detector-int8.{xml,bin}. Needs jax, optax, numpy, pillow.
+end OUT/detector-fp32.{xml,bin}. Needs jax, optax, numpy, pillow.
 """
 import argparse
 import pathlib
@@ -78,7 +78,7 @@ def main():
             if i // args.batch % 25 == 24:
                 print(f"epoch {epoch + 1} {i + args.batch:6}  loss, iou, class:", np.mean(seen[-25:], 0).round(3), f"{time.time() - start:.0f} s", flush=True)
         np.savez(out / "weights.npz", **{f"{n}.{k}": v for n, (w, b) in fold(params, stats).items() for k, v in (("w", w), ("b", b))})
-    export.write(out, fold(params, stats), (pictures[::40].astype(np.float32) - 127) / 128, CLASSES)
+    export.write(out, fold(params, stats), CLASSES)
 
 
 if __name__ == "__main__":

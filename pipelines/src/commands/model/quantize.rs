@@ -63,7 +63,12 @@ pub fn quantize(args: &Quantize) -> Result<ExitCode, Failure> {
     }
     let calibration = Part::new(&samples, calibration);
     let held_out = Part::new(&samples, held_out);
-    let options = options(args);
+    let mut options = options(args);
+    if samples.pictures && graph.parameters.len() == 1 {
+        // Samples of a picture are 256 values already: nothing is lost where these are the levels.
+        let wide = graph.node(graph.parameters[0]).outputs[0].element_type.is_float();
+        options.inputs = vec![preprocess.levels().filter(|_| wide)];
+    }
     let mut quantized =
         flow_quantize::quantize(&graph, &calibration, &options, &bars).map_err(Failure::failed)?;
     let accuracy = match args.max_drop {
@@ -249,6 +254,7 @@ fn options(args: &Quantize) -> flow_quantize::Options {
         },
         ignore: args.ignore.clone(),
         quantize_tail: args.quantize_tail,
+        inputs: Vec::new(),
         storage: match args.store {
             StorageName::I8 => WeightStorage::I8,
             StorageName::F32 => WeightStorage::F32,

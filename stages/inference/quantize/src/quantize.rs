@@ -11,6 +11,7 @@ use crate::error::QuantizeError;
 use crate::ignore::ignored;
 use crate::insert::{Scheme, WeightStorage, insert};
 use crate::placement::{ActivationPoint, Left, Placement, PlacementOptions, place};
+use crate::ranges::Limits;
 use crate::run::Progress;
 use crate::statistics::{Estimator, Observed, Watch, limits, observe};
 use crate::weights::{self, WeightRange};
@@ -57,6 +58,8 @@ pub struct Options {
     pub ignore: Vec<String>,
     /// Quantize operations behind the last weights as well.
     pub quantize_tail: bool,
+    /// For each input limits that are known beforehand, such that 256 levels are exactly the values it takes.
+    pub inputs: Vec<Option<(f32, f32)>>,
     /// How weights are stored.
     pub storage: WeightStorage,
     /// Threads to run on.
@@ -73,6 +76,7 @@ impl Default for Options {
             overflow_fix: OverflowFix::default(),
             ignore: Vec::new(),
             quantize_tail: false,
+            inputs: Vec::new(),
             storage: WeightStorage::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         }
@@ -194,7 +198,16 @@ fn scheme(
             .unified
             .and_then(|g| groups.get(&g))
             .map_or(&alone[..], Vec::as_slice);
-        let limits = limits(all, options.estimator, LEVELS, symmetric);
+        let known = graph.parameters.iter().position(|&id| id == point.value.node);
+        let known = known.and_then(|at| options.inputs.get(at).copied().flatten());
+        let limits = match known {
+            Some((low, high)) if point.unified.is_none() => Limits {
+                low: vec![low],
+                high: vec![high],
+                levels: LEVELS,
+            },
+            _ => limits(all, options.estimator, LEVELS, symmetric),
+        };
         scheme.activations.push((point.clone(), limits));
     }
     let first = first_layers(graph);

@@ -131,6 +131,20 @@ impl Preprocess {
     }
 }
 
+impl Preprocess {
+    /// The values that samples 0 and 255 become, if every value between is one of 256 levels with zero among them.
+    pub fn levels(&self) -> Option<(f32, f32)> {
+        let (mean, scale) = match &self.stage {
+            Stage::Resize(c) => (c.mean.values(), c.scale.values()),
+            Stage::Letterbox(c) => (c.mean.values(), c.scale.values()),
+        };
+        let (first, by) = (mean[0], scale[0]);
+        let alike = mean == [first; 3] && scale == [by; 3] && by > 0.0;
+        let level = first.fract() == 0.0 && (0.0..=255.0).contains(&first);
+        (alike && level).then_some(((0.0 - first) / by, (255.0 - first) / by))
+    }
+}
+
 /// The keys of the stage that feeds the first `infer` stage.
 fn feeding(stages: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     let kind = |stage: &Value| stage.get("type").and_then(Value::as_str).map(str::to_owned);

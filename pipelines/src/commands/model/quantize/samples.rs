@@ -21,6 +21,8 @@ pub struct Samples {
     /// Type, shape and bytes of each input.
     inputs: Vec<(flow_model::ElementType, Vec<usize>, usize)>,
     names: Vec<String>,
+    /// Whether every sample is a picture.
+    pub pictures: bool,
     /// What could not be used, with the reason.
     pub skipped: Vec<(String, String)>,
 }
@@ -51,7 +53,10 @@ impl Samples {
                 .collect::<Vec<_>>()
                 .join(", ");
             match source.tensors(set)? {
-                Ok(tensors) => samples.append(name, &tensors)?,
+                Ok(tensors) => {
+                    samples.pictures &= set.iter().all(|p| ending(p) != "npy");
+                    samples.append(name, &tensors)?;
+                }
                 Err(why) => {
                     samples.skipped.push((name, why));
                     // Another one in its place, where there is one.
@@ -76,6 +81,7 @@ impl Samples {
                 .map_err(|e| Failure::file("write samples to", &folder, e))?,
             inputs: inputs.collect(),
             names: Vec::new(),
+            pictures: true,
             skipped: Vec::new(),
         })
     }
