@@ -58,7 +58,7 @@ pub fn quantize(args: &Quantize) -> Result<ExitCode, Failure> {
         return Err(Failure::failed(QuantizeError::TooFewSamples {
             found: samples.len(),
             needed,
-            help: "Give pictures (JPEG, PNG, BMP, PNM), clips or .npy files that fit the input".to_owned(),
+            help: "Give pictures (JPEG, PNG, BMP, PNM) or .npy files that fit the input".to_owned(),
         }));
     }
     let calibration = Part::new(&samples, calibration);
