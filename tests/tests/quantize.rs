@@ -29,7 +29,7 @@ fn pictures(count: usize) -> TempDir {
     std::fs::create_dir(&data).unwrap();
     for n in 0..count {
         let mut bytes = b"P6 64 48 255\n".to_vec();
-        for (y, x) in (0..48).flat_map(|y| (0..64).map(move |x| (y, x))) {
+        for (y, x) in (0..48i32).flat_map(|y| (0..64i32).map(move |x| (y, x))) {
             let near = (x - 8 * n as i32 - 10).pow(2) + (y - 20).pow(2) < 100;
             bytes.extend(if near {
                 [230, 40, 20 * n as u8]
