@@ -9,6 +9,7 @@ mod runtime {
     mod joins;
     mod queues;
     mod random;
+    mod restarts;
     mod stop;
     mod timing;
 }

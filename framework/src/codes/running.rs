@@ -91,6 +91,18 @@ it hangs; the summary names the worker under `wedged` where it never came back."
 gives packets in another order than it took them (a decoder of reordered frames does). Fan out behind it.",
     },
     Explanation {
+        code: "E0414",
+        title: "a live source ended",
+        text: "A live source with `reconnect` is not expected to end: it was lost, and is opened again until `reconnect.attempts` are
+spent.",
+    },
+    Explanation {
+        code: "E0415",
+        title: "a source gives nothing",
+        text: "The source gave no packet within its `stall_timeout`, so that it counts as lost. With `reconnect` it is opened again,
+with a new epoch; without it, its stream ends and the run counts as failed.",
+    },
+    Explanation {
         code: "E0490",
         title: "a fault on purpose",
         text: "`flowrun soak --chaos` damaged this packet, or made a sink refuse it, to see whether the pipeline bears it. Nothing is

@@ -16,7 +16,7 @@ use serde::Deserialize;
 pub use components::{
     EdgeKeys, InputKey, JoinKey, OrderKey, ReplicasKey, RouteKey, SinkKeys, SourceKeys, StageKeys,
 };
-pub use faults::{OnErrorKeys, RestartKeys};
+pub use faults::{OnErrorKeys, ReconnectKeys, RestartKeys};
 pub use http::HttpAddress;
 pub use pins::{CoreRange, PinKeys, cpus};
 pub use queue::{OverflowKey, QueueKeys};
@@ -110,9 +110,6 @@ pub fn planned(parent: &KeyPath, key: &str) -> Option<&'static str> {
         "sync" if component => Some("say `join: all` to put packets of one stream together"),
         "to" if path.ends_with("on_error") => Some("give `path: FILE` for dead letters instead of a sink"),
         "backoff" if path.ends_with("on_error") => Some("remove it; packets are tried again at once"),
-        "policy" | "backoff" if path.ends_with("restart") => {
-            Some("give `max` and `within` alone; `max: 0` restarts nothing")
-        }
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! The checked plan of a pipeline: what `check` gives and what the runtime runs.
 
+mod restart;
 mod timing;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use crate::diagnostics::{Sources, Span};
 use crate::packet::StreamId;
 use crate::registry::{AnyConfig, ModelDecl, PreparedComponent, Role};
 
+pub use restart::{BackoffSpec, ReconnectSpec, RestartPolicy, RestartSpec};
 pub use timing::{BatchSpec, OnExceed, RateLimitSpec, RateScope};
 
 /// A checked pipeline. Components stand in topological order: every producer before its consumers.
@@ -98,6 +100,10 @@ pub struct Component {
     pub on_error: OnError,
     /// How often an instance that panicked or failed fatally is rebuilt.
     pub restart: RestartSpec,
+    /// Sources: how one that was lost is opened again; `None`: its stream ends.
+    pub reconnect: Option<ReconnectSpec>,
+    /// Sources: one that gives nothing for so long counts as lost.
+    pub stall_timeout: Option<Duration>,
     /// Which replica takes a packet.
     pub route: Route,
     /// Order in which packets leave a replicated stage.
@@ -143,6 +149,8 @@ impl Component {
             pin: None,
             on_error: OnError::default(),
             restart: RestartSpec::default(),
+            reconnect: None,
+            stall_timeout: None,
             route: Route::default(),
             order: Order::default(),
             join: None,
@@ -180,6 +188,8 @@ impl std::fmt::Debug for Component {
             .field("pin", &self.pin)
             .field("on_error", &self.on_error)
             .field("restart", &self.restart)
+            .field("reconnect", &self.reconnect)
+            .field("stall_timeout", &self.stall_timeout)
             .field("route", &self.route)
             .field("order", &self.order)
             .field("join", &self.join)
@@ -350,24 +360,6 @@ pub enum OnError {
         /// What happens after the last of them; never `Retry`.
         then: Box<OnError>,
     },
-}
-
-/// How often instances of a component may be rebuilt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RestartSpec {
-    /// Number of restarts within the window before the pipeline fails; 0: never restarted.
-    pub max: u32,
-    /// The sliding window.
-    pub within: Duration,
-}
-
-impl Default for RestartSpec {
-    fn default() -> Self {
-        Self {
-            max: 5,
-            within: Duration::from_secs(60),
-        }
-    }
 }
 
 /// Where the workers of a component are pinned. The keys are intersected.

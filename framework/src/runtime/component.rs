@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use crossbeam_channel::Sender;
 use super::exit::Exit;
 use super::inlet::Control;
 use super::limits::Limits;
-use crate::config::plan::{BatchSpec, Join, OnError, RestartSpec};
+use crate::config::plan::{BatchSpec, Join, OnError, ReconnectSpec, RestartPolicy, RestartSpec};
 use crate::error::{Code, StageError};
 use crate::ledger::lock;
 use crate::metrics::{Meter, StageReport, merge};
@@ -32,6 +33,10 @@ pub(crate) struct Component {
     /// Longest time that a call may take.
     pub(crate) timeout: Option<Duration>,
     pub(crate) join: Option<Join>,
+    pub(crate) reconnect: Option<ReconnectSpec>,
+    /// Longest time that a source may give nothing.
+    pub(crate) stall_timeout: Option<Duration>,
+    pub(crate) live: bool,
     restart: RestartSpec,
     pub(crate) restarts: AtomicU64,
     recent: Mutex<VecDeque<Instant>>,
@@ -78,6 +83,10 @@ pub(crate) struct Traits {
     /// Longest time that a call may take.
     pub(crate) timeout: Option<Duration>,
     pub(crate) join: Option<Join>,
+    pub(crate) reconnect: Option<ReconnectSpec>,
+    /// Longest time that a source may give nothing.
+    pub(crate) stall_timeout: Option<Duration>,
+    pub(crate) live: bool,
 }
 
 impl Component {
@@ -101,6 +110,9 @@ impl Component {
             batch: traits.batch,
             timeout: traits.timeout,
             join: traits.join,
+            reconnect: traits.reconnect,
+            stall_timeout: traits.stall_timeout,
+            live: traits.live,
             restarts: AtomicU64::new(0),
             recent: Mutex::default(),
             part,
@@ -151,25 +163,35 @@ impl Component {
         }
     }
 
-    /// Whether an instance may be rebuilt once more; if so, it counts against the budget.
-    pub(crate) fn may_restart(&self) -> bool {
-        let now = Instant::now();
+    /// Whether an instance may be rebuilt once more; if so, it counts against the budget. Gives the time to wait before.
+    pub(crate) fn may_restart(&self, now: Instant) -> Option<Duration> {
+        if self.restart.policy == RestartPolicy::Never {
+            return None;
+        }
         let mut recent = lock(&self.recent);
         while recent
             .front()
-            .is_some_and(|at| now.duration_since(*at) > self.restart.within)
+            .is_some_and(|at| now.saturating_duration_since(*at) > self.restart.within)
         {
             recent.pop_front();
         }
-        let allowed = recent.len() < self.restart.max as usize;
-        if allowed {
+        let nth = u32::try_from(recent.len()).unwrap_or(u32::MAX);
+        (nth < self.restart.max).then(|| {
             recent.push_back(now);
-        }
-        allowed
+            self.restart.backoff.wait(nth, random())
+        })
+    }
+
+    /// Whether an instance that cannot be opened at the start is tried again.
+    pub(crate) fn retries_opening(&self) -> bool {
+        self.restart.policy == RestartPolicy::Always
     }
 
     /// What a worker of this component says once its budget is spent.
     pub(crate) fn budget_spent(&self, last: &StageError) -> StageError {
+        if self.restart.policy == RestartPolicy::Never {
+            return last.clone();
+        }
         let message = format!(
             "`{}` failed more than {} times within {:?} and is not rebuilt any more; last error: {last}",
             self.name, self.restart.max, self.restart.within
@@ -191,6 +213,11 @@ impl Component {
     pub(crate) fn stream(&self, index: usize) -> StreamId {
         self.streams.get(index).cloned().unwrap_or_else(|| "".into())
     }
+}
+
+/// A number that no other call gives, as far as one can tell.
+pub(crate) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Calls into an instance; a panic becomes an error that it cannot go on from.

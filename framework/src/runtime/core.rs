@@ -35,7 +35,6 @@ pub(crate) struct Core {
     pub(crate) cut_short: Receiver<Infallible>,
     cutter: Mutex<Option<Sender<Infallible>>>,
     /// Disconnected once the sources are to end: waits that a stop makes pointless listen to it.
-    #[allow(dead_code)]
     pub(crate) stopped: Receiver<Infallible>,
     stopper: Mutex<Option<Sender<Infallible>>>,
     /// The clock that every rule about time asks.
@@ -118,7 +117,6 @@ impl Core {
         }
     }
 
-    #[allow(dead_code)]
     /// Waits until `at`, or until the sources are to end; `false`: the run was cut short before.
     pub(crate) fn wait_until_or_stop(&self, at: Instant) -> bool {
         let timer = self.clock.timer(at);

@@ -231,3 +231,23 @@ impl Wedged<'_> {
         );
     }
 }
+
+/// A source was lost and will be opened again.
+pub(crate) struct Reconnecting<'a> {
+    pub(crate) component: &'a str,
+    pub(crate) error: &'a StageError,
+    pub(crate) wait: std::time::Duration,
+}
+
+impl Reconnecting<'_> {
+    pub(crate) fn emit(self, restarts: &std::sync::atomic::AtomicU64) {
+        restarts.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            component = self.component,
+            code = self.error.code.0,
+            "Source lost, opening it again after {:?}: {}",
+            self.wait,
+            self.error
+        );
+    }
+}

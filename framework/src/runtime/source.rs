@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::component::{Component, guard};
+use super::component::{Component, guard, random};
 use super::core::Core;
 use super::event;
-use crate::error::StageError;
+use crate::error::{Code, StageError};
 use crate::metrics::Meter;
 use crate::packet::{Header, Packet, PacketId, Payload, StreamId};
 use crate::registry::PreparedComponent;
@@ -47,18 +47,74 @@ impl SourceWorker {
     /// Reads until the stream ends, the pipeline stops, or the source can do no more.
     pub(crate) fn run(self) {
         self.core.ready.store(true, Ordering::Relaxed);
-        if let Err(error) = self.read() {
-            let ended = event::Ended {
-                component: &self.component.name,
-                error: &error,
+        let mut position = Position::default();
+        let mut attempts = 0;
+        loop {
+            let before = position;
+            let outcome = self.read(&mut position);
+            if position != before {
+                attempts = 0;
+            }
+            let lost = match outcome {
+                Err(error) => error,
+                // The world does not end: a live source that does was lost.
+                Ok(()) if self.component.live && self.component.reconnect.is_some() => {
+                    StageError::fatal(Code("E0414"), format!("`{}` ended", self.component.name))
+                }
+                Ok(()) => break,
             };
-            // The others go on: one camera that fails must not take the rest with it.
-            ended.emit_streams(&self.core, &[self.stream]);
+            if !self.core.wants(self.stream) && lost.code == Code("E0414") {
+                break;
+            }
+            let again = self.waits_for_another(&lost, attempts);
+            if self.core.is_aborted() {
+                break;
+            }
+            if !again {
+                let ended = event::Ended {
+                    component: &self.component.name,
+                    error: &lost,
+                };
+                // The others go on: one camera that fails must not take the rest with it.
+                ended.emit_streams(&self.core, &[self.stream]);
+                break;
+            }
+            if !self.core.wants(self.stream) {
+                break;
+            }
+            attempts = attempts.saturating_add(1);
+            if position.seq > 0 {
+                position = Position {
+                    epoch: position.epoch + 1,
+                    seq: 0,
+                };
+            }
         }
         self.component.exit.end(&self.core, self.stream);
     }
 
-    fn read(&self) -> Result<(), StageError> {
+    /// Waits until a source that was lost may be opened again; `false`: it is not.
+    fn waits_for_another(&self, lost: &StageError, attempts: u32) -> bool {
+        let Some(spec) = &self.component.reconnect else {
+            return false;
+        };
+        if spec.attempts.is_some_and(|limit| attempts >= limit) {
+            return false;
+        }
+        let wait = spec.backoff.wait(attempts, random());
+        event::Reconnecting {
+            component: &self.component.name,
+            error: lost,
+            wait,
+        }
+        .emit(&self.component.restarts);
+        match self.core.clock.now().checked_add(wait) {
+            Some(until) if !wait.is_zero() => self.core.wait_until_or_stop(until),
+            _ => !self.core.is_aborted(),
+        }
+    }
+
+    fn read(&self, position: &mut Position) -> Result<(), StageError> {
         let name = &*self.component.name;
         let PreparedComponent::Source(part) = &self.component.part else {
             unreachable!("stages and sinks have workers of their own");
@@ -67,7 +123,7 @@ impl SourceWorker {
             return Ok(());
         }
         let mut source = guard(name, "build", || (part.build)(0))?;
-        let read = self.read_all(&mut *source);
+        let read = self.read_all(&mut *source, position);
         let closed = guard(name, "close", || source.close());
         let dropped = guard(name, "drop", || {
             drop(source);
@@ -76,7 +132,7 @@ impl SourceWorker {
         read.and(closed).and(dropped)
     }
 
-    fn read_all(&self, source: &mut dyn Source) -> Result<(), StageError> {
+    fn read_all(&self, source: &mut dyn Source, position: &mut Position) -> Result<(), StageError> {
         let name = &*self.component.name;
         guard(name, "open", || source.open(&self.cx))?;
         if let Some(expected) = source.size_hint() {
@@ -85,11 +141,11 @@ impl SourceWorker {
         let mut out = SourceOut {
             worker: self,
             id: self.component.stream(self.stream),
-            epoch: 0,
-            seq: 0,
+            position,
             blocked: Duration::ZERO,
             given: false,
         };
+        let mut last = self.core.clock.now();
         while self.core.wants(self.stream) {
             let began = self.core.clock.now();
             out.blocked = Duration::ZERO;
@@ -99,6 +155,12 @@ impl SourceWorker {
                 let ended = self.core.clock.now();
                 let service = ended.duration_since(began).saturating_sub(out.blocked);
                 self.meter.served(None, began, service, ended);
+                last = ended;
+            } else if let Some(limit) = self.component.stall_timeout
+                && began.saturating_duration_since(last) > limit
+            {
+                let message = format!("`{name}` has given nothing for {limit:?}, its `stall_timeout`");
+                return Err(StageError::fatal(Code("E0415"), message));
             }
             match progress {
                 Ok(Progress::More) => {}
@@ -111,11 +173,17 @@ impl SourceWorker {
     }
 }
 
+/// Where a stream stands, over all instances of its source.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Position {
+    epoch: u32,
+    seq: u64,
+}
+
 struct SourceOut<'a> {
     worker: &'a SourceWorker,
     id: StreamId,
-    epoch: u32,
-    seq: u64,
+    position: &'a mut Position,
     /// Time spent waiting for room downstream.
     blocked: Duration,
     /// Whether this call gave anything.
@@ -126,10 +194,10 @@ impl SourceOut<'_> {
     fn next_header(&mut self, pts: Option<Duration>) -> Header {
         let id = PacketId {
             stream: self.id.clone(),
-            epoch: self.epoch,
-            seq: self.seq,
+            epoch: self.position.epoch,
+            seq: self.position.seq,
         };
-        self.seq += 1;
+        self.position.seq += 1;
         self.given = true;
         self.worker.meter.taken.bump();
         Header {
@@ -180,7 +248,7 @@ impl SourceEmitter for SourceOut<'_> {
     }
 
     fn discontinuity(&mut self) {
-        self.epoch += 1;
-        self.seq = 0;
+        self.position.epoch += 1;
+        self.position.seq = 0;
     }
 }

@@ -238,6 +238,9 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
             batch: component.batch.clone(),
             timeout: component.timeout,
             join: component.join,
+            reconnect: component.reconnect,
+            stall_timeout: component.stall_timeout,
+            live: component.live,
         };
         components.push(Arc::new(Component::new(
             traits,

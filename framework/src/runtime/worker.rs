@@ -28,6 +28,7 @@ use crate::error::{Code, StageError};
 use crate::ledger::{Claim, Loss, Reason};
 use crate::metrics::Meter;
 use crate::packet::{Header, Packet, PacketId};
+use crate::registry::Role;
 use crate::stage::{Sink, Stage, WorkerContext};
 
 /// Most packets that one instance may hold back; far beyond the delay of any decoder.
@@ -106,6 +107,9 @@ impl Worker {
     /// Builds and opens the instance.
     pub(crate) fn open(&mut self) {
         if let Err(error) = self.build() {
+            if self.component.retries_opening() && self.component.role == Role::Stage {
+                return self.rebuild(error);
+            }
             let ended = event::Ended {
                 component: &self.component.name,
                 error: &error,

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::config::keys::{
     BatchKeys, DefaultsKeys, EdgeKeys, ModelKeys, OnErrorKeys, PinKeys, QueueKeys, RateLimitKeys,
-    RestartKeys, RuntimeKeys, SinkKeys, SourceKeys, StageKeys,
+    ReconnectKeys, RestartKeys, RuntimeKeys, SinkKeys, SourceKeys, StageKeys,
 };
 use crate::ports::PortType;
 use crate::registry::{Kind, Registry, Replication, Role};
@@ -21,7 +21,7 @@ pub fn markdown(registry: &Registry) -> String {
          are errors. Keys that start with `x-` at the top are free for anchors. `${NAME}`, `${NAME:-default}` and \
          `${NAME:?why}` in values are replaced from the environment.\n",
     );
-    let common: [(&str, &str, Json); 13] = [
+    let common: [(&str, &str, Json); 14] = [
         (
             "runtime",
             "Options of the run as a whole.",
@@ -73,6 +73,11 @@ pub fn markdown(registry: &Registry) -> String {
             "restart",
             "How often instances that panicked or failed are rebuilt.",
             schema_of::<RestartKeys>(),
+        ),
+        (
+            "reconnect",
+            "How a source that was lost is opened again.",
+            schema_of::<ReconnectKeys>(),
         ),
         (
             "pin",

@@ -172,6 +172,17 @@ impl Build {
         )
     }
 
+    /// A source whose instances `build` gives.
+    pub fn source_of<S: Source + 'static>(
+        &mut self,
+        name: &str,
+        build: impl Fn() -> S + Send + Sync + 'static,
+    ) -> &mut Component {
+        let build = move |_| Ok(Box::new(build()) as Box<dyn Source>);
+        let part = PreparedComponent::Source(Prepared::new(build));
+        self.add(name, Role::Source, &[], part)
+    }
+
     /// A stage whose instances `build` gives.
     pub fn stage<S: Stage + 'static>(
         &mut self,

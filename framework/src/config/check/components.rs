@@ -10,7 +10,7 @@ use super::{locate, refused, typed};
 use crate::codes;
 use crate::config::keys::{
     self, BatchKeys, InputKey, JoinKey, OnErrorKeys, OrderKey, PinKeys, QueueKeys, RateLimitKeys,
-    ReplicasKey, RestartKeys, RouteKey, SinkKeys, SourceKeys, StageKeys,
+    ReconnectKeys, ReplicasKey, RestartKeys, RouteKey, SinkKeys, SourceKeys, StageKeys,
 };
 use crate::config::path::KeyPath;
 use crate::config::suggest::{closest, list};
@@ -39,6 +39,8 @@ pub(super) struct Draft<'a> {
     pub pin: Option<PinKeys>,
     pub on_error: Option<OnErrorKeys>,
     pub restart: RestartKeys,
+    pub reconnect: Option<ReconnectKeys>,
+    pub stall_timeout: Option<Duration>,
     pub route: Option<RouteKey>,
     pub order: Option<OrderKey>,
     pub join: Option<JoinKey>,
@@ -159,6 +161,8 @@ fn draft<'a>(entry: &'a Entry, role: Role, registry: &'a Registry, found: &mut V
         pin: None,
         on_error: None,
         restart: RestartKeys::default(),
+        reconnect: None,
+        stall_timeout: None,
         route: None,
         order: None,
         join: None,
@@ -300,6 +304,8 @@ fn read_common(draft: &mut Draft<'_>, found: &mut Vec<Diagnostic>) {
     draft.deadline = value!("deadline");
     draft.timeout = value!("timeout");
     draft.rate_limit = value!("rate_limit");
+    draft.reconnect = value!("reconnect");
+    draft.stall_timeout = value!("stall_timeout");
     draft.restart = value!("restart").unwrap_or_default();
     draft.required = value!("required").unwrap_or(true);
     draft.on_error = value!("on_error");

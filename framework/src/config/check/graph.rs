@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::components::{Draft, section};
 use crate::codes;
-use crate::config::keys::{BatchKeys, DefaultsKeys};
+use crate::config::keys::{BatchKeys, DefaultsKeys, ReconnectKeys};
 use crate::config::path::KeyPath;
 use crate::config::plan::{Component, InputEdge, OnError, QueueSpec, Replicas, RestartSpec};
 use crate::config::suggest::{closest, list};
@@ -350,6 +350,8 @@ pub(super) fn components(
             } else {
                 draft.restart.spec(&defaults.restart)
             };
+            component.reconnect = draft.reconnect.as_ref().map(ReconnectKeys::spec);
+            component.stall_timeout = draft.stall_timeout.map(|time| time.0);
             component.route = draft.route.map(Into::into).unwrap_or_default();
             component.order = draft.order.map(Into::into).unwrap_or_default();
             component.window = draft.window;

@@ -25,6 +25,11 @@ pub(super) fn check_timing(drafts: &[Draft<'_>], found: &mut Vec<Diagnostic>) {
                 draft.timeout.map(|t| t.0),
                 "every call would take too long",
             ),
+            (
+                "stall_timeout",
+                draft.stall_timeout.map(|t| t.0),
+                "the source would be lost at once",
+            ),
         ];
         for (key, time, why) in times {
             if time == Some(Duration::ZERO) {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{BatchKeys, OnErrorKeys, PinKeys, QueueKeys, RateLimitKeys, RestartKeys};
+use super::{BatchKeys, OnErrorKeys, PinKeys, QueueKeys, RateLimitKeys, ReconnectKeys, RestartKeys};
 use crate::config::plan::{Join, Order, Replicas, Route};
 use crate::units::Duration;
 
@@ -126,6 +126,10 @@ pub struct SourceKeys {
     pub threads: Option<usize>,
     /// Where the worker is pinned; without it, it is not pinned.
     pub pin: Option<PinKeys>,
+    /// Opens the source again after it was lost, with a new epoch; without it its stream ends.
+    pub reconnect: Option<ReconnectKeys>,
+    /// A source that gives nothing for so long counts as lost.
+    pub stall_timeout: Option<Duration>,
 }
 
 /// Keys that every stage has.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::plan::{OnError, RestartSpec};
+use crate::config::plan::{BackoffSpec, OnError, ReconnectSpec, RestartPolicy, RestartSpec};
 use crate::units::{Duration, Size};
 
 /// What becomes of a packet that fails.
@@ -92,20 +92,91 @@ impl OnErrorKeys {
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "restart")]
 pub struct RestartKeys {
+    /// After what an instance is rebuilt. Default: `on_failure`.
+    pub policy: Option<RestartPolicyKey>,
     /// Restarts within the window before the pipeline fails; 0: none. Default: 5.
     #[schemars(range(max = 1000))]
     pub max: Option<u32>,
     /// Length of the sliding window. Default: `60s`.
     pub within: Option<Duration>,
+    /// How long to wait before each. Default: `{initial: 10ms, max: 10s}`.
+    pub backoff: Option<BackoffKeys>,
+}
+
+/// After what an instance is rebuilt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartPolicyKey {
+    /// After nothing.
+    Never,
+    /// After a failure while it runs; one that cannot be opened at the start fails the pipeline.
+    OnFailure,
+    /// After any failure, one at the start included.
+    Always,
+}
+
+/// Growing waits: before attempt n, counted from 0, a random part of `initial * 2^n`, at most of `max`.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "backoff")]
+pub struct BackoffKeys {
+    /// Longest first wait.
+    pub initial: Duration,
+    /// Longest wait.
+    pub max: Duration,
+}
+
+impl BackoffKeys {
+    fn spec(self) -> BackoffSpec {
+        BackoffSpec {
+            initial: self.initial.0,
+            max: self.max.0,
+        }
+    }
+}
+
+/// How a source that was lost is opened again, with a new epoch. A live source is lost when it ends, too.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "reconnect")]
+pub struct ReconnectKeys {
+    /// Longest first wait. The waits grow as with `backoff`, and begin anew once the source has given something.
+    pub initial: Duration,
+    /// Longest wait.
+    pub max: Duration,
+    /// Attempts without a packet before the stream is given up. Default: any number.
+    #[schemars(range(min = 1, max = 1000000))]
+    pub attempts: Option<u32>,
+}
+
+impl ReconnectKeys {
+    /// The rule.
+    pub fn spec(&self) -> ReconnectSpec {
+        let (initial, max) = (self.initial.0, self.max.0);
+        ReconnectSpec {
+            backoff: BackoffSpec { initial, max },
+            attempts: self.attempts,
+        }
+    }
 }
 
 impl RestartKeys {
-    /// The budget; what is not said is as in `below`, then as in [`RestartSpec::default`].
+    /// The budget; what is not said is as in `below`, then as the keys say.
     pub fn spec(&self, below: &Self) -> RestartSpec {
         let default = RestartSpec::default();
+        let waits = BackoffSpec {
+            initial: std::time::Duration::from_millis(10),
+            max: std::time::Duration::from_secs(10),
+        };
         RestartSpec {
+            policy: match self.policy.or(below.policy) {
+                Some(RestartPolicyKey::Never) => RestartPolicy::Never,
+                Some(RestartPolicyKey::Always) => RestartPolicy::Always,
+                Some(RestartPolicyKey::OnFailure) | None => RestartPolicy::OnFailure,
+            },
             max: self.max.or(below.max).unwrap_or(default.max),
             within: self.within.or(below.within).map_or(default.within, |w| w.0),
+            backoff: self.backoff.or(below.backoff).map_or(waits, BackoffKeys::spec),
         }
     }
 }

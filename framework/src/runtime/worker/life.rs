@@ -88,18 +88,28 @@ impl Worker {
         if self.component.role == Role::Sink {
             return self.die(error);
         }
-        if !self.component.may_restart() {
-            let spent = self.component.budget_spent(&error);
-            return self.die(spent);
-        }
-        event::Restarting {
-            component: &self.component.name,
-            replica: self.replica,
-            error: &error,
-        }
-        .emit(&self.component.restarts);
-        if let Err(error) = self.build() {
-            self.die(error);
+        let mut error = error;
+        loop {
+            let now = self.core.clock.now();
+            let Some(wait) = self.component.may_restart(now) else {
+                let spent = self.component.budget_spent(&error);
+                return self.die(spent);
+            };
+            event::Restarting {
+                component: &self.component.name,
+                replica: self.replica,
+                error: &error,
+            }
+            .emit(&self.component.restarts);
+            let until = now.checked_add(wait).filter(|_| !wait.is_zero());
+            if until.is_some_and(|until| !self.core.wait_until_or_stop(until)) {
+                self.dead = Some(error);
+                return;
+            }
+            match self.build() {
+                Ok(()) => return,
+                Err(again) => error = again,
+            }
         }
     }
 
