@@ -180,6 +180,41 @@ def attention_bound(node, q, k, v, mask=None):
     return weights @ v, relative * (weights @ np.abs(v))
 
 
+def mvn_bound(node, x):
+    """The exact output of an MVN, and how far f32 may be from it whatever the order of its sums: the mean of `n` values by `n`
+    roundings of the mean of their sizes, which the deviation divides."""
+    x = x.astype(np.float64)
+    axes = tuple(node["axes"])
+    count = np.prod([x.shape[a] for a in axes])
+    mean = x.mean(axis=axes, keepdims=True)
+    off = 2.0**-24 * (count + 4) * np.abs(x).mean(axis=axes, keepdims=True)
+    away = x - mean
+    error = off + 2.0**-24 * (np.abs(x) + np.abs(away))
+    if not node["variance"]:
+        return away, error
+    variance = (away**2).mean(axis=axes, keepdims=True)
+    inside = node["inside"] == "inside_sqrt"
+    divisor = np.sqrt(variance + node["eps"]) if inside else np.sqrt(variance) + node["eps"]
+    # The variance is larger by the square of what the mean is off.
+    relative = 2.0**-24 * (count + 8) + off**2 / divisor**2
+    return away / divisor, error / divisor + relative * np.abs(away / divisor)
+
+
+def within_bound(node, values, exact, bound):
+    """Whether values are what a FakeQuantize makes of something within a bound of what is exact, but for ties."""
+    low, high, output_low, output_high = (v.astype(np.float64) for v in limits(node, list(exact.shape)))
+    if (low >= high).any():
+        return False
+    last = node["levels"] - 1
+    _, near = distance(node, exact)
+    ends = []
+    for side in (-1, 1):
+        level = (exact + side * bound - low) / (high - low) * last + side * near
+        ends.append(np.clip(np.round(level), 0, last) / last * (output_high - output_low) + output_low)
+    slack = CLOSE * max(np.abs(values).max(initial=0.0), 1e-6)
+    return bool(((values >= np.minimum(*ends) - slack) & (values <= np.maximum(*ends) + slack)).all())
+
+
 def step_of(node, shape):
     """The width of an output step."""
     if node["op"] == "fake_quantize":

@@ -59,6 +59,10 @@ class Plugin:
         return self.run(build(spec, oracle=True), inputs, TRANSFORMED)[: len(spec["outputs"])]
 
 
+class Ended(RuntimeError):
+    """OpenVINO's process has ended."""
+
+
 def serve(pipe):
     """Answers calls until the other side is gone."""
     plugin = Plugin()
@@ -92,7 +96,7 @@ class Oracle:
         except (EOFError, OSError):
             self.process.join()
             code, self.process = self.process.exitcode, None
-            raise RuntimeError(f"OpenVINO's process ended with {code}") from None
+            raise Ended(f"OpenVINO's process ended with {code}") from None
         if not good:
             raise RuntimeError(answer)
         return answer

@@ -11,6 +11,7 @@
 mod convolution;
 mod demand;
 mod evaluate;
+mod groups;
 mod places;
 
 use flow_model::ops::fake_quantize::{Formula, level_by};
@@ -25,6 +26,7 @@ use crate::lower::IndexMap;
 
 pub(crate) use demand::Memory;
 use evaluate::Reader;
+pub(crate) use groups::{Grouped, Groups};
 pub(crate) use places::Offsets;
 
 /// How a value of the model comes about.
@@ -46,6 +48,8 @@ pub(crate) enum Rule {
     Joined(Vec<usize>, usize),
     /// An operation along axis 1: the value, the operation and its further inputs.
     Channels(usize, Op, Vec<Tensor>),
+    /// What becomes of groups of elements of a value.
+    Groups(usize, Groups, Grouped),
     /// A sum over a window of taps, per channel; see [`Pooled`].
     Window(usize, Taps, Pooled),
     /// A convolution, transposed or not, of a value.

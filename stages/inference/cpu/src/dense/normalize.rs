@@ -2,6 +2,7 @@
 
 use super::{Dense, DenseCall};
 use crate::kernels::sums::{Normalization, divide_by_norm, normalize};
+use crate::kernels::versions::Simd;
 use crate::nest::row_major;
 use crate::run::Fault;
 
@@ -12,6 +13,16 @@ pub(crate) enum Rule {
     Mvn(Normalization),
     /// By the norm: epsilon, and whether it is added or a lower bound.
     Norm(f64, bool),
+}
+
+impl Rule {
+    /// Normalizes a group in place.
+    pub fn apply(&self, simd: Simd, group: &mut [f32]) {
+        match self {
+            Self::Mvn(how) => normalize(simd, group, how),
+            Self::Norm(eps, add) => divide_by_norm(simd, group, *eps, *add),
+        }
+    }
 }
 
 /// Normalization of a dense value: elements that differ in their index along some axes alone are one group.
@@ -66,22 +77,18 @@ impl Dense for Normalize {
     fn run(&self, call: DenseCall<'_>) -> Result<(), Fault> {
         let simd = call.simd;
         let ([from, _], to, workspace) = call.floats()?;
-        let apply = |group: &mut [f32]| match &self.rule {
-            Rule::Mvn(how) => normalize(simd, group, how),
-            Rule::Norm(eps, add) => divide_by_norm(simd, group, *eps, *add),
-        };
         for &start in &self.starts {
             if self.steps.is_empty() {
                 let group = &mut to[start..start + self.length];
                 group.copy_from_slice(&from[start..start + self.length]);
-                apply(group);
+                self.rule.apply(simd, group);
                 continue;
             }
             let group = workspace.floats(self.length);
             for (value, step) in group.iter_mut().zip(&self.steps) {
                 *value = from[start + step];
             }
-            apply(group);
+            self.rule.apply(simd, group);
             for (value, step) in group.iter().zip(&self.steps) {
                 to[start + step] = *value;
             }

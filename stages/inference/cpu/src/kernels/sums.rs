@@ -1,5 +1,7 @@
 //! Sums of f32 over 16 lanes in the orders that `docs/numerics.md` states, and normalization by them.
 
+use flow_model::op::MvnAttrs;
+
 use super::versions::versions;
 
 /// Lanes of a vector.
@@ -69,6 +71,20 @@ pub(crate) struct Normalization {
     pub sequential: bool,
     /// Parts that are summed on their own.
     pub parts: usize,
+}
+
+impl Normalization {
+    /// As an MVN along `axes`, ascending, of a value of that shape says.
+    pub(crate) fn of(attrs: &MvnAttrs, shape: &[usize], axes: &[usize]) -> Self {
+        let from = |first: usize| axes.iter().copied().eq(first..shape.len());
+        Self {
+            variance: attrs.normalize_variance,
+            eps: attrs.eps,
+            eps_outside: attrs.eps_outside,
+            sequential: shape.len() >= 4 && from(2),
+            parts: if shape.len() >= 3 && from(1) { shape[1] } else { 1 },
+        }
+    }
 }
 
 versions!(

@@ -1,6 +1,7 @@
 //! What stored codes mean in the model, in f32 to the last bit.
 
 use flow_model::op::{InterpolateMode, Lookup, Op, ReduceKind};
+use flow_model::ops::fake_quantize::fake_quantize;
 use flow_model::{ElementType, NodeId, Tensor, Value};
 
 use super::{Known, Model, Quantizer, known};
@@ -137,13 +138,44 @@ impl Model<'_> {
         let [low, high] = [limits[2].to_f32(), limits[3].to_f32()];
         let levels = self.levels_of(quantization.levels(), &limits);
         if levels as usize > CODES {
-            return Err(format!("\"{name}\" has more levels than codes"));
+            return self.rounded_finely(id);
         }
         let mut tables = Vec::with_capacity(count);
         for c in 0..count {
             let (low, high) = (known(at(&low, c), lost)?, known(at(&high, c), lost)?);
             let scale = (high - low) / (levels - 1) as f32;
             tables.push(std::array::from_fn(|code| (code as f32).mul_add(scale, low)));
+        }
+        Ok(Meaning::new(tables, axis.unwrap_or(0)))
+    }
+
+    /// The values of a FakeQuantize with more levels than codes: what it rounds is a function of codes.
+    fn rounded_finely(&self, id: NodeId) -> Known<Meaning> {
+        let name = &self.graph.node(id).name;
+        let lost = || format!("the limits of \"{name}\" are not known per tensor or channel");
+        let (source, limits, formula) = known(self.rounding(id), lost)?;
+        let shape = known(self.shape(Value::of(id)), lost)?;
+        let meaning = self.values(source)?;
+        let axis = match (meaning.axis, known(axis_of(&limits, shape.len()), lost)?) {
+            (Some(a), Some(b)) if a != b => return Err(lost()),
+            (a, b) => a.or(b),
+        };
+        let levels = known(self.quantizations[id.index()].as_ref(), lost)?.levels();
+        let limits = limits.map(|limit| limit.to_f32());
+        let count = axis.map_or(1, |a| shape[a]);
+        let mut tables = meaning.expanded(count);
+        for (c, table) in tables.iter_mut().enumerate() {
+            let [il, ih, ol, oh] = [0, 1, 2, 3].map(|i: usize| {
+                let limit = &limits[i];
+                limit.get(if limit.len() == 1 { 0 } else { c }).copied()
+            });
+            let [il, ih, ol, oh] = [
+                known(il, lost)?,
+                known(ih, lost)?,
+                known(ol, lost)?,
+                known(oh, lost)?,
+            ];
+            *table = table.map(|x| fake_quantize(formula, x, [il, ih], [ol, oh], levels));
         }
         Ok(Meaning::new(tables, axis.unwrap_or(0)))
     }

@@ -112,14 +112,7 @@ impl Lowering<'_> {
                 };
                 let mut axes = attrs.reduced_axes(shape.len(), list.as_deref()).ok()?;
                 axes.sort_unstable();
-                let from = |first: usize| axes.iter().copied().eq(first..shape.len());
-                let how = Normalization {
-                    variance: attrs.normalize_variance,
-                    eps: attrs.eps,
-                    eps_outside: attrs.eps_outside,
-                    sequential: shape.len() >= 4 && from(2),
-                    parts: if shape.len() >= 3 && from(1) { shape[1] } else { 1 },
-                };
+                let how = Normalization::of(attrs, &shape, &axes);
                 let plan = Normalize::new(Rule::Mvn(how), &shape, &axes);
                 Plan::new(plan, vec![inputs[0]], [Form::Plain; 2])
             }

@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 
-use flow_model::op::{BinaryKind, ConvAttrs, InterpolateMode, Op, UnaryKind};
+use flow_model::op::{BinaryKind, ConvAttrs, EpsMode, InterpolateMode, Op, UnaryKind};
 use flow_model::{ElementType, NodeId, Tensor, Value};
 
 use super::Lowering;
 use super::chain::is_code;
 use super::window::{two, window_of_conv, window_of_pool};
-use crate::dense::Geometry;
+use crate::dense::{self, Geometry};
 use crate::kernels::literal::{Products, Taps, Values};
+use crate::kernels::sums::Normalization;
 use crate::kernels::{functions, gemm};
 use crate::literal::{Known, Model, POINTWISE_BLOCK, known};
-use crate::recall::{Each, Expression, Pooled, Recall, Rule};
+use crate::recall::{Each, Expression, Grouped, Groups, Pooled, Recall, Rule};
 use crate::rows::{function, operation};
 
 /// Tensors that a quantization may read besides its input.
@@ -20,6 +21,10 @@ pub(crate) const MAX_LEAVES: usize = 7;
 
 /// Values between a quantization and the codes it comes from.
 const MAX_EXPRESSIONS: usize = 256;
+
+/// Products that a quantization may evaluate again where nothing is certain: behind an operation that divides by what may
+/// be next to nothing, or whose elements depend on so many that one of them is always next to a tie.
+const MAX_WORK: f64 = (1 << 22) as f64;
 
 /// How far a zero point may lie from an integer that it counts as, in steps.
 const OFF_ZERO: f64 = 3e-4;
@@ -48,6 +53,8 @@ struct Builder<'a, 'b> {
     model: &'a Model<'b>,
     expressions: Vec<Expression>,
     bounds: Vec<Bound>,
+    /// Products that all elements of a value are computed of.
+    works: Vec<f64>,
     known: HashMap<Value, usize>,
     leaves: Vec<Value>,
     depth: usize,
@@ -81,6 +88,7 @@ impl Lowering<'_> {
             model,
             expressions: Vec::new(),
             bounds: Vec::new(),
+            works: Vec::new(),
             known: HashMap::new(),
             leaves: Vec::new(),
             depth: 0,
@@ -117,9 +125,26 @@ impl Builder<'_, '_> {
         if self.expressions.len() >= MAX_EXPRESSIONS {
             return Err("too many operations stand between codes and their rounding".to_owned());
         }
+        self.works.push(self.work(&shape, &rule));
         self.expressions.push(Expression { shape, rule });
         self.bounds.push(bound);
         Ok(self.expressions.len() - 1)
+    }
+
+    fn work(&self, shape: &[usize], rule: &Rule) -> f64 {
+        let elements = shape.iter().product::<usize>() as f64;
+        let of = |inputs: &[usize]| inputs.iter().map(|&i| self.works[i]).sum::<f64>();
+        match rule {
+            Rule::Codes(..) | Rule::Real(_) | Rule::Constant(_) => 0.0,
+            Rule::Each(_, inputs) | Rule::Joined(inputs, _) => elements + of(inputs),
+            Rule::Convolution(input, products) => elements * products.length() as f64 + of(&[*input]),
+            Rule::Product(inputs, geometry, _) => elements * geometry.size[1] as f64 + of(inputs),
+            Rule::Window(input, taps, _) => elements * taps.places().len() as f64 + of(&[*input]),
+            Rule::Round(input, ..)
+            | Rule::Moved(input, _)
+            | Rule::Channels(input, ..)
+            | Rule::Groups(input, ..) => elements + of(&[*input]),
+        }
     }
 
     fn limit(&mut self, limit: &Tensor) -> Known<usize> {
@@ -304,6 +329,7 @@ impl Builder<'_, '_> {
                 };
                 self.push(shape, Rule::Channels(from, op.clone(), vec![axes]), bound)
             }
+            Op::NormalizeL2 { .. } | Op::Mvn(_) | Op::Softmax { .. } => self.groups(value, shape),
             Op::MaxPool(pool) | Op::AvgPool { pool, .. } if value.port == 0 => {
                 let Some(window) = window_of_pool(pool).filter(|_| matches!(shape.len(), 3 | 4)) else {
                     return refused("is no pooling of images");
@@ -345,6 +371,39 @@ impl Builder<'_, '_> {
             }
             _ => refused("stands between integer sums and a rounding"),
         }
+    }
+
+    /// A normalization of groups of elements.
+    fn groups(&mut self, value: Value, shape: Vec<usize>) -> Known<usize> {
+        let model = self.model;
+        let (op, inputs) = model.operation(value.node);
+        let name = model.name(value.node);
+        let lost = || format!("\"{name}\" ({}) has axes that are not known", op.type_name());
+        let (axes, grouped) = known(
+            normalized(op, &shape, inputs.get(1).map(|&v| model.constant(v))),
+            lost,
+        )?;
+        let from = self.value(inputs[0])?;
+        if self.works[from] > MAX_WORK {
+            return Err(format!(
+                "\"{name}\" ({}) stands between integer sums and a rounding, and takes too long to evaluate again",
+                op.type_name()
+            ));
+        }
+        let error = self.bounds[from].error;
+        let bound = match grouped {
+            Grouped::Softmax { .. } => Bound {
+                size: 1.0,
+                error: error + 16.0,
+            },
+            // What it divides by may be next to nothing.
+            Grouped::Normalized(_) => Bound {
+                size: (shape.iter().product::<usize>() as f64).sqrt(),
+                error: if error == 0.0 { 0.0 } else { f64::INFINITY },
+            },
+        };
+        let groups = Groups::new(&shape, &axes);
+        self.push(shape, Rule::Groups(from, groups, grouped), bound)
     }
 
     fn convolution(&mut self, value: Value, shape: &[usize]) -> Known<usize> {
@@ -498,6 +557,42 @@ fn each(op: &Op) -> Each {
         _ => None,
     };
     found.unwrap_or_else(|| Each::Other(op.clone()))
+}
+
+/// The axes, ascending, and the operation of a normalization; `list` is its second input, if it has one.
+fn normalized(op: &Op, shape: &[usize], list: Option<Option<Tensor>>) -> Option<(Vec<usize>, Grouped)> {
+    let list = match list {
+        Some(list) => Some(list?.to_i64()),
+        None => None,
+    };
+    let rank = shape.len() as i64;
+    let axis = |a: i64| {
+        usize::try_from(if a < 0 { a + rank } else { a })
+            .ok()
+            .filter(|&a| a < shape.len())
+    };
+    let (mut axes, grouped) = match op {
+        Op::NormalizeL2 { eps, eps_mode } => {
+            let axes = list?.into_iter().map(axis).collect::<Option<Vec<_>>>()?;
+            let rule = dense::Rule::Norm(f64::from(*eps), *eps_mode == EpsMode::Add);
+            (axes, Grouped::Normalized(rule))
+        }
+        Op::Mvn(attrs) => {
+            let mut axes = attrs.reduced_axes(shape.len(), list.as_deref()).ok()?;
+            axes.sort_unstable();
+            let how = Normalization::of(attrs, shape, &axes);
+            (axes, Grouped::Normalized(dense::Rule::Mvn(how)))
+        }
+        Op::Softmax { axis: along } => {
+            let along = axis(*along)?;
+            let in_order = shape[along + 1..].iter().any(|&n| n != 1);
+            (vec![along], Grouped::Softmax { in_order })
+        }
+        _ => return None,
+    };
+    axes.sort_unstable();
+    axes.dedup();
+    Some((axes, grouped))
 }
 
 fn moves(op: &Op) -> bool {

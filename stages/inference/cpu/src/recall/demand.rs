@@ -127,6 +127,14 @@ impl Ask<'_> {
                     (0..channels).for_each(|c| self.want(*input, first as usize + c * inner));
                 }
             }
+            Rule::Groups(input, groups, _) => {
+                distinct(keys, elements.map(|at| groups.first(at)));
+                for &first in keys.iter() {
+                    groups
+                        .members(first as usize)
+                        .for_each(|at| self.want(*input, at));
+                }
+            }
             Rule::Window(input, taps, _) => {
                 let [channels, height, width] = image(&self.expressions[*input].shape);
                 elements.for_each(|at| {

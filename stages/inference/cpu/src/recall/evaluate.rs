@@ -246,6 +246,19 @@ impl Now<'_> {
                     values[at] = result.get(place).copied().unwrap_or(f32::NAN);
                 }
             }
+            Rule::Groups(input, groups, grouped) => {
+                distinct(keys, elements.map(|at| groups.first(at)));
+                let (mut group, mut given) = (Vec::new(), Vec::new());
+                for &first in keys.iter() {
+                    group.clear();
+                    group.extend(groups.members(first as usize).map(|at| self.get(*input, at)));
+                    given.resize(group.len(), 0.0);
+                    grouped.apply(self.reader.simd, &mut group, &mut given);
+                    for (at, &value) in groups.members(first as usize).zip(&group) {
+                        values[at] = value;
+                    }
+                }
+            }
             Rule::Window(input, taps, pooled) => {
                 let [channels, height, width] = image(&self.reader.expressions[*input].shape);
                 elements.for_each(|at| {

@@ -6,7 +6,9 @@
 
 use flow_cpu::kernels::Isa;
 use flow_cpu::{CompileOptions, Input, compile};
-use flow_model::op::{AutoPad, BinaryKind, ConvAttrs, DeconvAttrs, Op, PoolAttrs, UnaryKind};
+use flow_model::op::{
+    AutoPad, BinaryKind, ConvAttrs, DeconvAttrs, EpsMode, MvnAttrs, MvnAxes, Op, PoolAttrs, UnaryKind,
+};
 use flow_model::{ElementType, Graph, Tensor, Value};
 
 use crate::support::{Builder, Noise, image};
@@ -392,13 +394,50 @@ fn real_values_that_are_quantized_for_nobody() {
 }
 
 #[test]
+fn normalizations_of_sums() {
+    let axes = |b: &mut Builder, axes: &[i64]| b.constant(Tensor::from_slice(&[axes.len()], axes).unwrap());
+    let mvn = Op::Mvn(MvnAttrs {
+        axes: MvnAxes::Input,
+        normalize_variance: true,
+        eps: 1e-5,
+        eps_outside: false,
+    });
+    let eps_mode = EpsMode::Max;
+    let operations = [
+        (
+            Op::NormalizeL2 { eps: 1e-10, eps_mode },
+            Some([1].as_slice()),
+            1.0 / 64.0,
+        ),
+        (mvn, Some([1, 2, 3].as_slice()), 1.0 / 32.0),
+        (Op::Softmax { axis: 1 }, None, 1.0 / 512.0),
+        (Op::Softmax { axis: 3 }, None, 1.0 / 512.0),
+    ];
+    for (op, along, step) in operations {
+        let mut noise = Noise(13);
+        let mut b = Builder::default();
+        let x = b.input(ElementType::F32, &[1, 6, 8, 8]);
+        let x = quantized(&mut b, x, STEP, -128.0);
+        let y = convolution(&mut b, &mut noise, x);
+        let shape = b.shape(y);
+        let mut inputs = vec![y];
+        inputs.extend(along.map(|a| axes(&mut b, a)));
+        let y = b.node(op, &inputs, ElementType::F32, &shape);
+        let y = quantized(&mut b, y, step, -128.0);
+        let y = reader(&mut b, y);
+        b.result(y);
+        check(&b.graph, &[image(&mut noise, &[1, 6, 8, 8])], step);
+    }
+}
+
+#[test]
 fn what_is_not_guarded_says_why() {
     let mut noise = Noise(9);
     let mut b = Builder::default();
-    let x = b.input(ElementType::F32, &[1, 6, 8, 8]);
+    let x = b.input(ElementType::F32, &[1, 6, 96, 96]);
     let x = quantized(&mut b, x, 1.0 / 128.0, -100.0);
     let y = convolution(&mut b, &mut noise, x);
-    // Each element depends on all channels.
+    // Each element depends on all channels, and there are too many to evaluate them again.
     let y = b.unary(Op::Softmax { axis: 1 }, y, ElementType::F32);
     let y = quantized(&mut b, y, 1.0 / 255.0, 0.0);
     let y = reader(&mut b, y);
