@@ -16,10 +16,12 @@ const CLOSE: f64 = 2e-5;
 
 /// Networks with values next to ties. The reference evaluator runs the transformed graph in that graph's own arithmetic, which
 /// may put such a value one step elsewhere; the CPU plugin goes back to the model's.
-const NEXT_TO_TIES: [&str; 4] = [
+const NEXT_TO_TIES: [&str; 6] = [
     "factor_behind_levels",
     "limits_along_two_axes_behind_deconvolution",
+    "norm_of_next_to_nothing",
     "table_behind_a_convolution",
+    "table_through_many_levels",
     "weights_between_levels_in_f32",
 ];
 

@@ -5,7 +5,7 @@ use flow_model::ops::fake_quantize::level_by;
 
 use super::demand::{Memory, Table, distinct, first_channel, part};
 use super::places::{Offsets, image, pixel, repeated};
-use super::{Each, Expression, Leaves, Pooled, Rule};
+use super::{Each, Expression, Grouped, Groups, Leaves, Pooled, Rule};
 use crate::kernels::KernelTable;
 use crate::kernels::literal::fused;
 use crate::kernels::versions::Simd;
@@ -132,6 +132,12 @@ impl Memory {
                         now.each((each, inputs), wanted, values, &mut self.operands);
                         continue;
                     }
+                    if let Rule::Groups(input, groups, grouped) = rule {
+                        let [group, given, _] = &mut self.operands;
+                        let (keys, group) = (&mut self.keys, (group, given));
+                        now.groups((*input, groups, grouped), wanted, values, keys, group);
+                        continue;
+                    }
                     now.evaluate(&expression.rule, wanted, values, &mut self.keys);
                 }
             }
@@ -206,6 +212,27 @@ impl Now<'_> {
         }
     }
 
+    /// The groups of the wanted elements as a whole.
+    fn groups(
+        &self,
+        (input, groups, grouped): (usize, &Groups, &Grouped),
+        wanted: &[u32],
+        values: &mut [f32],
+        keys: &mut Vec<u64>,
+        (group, given): (&mut Vec<f32>, &mut Vec<f32>),
+    ) {
+        distinct(keys, wanted.iter().map(|&at| groups.first(at as usize)));
+        for &first in keys.iter() {
+            group.clear();
+            group.extend(groups.members(first as usize).map(|at| self.get(input, at)));
+            given.resize(group.len(), 0.0);
+            grouped.apply(self.reader.simd, group, given);
+            for (at, &value) in groups.members(first as usize).zip(group.iter()) {
+                values[at] = value;
+            }
+        }
+    }
+
     fn evaluate(&self, rule: &Rule, wanted: &[u32], values: &mut [f32], keys: &mut Vec<u64>) {
         let elements = wanted.iter().map(|&at| at as usize);
         match rule {
@@ -246,19 +273,6 @@ impl Now<'_> {
                     values[at] = result.get(place).copied().unwrap_or(f32::NAN);
                 }
             }
-            Rule::Groups(input, groups, grouped) => {
-                distinct(keys, elements.map(|at| groups.first(at)));
-                let (mut group, mut given) = (Vec::new(), Vec::new());
-                for &first in keys.iter() {
-                    group.clear();
-                    group.extend(groups.members(first as usize).map(|at| self.get(*input, at)));
-                    given.resize(group.len(), 0.0);
-                    grouped.apply(self.reader.simd, &mut group, &mut given);
-                    for (at, &value) in groups.members(first as usize).zip(&group) {
-                        values[at] = value;
-                    }
-                }
-            }
             Rule::Window(input, taps, pooled) => {
                 let [channels, height, width] = image(&self.reader.expressions[*input].shape);
                 elements.for_each(|at| {
@@ -288,7 +302,12 @@ impl Now<'_> {
                     }));
                 });
             }
-            Rule::Codes(..) | Rule::Real(_) | Rule::Constant(_) | Rule::Convolution(..) | Rule::Each(..) => {}
+            Rule::Codes(..)
+            | Rule::Real(_)
+            | Rule::Constant(_)
+            | Rule::Convolution(..)
+            | Rule::Groups(..)
+            | Rule::Each(..) => {}
         }
     }
 }
