@@ -17,6 +17,12 @@
 //!   with it. Once the budget is spent, a stage with one replica per stream takes only that stream with it; another
 //!   one ends the pipeline. A sink is never rebuilt, since its output would start over and look whole. A source that
 //!   fails ends its stream; the others go on and the run counts as failed.
+//! * **Batches, deadlines, rates.** A consumer with a batch picks packets over its streams in turn; packets that are too
+//!   old or too many are dropped where they are taken, under a reason of their own.
+//! * **Joins.** On the ways from a fan-out to its join a dropped packet leaves a tombstone in its place, so that a join
+//!   counts places and never waits for what will not come.
+//! * **Timeouts.** A worker whose call does not return is left behind: its packets fail, a spare takes its place, and
+//!   what it gives later is not taken. A source that is lost is opened again where it says `reconnect`.
 //! * **Stop.** [`RunHandle::stop`] ends the sources; everything under way drains within `drain_timeout`. Without a
 //!   stop, a pipeline whose sources have ended may take any time as long as packets are being settled.
 //!   [`RunHandle::abort`] cuts the run short: what is under way counts as aborted, and sinks are not closed, so that
