@@ -21,7 +21,7 @@ pub use trend::{Trend, theil_sen};
 pub use verdict::{Check, Status};
 
 use crate::chaos::{self, Chaos, Fault};
-use crate::config::plan::{PreparedPipeline, RestartSpec};
+use crate::config::plan::{BackoffSpec, PreparedPipeline, RestartSpec};
 use crate::registry::Role;
 use crate::runtime::{self, RunError, RunHandle, RunOptions, RunReport};
 use deliveries::Deliveries;
@@ -143,10 +143,16 @@ pub fn run(
 ) -> Result<SoakReport, SoakError> {
     if let Some(chaos) = &chaos {
         chaos::inject(&mut prepared, chaos).map_err(SoakError::Chaos)?;
-        // Panics on purpose must not use up a budget that is meant for others: the verdict compares both numbers.
+        // Panics on purpose must not use up a budget that is meant for others, nor make waits grow: the verdict compares
+        // both numbers.
         for component in prepared.pipeline.components.iter_mut() {
+            let BackoffSpec { initial, .. } = component.restart.backoff;
             component.restart = RestartSpec {
                 max: u32::MAX,
+                backoff: BackoffSpec {
+                    initial,
+                    max: initial,
+                },
                 ..component.restart
             };
         }

@@ -121,7 +121,7 @@ pub enum Command {
     Explain(Explain),
     /// Look at this machine: CPU, instruction sets, affinity, quotas, limits.
     Doctor(Doctor),
-    /// Inspect, transform, run or benchmark a model.
+    /// Inspect, transform, run, benchmark, quantize or compare models.
     #[command(subcommand)]
     Model(Model),
 }

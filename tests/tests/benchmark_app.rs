@@ -124,7 +124,7 @@ fn requests_on_streams_are_counted_and_reported_each() {
     for attribute in [
         "execOrder=",
         "execTimeMcs=",
-        "originalLayersNames=\"stem,stem/add,stem/relu,stem/fq\"",
+        "originalLayersNames=\"stem,stem/add,stem/relu,stem/relu/fq_output_0\"",
         "primitiveType=",
         "runtimePrecision=\"u8\"",
     ] {

@@ -49,6 +49,9 @@ fn a_pipeline_bears_faults_of_every_kind() {
         faults,
         "--seed",
         "7",
+        // However busy the machine is.
+        "--min-packets",
+        "100",
         "--report",
         "soak.html",
     ];

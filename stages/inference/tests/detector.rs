@@ -100,7 +100,7 @@ fn every_layer_has_one_counter_and_steps_have_their_times() {
         position("stem") < position("stem/relu"),
         "what is fused comes behind its step"
     );
-    for name in ["stem/add", "stem/relu", "stem/fq"] {
+    for name in ["stem/add", "stem/relu", "stem/relu/fq_output_0"] {
         let counter = &counters[position(name)];
         assert_eq!((counter.executed, counter.exec_type.as_str()), (false, "undef"));
     }
@@ -158,7 +158,7 @@ fn the_graph_that_runs_is_connected_from_inputs_to_outputs() {
     let xml = execution_xml("a \"net\"", &nodes);
     assert!(xml.contains("<net name=\"a &quot;net&quot;\" version=\"11\">"));
     assert_eq!(xml.matches("<layer ").count(), nodes.len());
-    assert!(xml.contains("originalLayersNames=\"stem,stem/add,stem/relu,stem/fq\""));
+    assert!(xml.contains("originalLayersNames=\"stem,stem/add,stem/relu,stem/relu/fq_output_0\""));
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! ```no_run
 //! use flow_quantize::{InMemory, Options, Silent, prepare, quantize};
 //!
-//! let sample = flow_model::npy::read("sample.npy".as_ref())?;
+//! let sample = flow_model::npy::read("sample.npy")?;
 //! let graph = prepare(&flow_model::ir::read("model.xml")?)?;
 //! let quantized = quantize(&graph, &InMemory(vec![vec![sample]]), &Options::default(), &Silent)?;
 //! flow_model::ir::write(&quantized.graph, "model-int8.xml")?;
