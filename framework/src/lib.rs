@@ -38,6 +38,7 @@ pub mod codes;
 pub mod config;
 pub mod diagnostics;
 pub mod error;
+mod layer;
 pub mod ledger;
 pub mod metrics;
 pub mod observe;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::{Dice, Fault, INJECTED};
 use crate::error::StageError;
-use crate::packet::{Packet, Payload, StreamId};
+use crate::layer::{SinkLayer, StageLayer};
+use crate::packet::{Packet, Payload};
 use crate::registry::Prepared;
 use crate::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage, StopFlag, WorkerContext};
 
@@ -69,7 +70,11 @@ impl DisturbedStage {
     }
 }
 
-impl Stage for DisturbedStage {
+impl StageLayer for DisturbedStage {
+    fn inner(&mut self) -> &mut dyn Stage {
+        &mut *self.inner
+    }
+
     fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
         self.stopping = cx.stopping.clone();
         self.inner.open(cx)
@@ -83,22 +88,6 @@ impl Stage for DisturbedStage {
     fn process_batch(&mut self, packets: &[Packet], out: &mut dyn Emitter) -> Result<(), StageError> {
         packets.iter().for_each(|packet| self.disturb(packet));
         self.inner.process_batch(packets, out)
-    }
-
-    fn shape_changed(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
-        self.inner.shape_changed(stream, out)
-    }
-
-    fn flush(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
-        self.inner.flush(stream, out)
-    }
-
-    fn discontinuity(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
-        self.inner.discontinuity(stream, out)
-    }
-
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }
 
@@ -118,7 +107,11 @@ struct DisturbedSink {
     stopping: StopFlag,
 }
 
-impl Sink for DisturbedSink {
+impl SinkLayer for DisturbedSink {
+    fn inner(&mut self) -> &mut dyn Sink {
+        &mut *self.inner
+    }
+
     fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
         self.stopping = cx.stopping.clone();
         self.inner.open(cx)
@@ -134,18 +127,6 @@ impl Sink for DisturbedSink {
             return Err(StageError::packet(INJECTED, message));
         }
         self.inner.consume(packet)
-    }
-
-    fn shape_changed(&mut self, stream: &StreamId) -> Result<(), StageError> {
-        self.inner.shape_changed(stream)
-    }
-
-    fn end_of_stream(&mut self, stream: &StreamId) -> Result<(), StageError> {
-        self.inner.end_of_stream(stream)
-    }
-
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }
 

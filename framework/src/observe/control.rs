@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use crate::config::plan::PreparedPipeline;
 use crate::error::StageError;
+use crate::layer::StageLayer;
 use crate::ledger::lock;
-use crate::packet::{Packet, StreamId};
+use crate::packet::Packet;
 use crate::registry::{Build, Prepared, PreparedComponent};
 use crate::stage::{Emitter, Stage, WorkerContext};
 
@@ -161,7 +162,11 @@ impl Replaced {
     }
 }
 
-impl Stage for Replaced {
+impl StageLayer for Replaced {
+    fn inner(&mut self) -> &mut dyn Stage {
+        &mut *self.inner
+    }
+
     fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
         self.cx = Some(cx.clone());
         self.shared.answer(self.replica, self.answered, None);
@@ -174,17 +179,5 @@ impl Stage for Replaced {
     fn process_batch(&mut self, packets: &[Packet], out: &mut dyn Emitter) -> Result<(), StageError> {
         self.heed(out);
         self.inner.process_batch(packets, out)
-    }
-    fn shape_changed(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
-        self.inner.shape_changed(stream, out)
-    }
-    fn flush(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
-        self.inner.flush(stream, out)
-    }
-    fn discontinuity(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
-        self.inner.discontinuity(stream, out)
-    }
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }

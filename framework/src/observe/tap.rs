@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::plan::PreparedPipeline;
 use crate::error::StageError;
+use crate::layer::{SinkLayer, StageLayer};
 use crate::packet::{Header, Packet, Payload, StreamId};
 use crate::registry::{PreparedComponent, Role};
 use crate::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage, WorkerContext};
@@ -137,10 +138,11 @@ impl Emitter for Watching<'_, dyn Emitter + '_> {
     }
 }
 
-impl Stage for Watched<dyn Stage> {
-    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
-        self.inner.open(cx)
+impl StageLayer for Watched<dyn Stage> {
+    fn inner(&mut self) -> &mut dyn Stage {
+        &mut *self.inner
     }
+
     fn process(&mut self, packet: Packet, out: &mut dyn Emitter) -> Result<(), StageError> {
         let observer = &*self.observer;
         self.inner.process(packet, &mut Watching { out, observer })
@@ -160,9 +162,6 @@ impl Stage for Watched<dyn Stage> {
     fn discontinuity(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
         let observer = &*self.observer;
         self.inner.discontinuity(stream, &mut Watching { out, observer })
-    }
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }
 
@@ -209,10 +208,11 @@ struct Fed<T: ?Sized> {
     observer: Arc<dyn Observer>,
 }
 
-impl Stage for Fed<dyn Stage> {
-    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
-        self.inner.open(cx)
+impl StageLayer for Fed<dyn Stage> {
+    fn inner(&mut self) -> &mut dyn Stage {
+        &mut *self.inner
     }
+
     fn process(&mut self, packet: Packet, out: &mut dyn Emitter) -> Result<(), StageError> {
         self.observer.packet(&packet);
         self.inner.process(packet, out)
@@ -221,35 +221,15 @@ impl Stage for Fed<dyn Stage> {
         packets.iter().for_each(|packet| self.observer.packet(packet));
         self.inner.process_batch(packets, out)
     }
-    fn shape_changed(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
-        self.inner.shape_changed(stream, out)
-    }
-    fn flush(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
-        self.inner.flush(stream, out)
-    }
-    fn discontinuity(&mut self, stream: &StreamId, out: &mut dyn Emitter) -> Result<(), StageError> {
-        self.inner.discontinuity(stream, out)
-    }
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
-    }
 }
 
-impl Sink for Fed<dyn Sink> {
-    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
-        self.inner.open(cx)
+impl SinkLayer for Fed<dyn Sink> {
+    fn inner(&mut self) -> &mut dyn Sink {
+        &mut *self.inner
     }
+
     fn consume(&mut self, packet: Packet) -> Result<(), StageError> {
         self.observer.packet(&packet);
         self.inner.consume(packet)
-    }
-    fn shape_changed(&mut self, stream: &StreamId) -> Result<(), StageError> {
-        self.inner.shape_changed(stream)
-    }
-    fn end_of_stream(&mut self, stream: &StreamId) -> Result<(), StageError> {
-        self.inner.end_of_stream(stream)
-    }
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::plan::PreparedPipeline;
 use crate::error::StageError;
+use crate::layer::{SinkLayer, StageLayer};
 use crate::ledger::lock;
 use crate::packet::{Header, Packet, PacketId, Payload, StreamId};
 use crate::registry::PreparedComponent;
@@ -298,10 +299,11 @@ impl Source for Traced<dyn Source> {
     }
 }
 
-impl Stage for Traced<dyn Stage> {
-    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
-        self.inner.open(cx)
+impl StageLayer for Traced<dyn Stage> {
+    fn inner(&mut self) -> &mut dyn Stage {
+        &mut *self.inner
     }
+
     fn process(&mut self, packet: Packet, out: &mut dyn Emitter) -> Result<(), StageError> {
         let (began, id) = (Instant::now(), packet.header.id.clone());
         let outcome = self.inner.process(packet, &mut Timing::new(out, &self.track));
@@ -334,28 +336,17 @@ impl Stage for Traced<dyn Stage> {
         self.inner
             .discontinuity(stream, &mut Timing::new(out, &self.track))
     }
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
-    }
 }
 
-impl Sink for Traced<dyn Sink> {
-    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
-        self.inner.open(cx)
+impl SinkLayer for Traced<dyn Sink> {
+    fn inner(&mut self) -> &mut dyn Sink {
+        &mut *self.inner
     }
+
     fn consume(&mut self, packet: Packet) -> Result<(), StageError> {
         let (began, id) = (Instant::now(), packet.header.id.clone());
         let outcome = self.inner.consume(packet);
         self.track.keep(What::Process, began, Some(id));
         outcome
-    }
-    fn shape_changed(&mut self, stream: &StreamId) -> Result<(), StageError> {
-        self.inner.shape_changed(stream)
-    }
-    fn end_of_stream(&mut self, stream: &StreamId) -> Result<(), StageError> {
-        self.inner.end_of_stream(stream)
-    }
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }

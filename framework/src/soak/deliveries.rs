@@ -10,11 +10,12 @@ use super::load::Due;
 use crate::clock::Clock;
 use crate::config::plan::{Order, Pipeline, PreparedPipeline};
 use crate::error::StageError;
+use crate::layer::SinkLayer;
 use crate::ledger::lock;
 use crate::metrics::{Percentiles, Times};
 use crate::packet::{Packet, PacketId, StreamId};
 use crate::registry::{PreparedComponent, Role};
-use crate::stage::{Sink, WorkerContext};
+use crate::stage::Sink;
 
 /// Most violations that are named; all are counted.
 const NAMED: usize = 8;
@@ -187,9 +188,9 @@ impl Observed {
     }
 }
 
-impl Sink for Observed {
-    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
-        self.inner.open(cx)
+impl SinkLayer for Observed {
+    fn inner(&mut self) -> &mut dyn Sink {
+        &mut *self.inner
     }
 
     fn consume(&mut self, packet: Packet) -> Result<(), StageError> {
@@ -216,17 +217,5 @@ impl Sink for Observed {
             }
         }
         Ok(())
-    }
-
-    fn shape_changed(&mut self, stream: &StreamId) -> Result<(), StageError> {
-        self.inner.shape_changed(stream)
-    }
-
-    fn end_of_stream(&mut self, stream: &StreamId) -> Result<(), StageError> {
-        self.inner.end_of_stream(stream)
-    }
-
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }

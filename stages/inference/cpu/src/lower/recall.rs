@@ -1,20 +1,24 @@
 //! From a quantization of real values back to the codes that they come from.
 
+mod bounds;
+mod operations;
+
 use std::collections::HashMap;
 
-use flow_model::op::{BinaryKind, ConvAttrs, EpsMode, InterpolateMode, Op, UnaryKind};
+use flow_model::op::{ConvAttrs, Op, UnaryKind};
 use flow_model::{ElementType, NodeId, Tensor, Value};
+
+use bounds::Bound;
+use operations::{each, moves, normalized};
 
 use super::Lowering;
 use super::chain::is_code;
 use super::window::{two, window_of_conv, window_of_pool};
-use crate::dense::{self, Geometry};
+use crate::dense::Geometry;
+use crate::kernels::gemm;
 use crate::kernels::literal::{Products, Taps, Values};
-use crate::kernels::sums::Normalization;
-use crate::kernels::{functions, gemm};
 use crate::literal::{Known, Model, POINTWISE_BLOCK, known};
-use crate::recall::{Each, Expression, Grouped, Groups, Pooled, Recall, Rule};
-use crate::rows::{function, operation};
+use crate::recall::{Expression, Grouped, Groups, Pooled, Recall, Rule};
 
 /// Tensors that a quantization may read besides its input.
 pub(crate) const MAX_LEAVES: usize = 7;
@@ -39,13 +43,6 @@ fn off_zero(values: &Values) -> f64 {
     };
     let most = values.0.chunks_exact(256).map(of_table).fold(0.0, f64::max);
     most / f64::from(f32::EPSILON)
-}
-
-/// What is known of the size of a value, and of the error that the step's value of it may have, in units of `2^-23`.
-#[derive(Debug, Clone, Copy)]
-struct Bound {
-    size: f64,
-    error: f64,
 }
 
 struct Builder<'a, 'b> {
@@ -145,6 +142,10 @@ impl Builder<'_, '_> {
             | Rule::Channels(input, ..)
             | Rule::Groups(input, ..) => elements + of(&[*input]),
         }
+    }
+
+    fn bounds_of(&self, values: &[usize]) -> Vec<Bound> {
+        values.iter().map(|&v| self.bounds[v]).collect()
     }
 
     fn limit(&mut self, limit: &Tensor) -> Known<usize> {
@@ -263,7 +264,7 @@ impl Builder<'_, '_> {
                         *own = [&[n][..], &vec![1; shape.len() - 2]].concat();
                     }
                 }
-                let bound = self.of_each(op, &operands);
+                let bound = Bound::of_each(op, &self.bounds_of(&operands));
                 self.push(shape, Rule::Each(each(op), operands), bound)
             }
             Op::FakeQuantize { levels } => {
@@ -300,7 +301,7 @@ impl Builder<'_, '_> {
                 for &input in inputs {
                     parts.push(self.value(input)?);
                 }
-                let bound = self.joint(&parts);
+                let bound = Bound::of_joint(&self.bounds_of(&parts));
                 self.push(shape, Rule::Joined(parts, axis), bound)
             }
             Op::Reshape { .. } | Op::Squeeze | Op::Unsqueeze => {
@@ -366,7 +367,7 @@ impl Builder<'_, '_> {
                     true => crate::literal::block_of_computed(geometry.size[1]),
                     false => gemm::BLOCK,
                 };
-                let bound = self.of_products(self.bounds[a], self.bounds[b], terms);
+                let bound = Bound::of_products(self.bounds[a], self.bounds[b], terms);
                 self.push(shape, Rule::Product([a, b], geometry, block), bound)
             }
             _ => refused("stands between integer sums and a rounding"),
@@ -468,7 +469,7 @@ impl Builder<'_, '_> {
         } else {
             f64::from(high - low) * OFF_ZERO / 255.0
         };
-        let bound = self.of_products(
+        let bound = Bound::of_products(
             self.bounds[from],
             Bound {
                 size: spread / terms.sqrt(),
@@ -485,132 +486,6 @@ impl Builder<'_, '_> {
         );
         let rule = Rule::Convolution(from, known(products, lost)?);
         self.push(shape.to_vec(), rule, bound)
-    }
-
-    /// A sum of that many products: its roundings, and those of scales and zero points of codes.
-    fn of_products(&self, a: Bound, b: Bound, terms: f64) -> Bound {
-        let size = a.size * b.size * terms;
-        Bound {
-            size,
-            error: size + terms * (a.error * b.size + b.error * a.size),
-        }
-    }
-
-    fn joint(&self, parts: &[usize]) -> Bound {
-        let most = |f: fn(&Bound) -> f64| parts.iter().map(|&p| f(&self.bounds[p])).fold(0.0, f64::max);
-        Bound {
-            size: most(|b| b.size),
-            error: most(|b| b.error),
-        }
-    }
-
-    /// An element-wise operation: how it passes on errors, and its own rounding.
-    fn of_each(&self, op: &Op, operands: &[usize]) -> Bound {
-        let bounds: Vec<Bound> = operands.iter().map(|&o| self.bounds[o]).collect();
-        let sizes: f64 = bounds.iter().map(|b| b.size).sum();
-        let errors: f64 = bounds.iter().map(|b| b.error).sum();
-        let of = |size: f64, slope: f64| Bound {
-            size,
-            error: slope * errors + 4.0 * size,
-        };
-        let lost = Bound {
-            size: f64::INFINITY,
-            error: f64::INFINITY,
-        };
-        match (op, &bounds[..]) {
-            (_, bounds) if bounds.iter().all(|b| b.error == 0.0) => of(sizes.max(1.0), 0.0),
-            (Op::Clamp { .. }, _) => of(sizes, 1.0),
-            (Op::PRelu, &[x, slope]) => of(x.size * slope.size.max(1.0), slope.size.max(1.0)),
-            (Op::Unary(kind), _) => match kind {
-                UnaryKind::Relu | UnaryKind::Abs | UnaryKind::Negative => of(sizes, 1.0),
-                UnaryKind::Sigmoid | UnaryKind::Tanh | UnaryKind::HSigmoid | UnaryKind::Erf => of(1.0, 1.2),
-                UnaryKind::HSwish | UnaryKind::Gelu { .. } | UnaryKind::Mish | UnaryKind::SoftPlus => {
-                    of(sizes + 1.0, 1.6)
-                }
-                UnaryKind::Swish { beta } if beta.abs() <= 4.0 => of(sizes + 1.0, 2.0),
-                UnaryKind::Elu { alpha } => {
-                    of(sizes + f64::from(alpha.abs()), f64::from(alpha.abs()).max(1.0))
-                }
-                _ => lost,
-            },
-            (Op::Binary(kind), &[a, b]) => match kind {
-                BinaryKind::Add | BinaryKind::Subtract | BinaryKind::Maximum | BinaryKind::Minimum => {
-                    of(sizes, 1.0)
-                }
-                BinaryKind::Multiply => Bound {
-                    size: a.size * b.size,
-                    error: a.error * b.size + b.error * a.size + 2.0 * a.size * b.size,
-                },
-                _ => lost,
-            },
-            _ => lost,
-        }
-    }
-}
-
-fn each(op: &Op) -> Each {
-    let found = match op {
-        Op::Unary(kind) => function(*kind).map(|(function, parameter)| Each::One(function, parameter)),
-        Op::Clamp { min, max } => Some(Each::Clamp(*min, *max)),
-        Op::PRelu => Some(Each::Two(functions::leaky)),
-        Op::Binary(kind) => operation(*kind).map(Each::Two),
-        _ => None,
-    };
-    found.unwrap_or_else(|| Each::Other(op.clone()))
-}
-
-/// The axes, ascending, and the operation of a normalization; `list` is its second input, if it has one.
-fn normalized(op: &Op, shape: &[usize], list: Option<Option<Tensor>>) -> Option<(Vec<usize>, Grouped)> {
-    let list = match list {
-        Some(list) => Some(list?.to_i64()),
-        None => None,
-    };
-    let rank = shape.len() as i64;
-    let axis = |a: i64| {
-        usize::try_from(if a < 0 { a + rank } else { a })
-            .ok()
-            .filter(|&a| a < shape.len())
-    };
-    let (mut axes, grouped) = match op {
-        Op::NormalizeL2 { eps, eps_mode } => {
-            let axes = list?.into_iter().map(axis).collect::<Option<Vec<_>>>()?;
-            let rule = dense::Rule::Norm(f64::from(*eps), *eps_mode == EpsMode::Add);
-            (axes, Grouped::Normalized(rule))
-        }
-        Op::Mvn(attrs) => {
-            let mut axes = attrs.reduced_axes(shape.len(), list.as_deref()).ok()?;
-            axes.sort_unstable();
-            let how = Normalization::of(attrs, shape, &axes);
-            (axes, Grouped::Normalized(dense::Rule::Mvn(how)))
-        }
-        Op::Softmax { axis: along } => {
-            let along = axis(*along)?;
-            let in_order = shape[along + 1..].iter().any(|&n| n != 1);
-            (vec![along], Grouped::Softmax { in_order })
-        }
-        _ => return None,
-    };
-    axes.sort_unstable();
-    axes.dedup();
-    Some((axes, grouped))
-}
-
-fn moves(op: &Op) -> bool {
-    match op {
-        Op::Transpose
-        | Op::Split { .. }
-        | Op::VariadicSplit
-        | Op::Slice
-        | Op::StridedSlice(_)
-        | Op::Gather { .. }
-        | Op::GatherNd { .. }
-        | Op::Broadcast => true,
-        Op::Interpolate(attrs) => {
-            let pads = attrs.pads_begin.iter().chain(&attrs.pads_end);
-            attrs.mode == InterpolateMode::Nearest && pads.into_iter().all(|&p| p == 0)
-        }
-        Op::Standard(operation) => operation.moves_values(),
-        _ => false,
     }
 }
 
