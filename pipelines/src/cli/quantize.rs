@@ -1,0 +1,152 @@
+//! Arguments of `flowrun model quantize` and `flowrun model compare`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Arguments of `model quantize`.
+#[derive(Debug, Args)]
+pub struct Quantize {
+    /// The model in floating point: OpenVINO IR (.xml with its .bin beside it).
+    pub model: PathBuf,
+    /// What to calibrate on: a folder of pictures or .npy files, a pattern such as `shots/*.jpg`, one file. May be
+    /// repeated. A model with several inputs takes folders `DIR/NAME/` with a .npy per sample and input, in order.
+    #[arg(long, value_name = "PATH", required = true)]
+    pub data: Vec<String>,
+    /// Write the quantized model to this .xml (and the .bin beside it). Neither file changes unless all goes well.
+    #[arg(short, long, value_name = "FILE.xml")]
+    pub output: PathBuf,
+    /// Intervals of activations: around zero, or with a zero point where something is negative.
+    #[arg(long, value_enum, default_value_t = PresetName::Performance)]
+    pub preset: PresetName,
+    /// Samples to calibrate on, spread evenly over the data.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub subset: usize,
+    /// How a picture becomes the input: a YAML file with the keys of a `resize` or `letterbox` stage (and `type`), such a
+    /// mapping itself (`{type: letterbox, mean: 127, scale: 128}`), or a pipeline file that runs the model.
+    #[arg(long, value_name = "FILE.yaml")]
+    pub preprocess: Option<String>,
+    /// Leave layers in floating point: a name, a type of operation, or a regular expression for whole names. May be
+    /// repeated.
+    #[arg(long, value_name = "LAYER|TYPE|REGEX")]
+    pub ignore: Vec<String>,
+    /// How ranges of activations are found: mean, extreme, median, mean-no-outliers, quantile[:SHARE] or mse.
+    #[arg(long, value_name = "NAME", default_value = "mse", value_parser = estimator)]
+    pub estimator: flow_quantize::Estimator,
+    /// How biases are corrected.
+    #[arg(long, value_enum, default_value_t = BiasName::Fast)]
+    pub bias: BiasName,
+    /// How ranges of weights are found.
+    #[arg(long, value_enum, default_value_t = WeightRangeName::Extreme)]
+    pub weights: WeightRangeName,
+    /// Weights that use half of their range, for machines whose 8-bit sums saturate. flowrun's never do.
+    #[arg(long, value_enum, default_value_t = OverflowName::None)]
+    pub overflow_fix: OverflowName,
+    /// Quantize what stands behind the last weights as well, as NNCF does.
+    #[arg(long)]
+    pub quantize_tail: bool,
+    /// Store weights as i8 codes with scales, or as rounded f32 values.
+    #[arg(long, value_enum, default_value_t = StorageName::I8)]
+    pub store: StorageName,
+    /// Take layers back to floating point until the score on samples that calibration does not see is at most this much
+    /// below that of the f32 model.
+    #[arg(long, value_name = "DROP")]
+    pub max_drop: Option<f64>,
+    /// What the score is, for --max-drop: `top1` (same best class as f32), `agreement` (share of output values near
+    /// those of f32), `nmse` (1 less the mean square error), or a command that prints a number, higher is better, for the
+    /// model at $MODEL.
+    #[arg(long, value_name = "METRIC", default_value = "nmse", requires = "max_drop")]
+    pub metric: String,
+    /// Samples the score is measured on, none of them used to calibrate.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub held_out: usize,
+    /// Write a page with layers, accuracy and what was decided.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// Threads to run on; the CPUs this process may use by default.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Print what was done as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `model compare`.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The first model, usually in f32: OpenVINO IR.
+    pub first: PathBuf,
+    /// The second, usually made from it.
+    pub second: PathBuf,
+    /// What to run them on, as for `model quantize`.
+    #[arg(long, value_name = "PATH", required = true)]
+    pub data: Vec<String>,
+    /// Samples to compare on, spread evenly over the data.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub subset: usize,
+    /// How a picture becomes the input, as for `model quantize`.
+    #[arg(long, value_name = "FILE.yaml")]
+    pub preprocess: Option<String>,
+    /// Write a page with a plot of the layers.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// Threads to run on; the CPUs this process may use by default.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn estimator(text: &str) -> Result<flow_quantize::Estimator, String> {
+    flow_quantize::Estimator::from_name(text)
+}
+
+/// Intervals of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PresetName {
+    /// Around zero.
+    Performance,
+    /// With a zero point where something is negative.
+    Mixed,
+}
+
+/// Correction of biases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BiasName {
+    /// None.
+    None,
+    /// Each operation by itself.
+    Fast,
+    /// One operation after another, on what the corrected ones give.
+    Full,
+}
+
+/// Ranges of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WeightRangeName {
+    /// The greatest magnitude of each output channel.
+    Extreme,
+    /// The least mean square error.
+    Mse,
+}
+
+/// Weights with half of their range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OverflowName {
+    /// None.
+    None,
+    /// Those behind the inputs.
+    First,
+    /// All.
+    All,
+}
+
+/// Storage of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StorageName {
+    /// i8 codes, a Convert and a Multiply.
+    I8,
+    /// f32 values and a FakeQuantize.
+    F32,
+}
