@@ -200,12 +200,19 @@ def mvn_bound(node, x):
     return away / divisor, error / divisor + relative * np.abs(away / divisor)
 
 
+# Levels that a value within a bound may fall on.
+FEW = 4
+
+
 def within_bound(node, values, exact, bound):
-    """Whether values are what a FakeQuantize makes of something within a bound of what is exact, but for ties."""
+    """Whether values are what a FakeQuantize makes of something within a bound of what is exact, but for ties. A bound of more than
+    `FEW` levels says nothing."""
     low, high, output_low, output_high = (v.astype(np.float64) for v in limits(node, list(exact.shape)))
     if (low >= high).any():
         return False
     last = node["levels"] - 1
+    if (2 * bound / (high - low) * last > FEW).any():
+        return False
     _, near = distance(node, exact)
     ends = []
     for side in (-1, 1):

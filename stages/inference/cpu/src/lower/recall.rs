@@ -5,7 +5,7 @@ mod operations;
 
 use std::collections::HashMap;
 
-use flow_model::op::{ConvAttrs, Op, UnaryKind};
+use flow_model::op::{BinaryKind, ConvAttrs, Op, UnaryKind};
 use flow_model::{ElementType, NodeId, Tensor, Value};
 
 use bounds::Bound;
@@ -50,8 +50,8 @@ struct Builder<'a, 'b> {
     model: &'a Model<'b>,
     expressions: Vec<Expression>,
     bounds: Vec<Bound>,
-    /// Products that all elements of a value are computed of.
-    works: Vec<f64>,
+    /// Products that all elements of all values are computed of.
+    work: f64,
     known: HashMap<Value, usize>,
     leaves: Vec<Value>,
     depth: usize,
@@ -85,7 +85,7 @@ impl Lowering<'_> {
             model,
             expressions: Vec::new(),
             bounds: Vec::new(),
-            works: Vec::new(),
+            work: 0.0,
             known: HashMap::new(),
             leaves: Vec::new(),
             depth: 0,
@@ -104,12 +104,19 @@ impl Lowering<'_> {
             let margin = (steps * f64::from(f32::EPSILON)).min(0.5) as f32;
             [scale, shift, if margin.is_nan() { 0.5 } else { margin }]
         };
+        let detection: Vec<[f32; 3]> = scales.iter().map(detection).collect();
+        if builder.work > MAX_WORK && detection.iter().any(|[.., margin]| *margin >= 0.5) {
+            return Err(format!(
+                "what \"{}\" quantizes may be off by anything, and takes too long to evaluate again",
+                node.name
+            ));
+        }
         let recall = Recall {
             source: last,
             limits: places,
             levels: model.levels_told_apart(original).unwrap_or(q.levels),
             formula,
-            detection: scales.iter().map(detection).collect(),
+            detection,
             axis: q.axis.filter(|_| channels > 1),
             expressions: builder.expressions,
         };
@@ -122,26 +129,10 @@ impl Builder<'_, '_> {
         if self.expressions.len() >= MAX_EXPRESSIONS {
             return Err("too many operations stand between codes and their rounding".to_owned());
         }
-        self.works.push(self.work(&shape, &rule));
+        self.work += work(&shape, &rule);
         self.expressions.push(Expression { shape, rule });
         self.bounds.push(bound);
         Ok(self.expressions.len() - 1)
-    }
-
-    fn work(&self, shape: &[usize], rule: &Rule) -> f64 {
-        let elements = shape.iter().product::<usize>() as f64;
-        let of = |inputs: &[usize]| inputs.iter().map(|&i| self.works[i]).sum::<f64>();
-        match rule {
-            Rule::Codes(..) | Rule::Real(_) | Rule::Constant(_) => 0.0,
-            Rule::Each(_, inputs) | Rule::Joined(inputs, _) => elements + of(inputs),
-            Rule::Convolution(input, products) => elements * products.length() as f64 + of(&[*input]),
-            Rule::Product(inputs, geometry, _) => elements * geometry.size[1] as f64 + of(inputs),
-            Rule::Window(input, taps, _) => elements * taps.places().len() as f64 + of(&[*input]),
-            Rule::Round(input, ..)
-            | Rule::Moved(input, _)
-            | Rule::Channels(input, ..)
-            | Rule::Groups(input, ..) => elements + of(&[*input]),
-        }
     }
 
     fn bounds_of(&self, values: &[usize]) -> Vec<Bound> {
@@ -264,7 +255,14 @@ impl Builder<'_, '_> {
                         *own = [&[n][..], &vec![1; shape.len() - 2]].concat();
                     }
                 }
-                let bound = Bound::of_each(op, &self.bounds_of(&operands));
+                let bound = match (op, &operands[..]) {
+                    (Op::Binary(BinaryKind::Divide), &[a, b])
+                        if let Rule::Constant(values) = &self.expressions[b].rule =>
+                    {
+                        self.bounds[a].divided(values)
+                    }
+                    _ => Bound::of_each(op, &self.bounds_of(&operands)),
+                };
                 self.push(shape, Rule::Each(each(op), operands), bound)
             }
             Op::FakeQuantize { levels } => {
@@ -385,7 +383,7 @@ impl Builder<'_, '_> {
             lost,
         )?;
         let from = self.value(inputs[0])?;
-        if self.works[from] > MAX_WORK {
+        if self.work > MAX_WORK {
             return Err(format!(
                 "\"{name}\" ({}) stands between integer sums and a rounding, and takes too long to evaluate again",
                 op.type_name()
@@ -506,4 +504,16 @@ impl Lowering<'_> {
             .map(|&node| Value { node, ..value })
             .collect()
     }
+}
+
+/// Products that the elements of one value are computed of.
+fn work(shape: &[usize], rule: &Rule) -> f64 {
+    let each = match rule {
+        Rule::Codes(..) | Rule::Real(_) | Rule::Constant(_) => 0,
+        Rule::Convolution(_, products) => products.length(),
+        Rule::Product(_, geometry, _) => geometry.size[1],
+        Rule::Window(_, taps, _) => taps.places().len(),
+        _ => 1,
+    };
+    shape.iter().product::<usize>() as f64 * each as f64
 }

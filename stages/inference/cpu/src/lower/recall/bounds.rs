@@ -19,6 +19,16 @@ impl Bound {
         }
     }
 
+    /// Divided by constants.
+    pub fn divided(self, by: &[f32]) -> Self {
+        let least = by.iter().fold(f32::INFINITY, |m, v| m.min(v.abs()));
+        let (size, error) = (self.size / f64::from(least), self.error / f64::from(least));
+        Self {
+            size,
+            error: error + 2.0 * size,
+        }
+    }
+
     /// Of values side by side.
     pub fn of_joint(parts: &[Bound]) -> Self {
         let most = |f: fn(&Bound) -> f64| parts.iter().map(f).fold(0.0, f64::max);
@@ -68,5 +78,21 @@ impl Bound {
             },
             _ => lost,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bound;
+
+    #[test]
+    fn an_error_grows_by_what_a_value_is_divided_by() {
+        let bound = Bound {
+            size: 6.0,
+            error: 3.0,
+        };
+        let sixth = bound.divided(&[6.0, -12.0]);
+        assert_eq!((sixth.size, sixth.error), (1.0, 2.5));
+        assert!(!bound.divided(&[0.0, 1.0]).error.is_finite());
     }
 }
