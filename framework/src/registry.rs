@@ -130,7 +130,7 @@ pub struct Prepared<T: ?Sized> {
     pub gives: Option<SharedDetail>,
     /// Files it reads; `-` is standard input.
     pub reads: Vec<PathBuf>,
-    /// Files it writes, placeholders left as they are.
+    /// Files it writes, placeholders left as they are; `-` is standard output.
     pub writes: Vec<PathBuf>,
 }
 
@@ -173,7 +173,7 @@ impl<T: ?Sized> Prepared<T> {
         self.reads.push(file.into());
         self
     }
-    /// States a file it writes. No other component may read or write it.
+    /// States a file it writes; `-` is standard output. No other component may read or write it.
     #[must_use]
     pub fn writes(mut self, file: impl Into<PathBuf>) -> Self {
         self.writes.push(file.into());
@@ -203,6 +203,26 @@ pub enum PreparedComponent {
     Stage(Prepared<dyn Stage>),
     /// A sink.
     Sink(Prepared<dyn Sink>),
+}
+
+impl PreparedComponent {
+    /// Files it reads; `-` is standard input.
+    pub fn reads(&self) -> &[PathBuf] {
+        match self {
+            Self::Source(p) => &p.reads,
+            Self::Stage(p) => &p.reads,
+            Self::Sink(p) => &p.reads,
+        }
+    }
+
+    /// Files it writes, placeholders left as they are; `-` is standard output.
+    pub fn writes(&self) -> &[PathBuf] {
+        match self {
+            Self::Source(p) => &p.writes,
+            Self::Stage(p) => &p.writes,
+            Self::Sink(p) => &p.writes,
+        }
+    }
 }
 
 /// A parsed configuration, its type forgotten; only its own kind reads it.

@@ -18,6 +18,7 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 pub struct Flowrun {
     command: Command,
     input: Option<Vec<u8>>,
+    from: Option<Stdio>,
 }
 
 /// What a process left.
@@ -52,7 +53,11 @@ impl Flowrun {
         ] {
             command.env_remove(name);
         }
-        Self { command, input: None }
+        Self {
+            command,
+            input: None,
+            from: None,
+        }
     }
 
     /// Sets an environment variable.
@@ -69,11 +74,24 @@ impl Flowrun {
         self
     }
 
+    /// Gives a file or the end of a pipe as stdin.
+    #[must_use]
+    pub fn stdin(mut self, from: impl Into<Stdio>) -> Self {
+        self.from = Some(from.into());
+        self
+    }
+
+    /// The process to be, for a test that wants its streams itself.
+    pub fn command(self) -> Command {
+        self.command
+    }
+
     /// Starts the process.
     pub fn start(mut self) -> Running {
-        self.command.stdin(match self.input {
-            Some(_) => Stdio::piped(),
-            None => Stdio::null(),
+        self.command.stdin(match (self.from.take(), &self.input) {
+            (Some(from), _) => from,
+            (None, Some(_)) => Stdio::piped(),
+            (None, None) => Stdio::null(),
         });
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("the command starts");

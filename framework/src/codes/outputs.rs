@@ -54,4 +54,11 @@ stage of your own must do so too.",
         text: "`truth:` of `evaluate` names a JSON lines file as sink `jsonl` writes it behind stage `truth`: one line per frame with
 `seq` and `detections`. The message names the file, the line and what is wrong with it.",
     },
+    Explanation {
+        code: "E0710",
+        title: "standard output was closed by its reader",
+        text: "The program behind the pipe has ended (`| head` ends after some lines, a player when its window is closed), so that what
+follows cannot be delivered. The run ends with exit code 4; frames and lines written before are whole. A sink with
+`required: false` only stops writing, and the others go on.",
+    },
 ];

@@ -254,30 +254,33 @@ fn gives(part: &PreparedComponent) -> Option<SharedDetail> {
 }
 
 /// How a component uses a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Use {
     Reads,
     Writes,
 }
 
-/// Finds files that one component writes and another one writes or reads, and a standard input read twice.
+/// Finds files that one component writes and another one writes or reads, and standard streams used twice.
 fn check_files(pipeline: &Pipeline, parts: &[Option<PreparedComponent>], found: &mut Diagnostics) {
-    let mut users: BTreeMap<PathBuf, (usize, Use)> = BTreeMap::new();
+    let mut users: BTreeMap<(PathBuf, Option<Use>), (usize, Use)> = BTreeMap::new();
     for (i, component) in pipeline.components.iter().enumerate() {
-        let Some((reads, writes)) = parts[i].as_ref().map(files) else {
+        let Some((reads, writes)) = parts[i].as_ref().map(|part| (part.reads(), part.writes())) else {
             continue;
         };
         let reads = reads.iter().map(|file| (file, Use::Reads));
         for (file, now) in reads.chain(writes.iter().map(|file| (file, Use::Writes))) {
-            let (other, before) = *users.entry(identity(file)).or_insert((i, now));
             let is_stream = file == Path::new("-");
+            // `-` is two things: standard input to who reads, standard output to who writes.
+            let key = (identity(file), is_stream.then_some(now));
+            let (other, before) = *users.entry(key).or_insert((i, now));
             if other == i || (now == Use::Reads && before == Use::Reads && !is_stream) {
                 continue;
             }
             let verb = |used| if used == Use::Reads { "read" } else { "written" };
-            let (what, help) = match is_stream {
-                true => ("standard input".to_owned(), "it can be read once; name a file"),
-                false => (file.display().to_string(), "give each its own file"),
+            let (what, help) = match (is_stream, now) {
+                (true, Use::Reads) => ("standard input".to_owned(), "it can be read once; name a file"),
+                (true, Use::Writes) => ("standard output".to_owned(), "give one of them a file"),
+                (false, _) => (file.display().to_string(), "give each its own file"),
             };
             found.push(
                 Diagnostic::error(
@@ -305,14 +308,6 @@ fn identity(file: &Path) -> PathBuf {
     std::fs::canonicalize(file)
         .or_else(|_| std::path::absolute(file))
         .unwrap_or_else(|_| file.to_path_buf())
-}
-
-fn files(part: &PreparedComponent) -> (&[PathBuf], &[PathBuf]) {
-    match part {
-        PreparedComponent::Source(p) => (&p.reads, &p.writes),
-        PreparedComponent::Stage(p) => (&p.reads, &p.writes),
-        PreparedComponent::Sink(p) => (&p.reads, &p.writes),
-    }
 }
 
 fn check_details(pipeline: &Pipeline, parts: &[Option<PreparedComponent>], found: &mut Diagnostics) {

@@ -2,13 +2,15 @@
 
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use flow::config;
+use flow::config::plan::PreparedPipeline;
+use flow::registry::PreparedComponent;
 use flow::runtime::{self, RunHandle, RunOptions, RunReport};
 use flow::units;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -34,6 +36,7 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
     let pipeline = pipeline::checked(&args.pipeline)?;
     let summary = args.summary.as_deref().map(Summary::create).transpose()?;
     let mut prepared = config::prepare(&pipeline, &kinds::registry()).map_err(Failure::pipeline)?;
+    standard_streams(args, &prepared)?;
     let http = args.http.map(|address| address.0);
     let mut observing = Observing::prepare(&mut prepared, &args.pipeline, http, args.trace.as_deref())?;
     let running = runtime::start(prepared, &options).map_err(cannot_start)?;
@@ -59,6 +62,31 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
         summary.write(&report)?;
     }
     Ok(ExitCode::from(report.exit_code()))
+}
+
+/// Refuses what would mix two things in one stream: the pipeline and its frames, or results and the summary.
+fn standard_streams(args: &Run, prepared: &PreparedPipeline) -> Result<(), Failure> {
+    let stream = Path::new("-");
+    let uses = |files: fn(&PreparedComponent) -> &[PathBuf]| {
+        let parts = prepared.pipeline.components.iter().zip(&prepared.parts);
+        let mut users = parts.filter(move |(_, part)| files(part).iter().any(|file| file == stream));
+        users.next().map(|(component, _)| component.name.clone())
+    };
+    if args.pipeline.file == stream
+        && let Some(source) = uses(PreparedComponent::reads)
+    {
+        return Err(Failure::usage(format!(
+            "the pipeline was read from standard input, which `{source}` is to read as well; give the pipeline as a file"
+        )));
+    }
+    if args.summary.as_deref() == Some(stream)
+        && let Some(sink) = uses(PreparedComponent::writes)
+    {
+        return Err(Failure::usage(format!(
+            "--summary -: `{sink}` writes to standard output already; name a file for the summary"
+        )));
+    }
+    Ok(())
 }
 
 /// A run that could not start.

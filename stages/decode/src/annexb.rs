@@ -84,7 +84,8 @@ impl AnnexB {
 /// Bytes to the end of the NAL unit that follows the start code at the input's position; both start code
 /// and unit are in the window then. `None`: no start code.
 fn whole_nal(input: &mut Input) -> Result<Option<(usize, usize)>, MediaError> {
-    let mut want = 64 << 10;
+    // No more is waited for than the next start code: a live pipe may hold nothing behind it.
+    let mut want = 4;
     let (mut begin, mut scanned) = (None, 0);
     loop {
         let at = input.position();
@@ -105,7 +106,7 @@ fn whole_nal(input: &mut Input) -> Result<Option<(usize, usize)>, MediaError> {
         } else if end {
             return Ok(None);
         }
-        if want as u64 >= MAX_PACKET {
+        if seen.len() as u64 >= MAX_PACKET {
             let limit = MAX_PACKET;
             input.skip(limit)?;
             return Err(MediaError::Packet {
@@ -113,7 +114,7 @@ fn whole_nal(input: &mut Input) -> Result<Option<(usize, usize)>, MediaError> {
                 what: format!("no NAL unit ends within {limit} bytes"),
             });
         }
-        want = seen.len().max(want) * 2;
+        want = seen.len() + 1;
     }
 }
 

@@ -91,13 +91,14 @@ impl Mjpeg {
     /// Skips to the next SOI; `false` at the end of the input.
     fn find_start(input: &mut Input) -> Result<bool, MediaError> {
         loop {
-            let seen = input.peek(64 << 10)?;
+            // No more than is there: a live pipe holds a picture and nothing behind it.
+            let seen = input.peek(3)?;
             if let Some(start) = seen.windows(3).position(|w| w == [0xFF, SOI, 0xFF]) {
                 input.skip(start as u64)?;
                 return Ok(true);
             }
             let pass = seen.len().saturating_sub(2);
-            if pass == 0 {
+            if seen.len() < 3 {
                 return Ok(false);
             }
             input.skip(pass as u64)?;
@@ -112,7 +113,7 @@ impl Demuxer for Mjpeg {
         }
         let at = input.position();
         let mut scan = Scan::default();
-        let mut want = 64 << 10;
+        let mut want = 3;
         let size = loop {
             let seen = input.peek(want)?;
             match scan.run(seen) {
@@ -139,7 +140,7 @@ impl Demuxer for Mjpeg {
                         what: format!("the JPEG picture has no end (EOI) within {MAX_PACKET} bytes"),
                     });
                 }
-                Found::More => want = seen.len() * 2,
+                Found::More => want = seen.len() + 1,
             }
         };
         if self.index == 0 {

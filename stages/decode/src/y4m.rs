@@ -117,22 +117,31 @@ fn header(line: &[u8]) -> Result<Header, MediaError> {
 /// Takes a line without its line feed; `None` at the end of the input.
 fn line<T>(input: &mut Input, then: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, MediaError> {
     let at = input.position();
-    let seen = input.peek(MAX_LINE)?;
-    if seen.is_empty() {
-        return Ok(None);
-    }
-    let Some(end) = seen.iter().take(MAX_LINE).position(|&b| b == b'\n') else {
-        return Err(match seen.len() < MAX_LINE {
-            true => MediaError::Truncated(format!("a Y4M header line is cut off at byte {at}")),
-            false => MediaError::Damaged {
+    // A live pipe holds a line and the frame behind it, and no byte more, so none beyond the line is waited for.
+    let mut want = 1;
+    loop {
+        let seen = input.peek(want)?;
+        if seen.is_empty() {
+            return Ok(None);
+        }
+        if let Some(end) = seen.iter().take(MAX_LINE).position(|&b| b == b'\n') {
+            let result = then(&seen[..end]);
+            input.skip(end as u64 + 1)?;
+            return Ok(Some(result));
+        }
+        if seen.len() < want {
+            return Err(MediaError::Truncated(format!(
+                "a Y4M header line is cut off at byte {at}"
+            )));
+        }
+        if seen.len() >= MAX_LINE {
+            return Err(MediaError::Damaged {
                 at,
                 what: format!("expected a Y4M header line, found {}", hex(seen)),
-            },
-        });
-    };
-    let result = then(&seen[..end]);
-    input.skip(end as u64 + 1)?;
-    Ok(Some(result))
+            });
+        }
+        want = seen.len() + 1;
+    }
 }
 
 impl Y4m {

@@ -26,6 +26,9 @@ pub enum OutputError {
         /// Why.
         why: String,
     },
+    /// Nobody reads standard output any more.
+    #[error("standard output was closed by the program that read it")]
+    Closed(#[source] io::Error),
     /// The file is as large as its format allows.
     #[error("{path}: an AVI file ends at {limit} bytes; the frames up to here are complete and playable. Write \
              `.y4m`, a lower `quality`, or one file per stream with `{{stream}}`", path = path.display())]
@@ -44,6 +47,18 @@ impl OutputError {
             Self::Io { .. } => Code("E0701"),
             Self::Frame { .. } => Code("E0702"),
             Self::Full { .. } => Code("E0703"),
+            Self::Closed(_) => Code("E0710"),
+        }
+    }
+
+    /// What the system said about standard output.
+    pub(crate) fn stdout(source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::BrokenPipe => Self::Closed(source),
+            _ => Self::Io {
+                path: PathBuf::from("standard output"),
+                source,
+            },
         }
     }
 

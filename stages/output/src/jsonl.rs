@@ -80,21 +80,19 @@ pub(crate) fn pattern(path: &str) -> Result<Pattern, PrepareError> {
 fn prepare(config: &JsonlConfig, _: &PrepareContext<'_>) -> Result<Prepared<dyn Sink>, PrepareError> {
     let config = config.clone();
     let pattern = pattern(&config.path)?;
-    let mut files = Vec::new();
     if config.path != "-" {
         pattern.check_writable()?;
-        files.push(PathBuf::from(&config.path));
     }
-    let mut prepared = Prepared::<dyn Sink>::new(move |_| {
+    let path = config.path.clone();
+    Ok(Prepared::<dyn Sink>::new(move |_| {
         Ok(Box::new(Jsonl {
             config: config.clone(),
             pattern: pattern.clone(),
             files: HashMap::new(),
             opened: Vec::new(),
         }) as Box<dyn Sink>)
-    });
-    prepared.writes = files;
-    Ok(prepared)
+    })
+    .writes(path))
 }
 
 struct Jsonl {
@@ -133,13 +131,10 @@ impl Lines {
             .write_all(&self.waiting)
             .and_then(|()| self.target.flush());
         self.waiting.clear();
-        let is_stdout = self.path == Path::new("-");
-        let name = if is_stdout {
-            Path::new("standard output")
-        } else {
-            &self.path
-        };
-        written.map_err(OutputError::io(name))
+        match self.path == Path::new("-") {
+            true => written.map_err(OutputError::stdout),
+            false => written.map_err(OutputError::io(&self.path)),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Sink kinds: [`jsonl`], [`video`], [`images`], [`stats`], [`evaluate`] and [`null`]; stage kind: [`overlay`]. Files
 //! appear whole: they are written under their name with `.part` behind it and renamed when they are complete.
-//! Only `jsonl` writes under the final name, a whole line at a time, so that it can be followed.
+//! Only `jsonl` writes under the final name, a whole line at a time, so that it can be followed. The path `-` of `jsonl` and
+//! `video` is standard output.
 //!
 //! The writers need no pipeline:
 //!
@@ -26,6 +27,7 @@ pub mod jsonl;
 pub mod null;
 pub mod overlay;
 mod pattern;
+mod pipe;
 mod pixels;
 mod rate;
 mod record;

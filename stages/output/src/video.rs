@@ -1,7 +1,7 @@
-//! Sink `video`: Motion JPEG in AVI, or Y4M.
+//! Sink `video`: Motion JPEG in AVI or by itself, or Y4M; to files or to standard output.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flow::error::{Code, PrepareError, StageError};
 use flow::packet::{Packet, StreamId};
@@ -13,23 +13,30 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::avi::AviWriter;
-use crate::file::OutputError;
+use crate::file::{OutputError, PartFile};
 use crate::jsonl::pattern;
 use crate::pattern::{Pattern, check_path};
+use crate::pipe::Pipe;
 use crate::pixels::to_jpeg;
 use crate::rate::{Clock, FrameRate};
 use crate::y4m::Y4mWriter;
 
-/// Writes frames to a video file: `.avi` holds Motion JPEG (up to 2 GiB), `.y4m` uncompressed YUV.
+/// Writes frames to a video file, or to standard output: `.avi` holds Motion JPEG (up to 2 GiB), `.mjpeg` the same
+/// pictures one behind the other, `.y4m` uncompressed YUV.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VideoConfig {
-    /// The file, ending in `.avi` or `.y4m`. `{stream}` stands for the name of the stream: one file for each.
+    /// The file, ending in `.avi`, `.mjpeg` or `.y4m`; `-` for standard output. `{stream}` stands for the name of the
+    /// stream: one file for each.
     pub path: String,
-    /// Frames per second at which the file plays, or `auto`: from the frames.
+    /// The format, where the name does not tell it; standard output gets `y4m` unless this says `mjpeg`.
+    #[serde(default)]
+    pub format: Option<VideoFormat>,
+    /// Frames per second at which the file plays, or `auto`: from the frames (on standard output from the first two,
+    /// since the header comes first). Bare MJPEG states none.
     #[serde(default)]
     pub fps: FrameRate,
-    /// Quality of the JPEG pictures in `.avi`.
+    /// Quality of JPEG pictures.
     #[serde(default = "default_quality")]
     #[schemars(range(min = 1, max = 100))]
     pub quality: u8,
@@ -49,33 +56,73 @@ pub(crate) fn check_quality(quality: u8) -> Option<ConfigIssue> {
     })
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Container {
+/// What a video is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VideoFormat {
+    /// Motion JPEG in AVI, with an index.
     Avi,
+    /// JPEG pictures one behind the other.
+    Mjpeg,
+    /// Uncompressed YUV.
     Y4m,
 }
 
 impl VideoConfig {
-    fn container(&self) -> Option<Container> {
+    fn is_stdout(&self) -> bool {
+        self.path == "-"
+    }
+
+    /// The format that the ending of the path stands for.
+    fn by_ending(&self) -> Option<VideoFormat> {
         let ending = self.path.rsplit_once('.')?.1.to_ascii_lowercase();
         match ending.as_str() {
-            "avi" => Some(Container::Avi),
-            "y4m" => Some(Container::Y4m),
+            "avi" => Some(VideoFormat::Avi),
+            "mjpeg" | "mjpg" => Some(VideoFormat::Mjpeg),
+            "y4m" => Some(VideoFormat::Y4m),
             _ => None,
         }
+    }
+
+    fn written_as(&self) -> Option<VideoFormat> {
+        let otherwise = self.is_stdout().then_some(VideoFormat::Y4m);
+        self.format.or_else(|| self.by_ending()).or(otherwise)
+    }
+
+    /// Why the format cannot be written there, and what can.
+    fn check_format(&self) -> Option<ConfigIssue> {
+        let (key, message, help) = match (self.format, self.by_ending()) {
+            (Some(VideoFormat::Avi), _) if self.is_stdout() => (
+                "format",
+                "AVI cannot be written to standard output: its lengths are filled in at the end".to_owned(),
+                "use `format: y4m` or `format: mjpeg`, or name a file",
+            ),
+            (Some(format), Some(ending)) if format != ending => (
+                "format",
+                format!("the name of `{}` says another format", self.path),
+                "leave `format` out, or change the ending of `path`",
+            ),
+            (None, None) if !self.is_stdout() => (
+                "path",
+                format!("`{}` names no kind of video file that can be written", self.path),
+                "end the name with `.avi` (Motion JPEG), `.mjpeg` or `.y4m` (uncompressed); `-` is standard output",
+            ),
+            _ => return None,
+        };
+        Some(ConfigIssue {
+            code: Code("E0162"),
+            key: key.into(),
+            message,
+            help: Some(help.into()),
+        })
     }
 }
 
 impl Config for VideoConfig {
     fn check(&self) -> Vec<ConfigIssue> {
         let mut issues = check_path(&self.path, false);
-        if self.container().is_none() && issues.is_empty() {
-            issues.push(ConfigIssue {
-                code: Code("E0162"),
-                key: "path".into(),
-                message: format!("`{}` names no kind of video file that can be written", self.path),
-                help: Some("end the name with `.avi` (Motion JPEG) or `.y4m` (uncompressed)".into()),
-            });
+        if issues.is_empty() {
+            issues.extend(self.check_format());
         }
         issues.extend(check_quality(self.quality));
         if let FrameRate::Fixed(fps) = self.fps
@@ -96,7 +143,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.sink::<VideoConfig>(
         KindInfo {
             name: "video",
-            summary: "Writes frames to an AVI (Motion JPEG) or Y4M file",
+            summary: "Writes frames as video: AVI, MJPEG or Y4M, to files or to standard output",
             ports: Ports {
                 takes: &[FRAME],
                 gives: &[],
@@ -114,14 +161,16 @@ fn prepare(config: &VideoConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn
         let message = format!("{} streams cannot share one video file", cx.streams.len());
         return Err(PrepareError::new(Code("E0360"), "path", message).help(help));
     }
-    pattern.check_writable()?;
+    if !config.is_stdout() {
+        pattern.check_writable()?;
+    }
     let path = config.path.clone();
     let config = config.clone();
-    let container = config.container().unwrap_or(Container::Avi);
+    let format = config.written_as().unwrap_or(VideoFormat::Avi);
     Ok(Prepared::new(move |_| {
         Ok(Box::new(Video {
             config: config.clone(),
-            container,
+            format,
             pattern: pattern.clone(),
             open: HashMap::new(),
             rgb: Vec::new(),
@@ -133,7 +182,7 @@ fn prepare(config: &VideoConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dyn
 
 struct Video {
     config: VideoConfig,
-    container: Container,
+    format: VideoFormat,
     pattern: Pattern,
     open: HashMap<StreamId, Recording>,
     rgb: Vec<u8>,
@@ -148,7 +197,20 @@ struct Recording {
 
 enum Writer {
     Avi(AviWriter),
+    Mjpeg(PartFile),
     Y4m(Y4mWriter),
+    Pipe(Pipe),
+}
+
+impl Writer {
+    fn create(path: &Path, format: VideoFormat, frame: &Frame) -> Result<Self, OutputError> {
+        Ok(match format {
+            _ if path == Path::new("-") => Self::Pipe(Pipe::open()?),
+            VideoFormat::Avi => Self::Avi(AviWriter::create(path, frame.width(), frame.height())?),
+            VideoFormat::Mjpeg => Self::Mjpeg(PartFile::create(path)?),
+            VideoFormat::Y4m => Self::Y4m(Y4mWriter::create(path, frame)?),
+        })
+    }
 }
 
 impl Recording {
@@ -157,6 +219,8 @@ impl Recording {
         match self.writer {
             Writer::Avi(avi) => avi.finish(rate),
             Writer::Y4m(y4m) => y4m.finish(rate),
+            Writer::Mjpeg(file) => file.finish(),
+            Writer::Pipe(pipe) => pipe.finish(fps),
         }
     }
 }
@@ -166,10 +230,7 @@ impl Video {
         let stream = &packet.header.id.stream;
         if !self.open.contains_key(stream) {
             let path = self.pattern.path(&packet.header.id, "");
-            let writer = match self.container {
-                Container::Avi => Writer::Avi(AviWriter::create(&path, frame.width(), frame.height())?),
-                Container::Y4m => Writer::Y4m(Y4mWriter::create(&path, frame)?),
-            };
+            let writer = Writer::create(&path, self.format, frame)?;
             let clock = Clock::default();
             self.open
                 .insert(stream.clone(), Recording { writer, clock, path });
@@ -177,25 +238,30 @@ impl Video {
         let Some(recording) = self.open.get_mut(stream) else {
             return Ok(());
         };
-        match &mut recording.writer {
-            Writer::Avi(avi) => {
-                let fault = |why: String| OutputError::Frame {
-                    path: recording.path.clone(),
-                    why,
-                };
+        if self.format != VideoFormat::Y4m {
+            let fault = |why: String| OutputError::Frame {
+                path: recording.path.clone(),
+                why,
+            };
+            if let Writer::Avi(avi) = &recording.writer
+                && avi.size() != (frame.width(), frame.height())
+            {
                 let (width, height) = avi.size();
-                if (frame.width(), frame.height()) != (width, height) {
-                    return Err(fault(format!(
-                        "a frame of {}x{}; the file began with {width}x{height}",
-                        frame.width(),
-                        frame.height()
-                    )));
-                }
-                self.jpeg.clear();
-                to_jpeg(frame, self.config.quality, &mut self.rgb, &mut self.jpeg).map_err(fault)?;
-                avi.write(&self.jpeg)?;
+                return Err(fault(format!(
+                    "a frame of {}x{}; the file began with {width}x{height}",
+                    frame.width(),
+                    frame.height()
+                )));
             }
+            self.jpeg.clear();
+            to_jpeg(frame, self.config.quality, &mut self.rgb, &mut self.jpeg).map_err(fault)?;
+        }
+        match &mut recording.writer {
+            Writer::Avi(avi) => avi.write(&self.jpeg)?,
+            Writer::Mjpeg(file) => file.write(&self.jpeg)?,
             Writer::Y4m(y4m) => y4m.write(frame)?,
+            Writer::Pipe(pipe) if self.format == VideoFormat::Mjpeg => pipe.write_jpeg(&self.jpeg)?,
+            Writer::Pipe(pipe) => pipe.write_y4m(frame, packet.header.pts, self.config.fps)?,
         }
         recording.clock.tick(packet.header.pts);
         Ok(())
@@ -258,7 +324,7 @@ mod tests {
         let config: VideoConfig = serde_json::from_str(config).unwrap();
         assert!(config.check().is_empty());
         Video {
-            container: config.container().unwrap(),
+            format: config.written_as().unwrap(),
             pattern: pattern(&config.path).unwrap(),
             config,
             open: HashMap::new(),
@@ -303,5 +369,44 @@ mod tests {
             serde_json::from_str(r#"{"path": "x.mkv", "fps": 0, "quality": 0}"#).unwrap();
         let keys: Vec<_> = config.check().into_iter().map(|i| i.key).collect();
         assert_eq!(keys, ["path", "quality", "fps"]);
+    }
+
+    #[test]
+    fn the_format_comes_from_the_name_or_the_key() {
+        let config = |text: &str| -> VideoConfig { serde_json::from_str(text).unwrap() };
+        for (text, format) in [
+            (r#"{"path": "a.MJPG"}"#, VideoFormat::Mjpeg),
+            (r#"{"path": "-"}"#, VideoFormat::Y4m),
+            (r#"{"path": "-", "format": "mjpeg"}"#, VideoFormat::Mjpeg),
+            (r#"{"path": "pipe", "format": "y4m"}"#, VideoFormat::Y4m),
+        ] {
+            assert!(config(text).check().is_empty(), "{text}");
+            assert_eq!(config(text).written_as(), Some(format), "{text}");
+        }
+        for text in [
+            r#"{"path": "-", "format": "avi"}"#,
+            r#"{"path": "a.avi", "format": "y4m"}"#,
+        ] {
+            let issue = config(text).check().remove(0);
+            assert_eq!((issue.code, &*issue.key), (Code("E0162"), "format"), "{text}");
+        }
+    }
+
+    #[test]
+    fn bare_mjpeg_holds_pictures_one_behind_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mjpeg");
+        let mut video = sink(&format!(r#"{{"path": {:?}}}"#, path.to_str().unwrap()));
+        // No header states a size, so that it may change.
+        for (seq, width) in [(0, 32), (1, 16)] {
+            video
+                .consume(packet("a", seq, flat(width, 16, PixelFormat::I420, 90)))
+                .unwrap();
+        }
+        video.close().unwrap();
+        let file = std::fs::read(&path).unwrap();
+        let starts = file.windows(3).filter(|w| *w == [0xFF, 0xD8, 0xFF]).count();
+        assert_eq!(starts, 2);
+        assert!(file.ends_with(&[0xFF, 0xD9]));
     }
 }

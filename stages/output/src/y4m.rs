@@ -10,16 +10,15 @@ use crate::pixels::to_yuv444;
 /// Place of the frame rate in the header, `F` and twice ten digits.
 const RATE: u64 = 10;
 
-/// Writes a Y4M file. YUV and grey frames are written as they are (NV12 as I420), RGB and BGR frames as 4:4:4,
-/// BT.601 limited range.
-pub struct Y4mWriter {
-    file: PartFile,
+/// Turns frames into the bytes of a Y4M stream. YUV and grey frames stay as they are (NV12 becomes I420), RGB and BGR
+/// frames become 4:4:4, BT.601 limited range.
+pub(crate) struct Y4mEncoder {
     width: u32,
     height: u32,
     format: PixelFormat,
     range: Range,
     rgb: Vec<u8>,
-    planes: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 /// How frames of `format` are stored.
@@ -39,44 +38,37 @@ fn stored_range(frame: &Frame) -> Range {
     }
 }
 
-impl Y4mWriter {
-    /// Creates the file for frames like `frame`.
-    pub fn create(path: &Path, frame: &Frame) -> Result<Self, OutputError> {
-        let (width, height, format) = (frame.width(), frame.height(), stored(frame.format()));
-        let range = stored_range(frame);
-        let sampling = match format {
+impl Y4mEncoder {
+    /// An encoder for frames like `frame`.
+    pub(crate) fn of(frame: &Frame) -> Self {
+        Self {
+            width: frame.width(),
+            height: frame.height(),
+            format: stored(frame.format()),
+            range: stored_range(frame),
+            rgb: Vec::new(),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// The line that a stream begins with; `rate` is two numbers, `N:D`.
+    pub(crate) fn header(&self, rate: &str) -> String {
+        let sampling = match self.format {
             PixelFormat::I422 => "422",
             PixelFormat::I444 => "444",
             PixelFormat::Gray => "mono",
             _ => "420jpeg",
         };
-        let range_word = match range {
+        let range = match self.range {
             Range::Limited => "LIMITED",
             Range::Full => "FULL",
         };
-        let mut file = PartFile::create(path)?;
-        // The rate is known at the end; its place is as wide as any rate.
-        let header = format!(
-            "YUV4MPEG2 F0000000025:0000000001 W{width} H{height} Ip A1:1 C{sampling} XCOLORRANGE={range_word}\n"
-        );
-        file.write(header.as_bytes())?;
-        Ok(Self {
-            file,
-            width,
-            height,
-            format,
-            range,
-            rgb: Vec::new(),
-            planes: Vec::new(),
-        })
+        let (width, height) = (self.width, self.height);
+        format!("YUV4MPEG2 F{rate} W{width} H{height} Ip A1:1 C{sampling} XCOLORRANGE={range}\n")
     }
 
-    /// Appends a frame, which must be like the first.
-    pub fn write(&mut self, frame: &Frame) -> Result<(), OutputError> {
-        let fault = |why: String| OutputError::Frame {
-            path: self.file.path().to_path_buf(),
-            why,
-        };
+    /// The line and the planes of a frame, which must be like the first; otherwise what differs.
+    pub(crate) fn encode(&mut self, frame: &Frame) -> Result<&[u8], String> {
         let found = (
             frame.width(),
             frame.height(),
@@ -84,7 +76,7 @@ impl Y4mWriter {
             stored_range(frame),
         );
         if found != (self.width, self.height, self.format, self.range) {
-            return Err(fault(format!(
+            return Err(format!(
                 "a frame of {}x{} {}; the file began with {}x{} {}",
                 found.0,
                 found.1,
@@ -92,32 +84,57 @@ impl Y4mWriter {
                 self.width,
                 self.height,
                 self.format.name()
-            )));
+            ));
         }
-        self.planes.clear();
+        self.bytes.clear();
+        self.bytes.extend_from_slice(b"FRAME\n");
         match frame.format() {
-            PixelFormat::Rgb | PixelFormat::Bgr => {
-                to_yuv444(frame, &mut self.rgb, &mut self.planes).map_err(fault)?;
-            }
+            PixelFormat::Rgb | PixelFormat::Bgr => to_yuv444(frame, &mut self.rgb, &mut self.bytes)?,
             PixelFormat::Nv12 => {
                 self.append_plane(frame, 0);
                 for first in [0, 1] {
                     for y in 0..frame.plane_layout(1).rows {
                         let row = frame.row(1, y);
-                        self.planes.extend(row.iter().skip(first).step_by(2));
+                        self.bytes.extend(row.iter().skip(first).step_by(2));
                     }
                 }
             }
             _ => (0..frame.plane_count()).for_each(|p| self.append_plane(frame, p)),
         }
-        self.file.write(b"FRAME\n")?;
-        self.file.write(&self.planes)
+        Ok(&self.bytes)
     }
 
     fn append_plane(&mut self, frame: &Frame, plane: usize) {
         for y in 0..frame.plane_layout(plane).rows {
-            self.planes.extend_from_slice(frame.row(plane, y));
+            self.bytes.extend_from_slice(frame.row(plane, y));
         }
+    }
+}
+
+/// Writes a Y4M file. YUV and grey frames are written as they are (NV12 as I420), RGB and BGR frames as 4:4:4,
+/// BT.601 limited range.
+pub struct Y4mWriter {
+    file: PartFile,
+    encoder: Y4mEncoder,
+}
+
+impl Y4mWriter {
+    /// Creates the file for frames like `frame`.
+    pub fn create(path: &Path, frame: &Frame) -> Result<Self, OutputError> {
+        let mut file = PartFile::create(path)?;
+        let encoder = Y4mEncoder::of(frame);
+        // The rate is known at the end; its place is as wide as any rate.
+        file.write(encoder.header("0000000025:0000000001").as_bytes())?;
+        Ok(Self { file, encoder })
+    }
+
+    /// Appends a frame, which must be like the first.
+    pub fn write(&mut self, frame: &Frame) -> Result<(), OutputError> {
+        let bytes = self.encoder.encode(frame).map_err(|why| OutputError::Frame {
+            path: self.file.path().to_path_buf(),
+            why,
+        })?;
+        self.file.write(bytes)
     }
 
     /// Completes the file; it plays at `rate.0 / rate.1` frames per second.
