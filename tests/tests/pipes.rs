@@ -33,7 +33,10 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn flowrun(folder: &Path, file: &str, more: &[&str]) -> Flowrun {
     let fixed = ["--quiet", "run", file, "--summary"];
     let summary = file.replace("yaml", "json");
-    let arguments = fixed.into_iter().chain([summary.as_str()]).chain(more.iter().copied());
+    let arguments = fixed
+        .into_iter()
+        .chain([summary.as_str()])
+        .chain(more.iter().copied());
     Flowrun::new(FLOWRUN, folder, arguments)
 }
 
@@ -83,11 +86,20 @@ fn mjpeg_goes_through_a_pipe_and_the_example_works_between_two() {
     let folder = tempfile::tempdir().unwrap();
     let scene = examples.join("scene.yaml");
     for format in ["y4m", "mjpeg"] {
-        let writing = Flowrun::new(FLOWRUN, folder.path(), ["-q".as_ref(), "run".as_ref(), scene.as_os_str()]);
+        let writing = Flowrun::new(
+            FLOWRUN,
+            folder.path(),
+            ["-q".as_ref(), "run".as_ref(), scene.as_os_str()],
+        );
         let mut writing = producer(writing.env("FORMAT", format));
         let annotated = folder.path().join(format);
         let annotate = examples.join("annotate.yaml");
-        let mut command = Flowrun::new(FLOWRUN, folder.path(), ["-q".as_ref(), "run".as_ref(), annotate.as_os_str()]).command();
+        let mut command = Flowrun::new(
+            FLOWRUN,
+            folder.path(),
+            ["-q".as_ref(), "run".as_ref(), annotate.as_os_str()],
+        )
+        .command();
         command.stdin(writing.stdout.take().unwrap());
         command.stdout(File::create(&annotated).unwrap());
         assert_eq!(command.status().unwrap().code(), Some(0), "{format}");
@@ -115,7 +127,13 @@ sinks:
     let header = small.iter().position(|&b| b == b'\n').unwrap() + 1;
     let one = (small.len() - header) / 3;
     let y4m: Vec<&[u8]> = (0..3)
-        .map(|i| if i == 0 { &small[..header + one] } else { &small[header + i * one..][..one] })
+        .map(|i| {
+            if i == 0 {
+                &small[..header + one]
+            } else {
+                &small[header + i * one..][..one]
+            }
+        })
         .collect();
     let jpeg = flow_output::jpeg(&picture(), 80).unwrap();
     for pieces in [y4m, vec![&jpeg[..]; 3]] {
@@ -139,8 +157,17 @@ sinks:
 fn picture() -> flow_frame::Frame {
     use flow_frame::{Buffer, ColorSpace, Frame, PixelFormat};
     // Enough detail for more than a probe of bytes.
-    let noise: Vec<u8> = (0..96 * 96 * 3u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    Frame::packed(96, 96, PixelFormat::Rgb, ColorSpace::JPEG, Buffer::copy_of(&noise)).unwrap()
+    let noise: Vec<u8> = (0..96 * 96 * 3u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    Frame::packed(
+        96,
+        96,
+        PixelFormat::Rgb,
+        ColorSpace::JPEG,
+        Buffer::copy_of(&noise),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -150,14 +177,25 @@ fn what_is_cut_off_or_of_another_kind_is_said() {
     let mut cut = media::y4m(32, 32, 4);
     cut.truncate(cut.len() - 100);
     let finished = flowrun(path, "read.yaml", &[]).input(cut).run().expect(3);
-    assert!(finished.stderr.contains("frame 3 has 1436 of 1536 bytes"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("frame 3 has 1436 of 1536 bytes"),
+        "{}",
+        finished.stderr
+    );
     let summary = json(path.join("read.json"));
     assert_eq!(summary["ledger"]["out"], 3);
     assert_eq!(summary["ledger"]["dropped"]["error:E0506"], 1);
     assert_eq!(frames(&path.join("copy.y4m")).len(), 3 * (1536 + 6));
 
-    let finished = flowrun(path, "read.yaml", &[]).input(b"hello".to_vec()).run().expect(4);
-    assert!(finished.stderr.contains("E0502") && finished.stderr.contains("hello"), "{}", finished.stderr);
+    let finished = flowrun(path, "read.yaml", &[])
+        .input(b"hello".to_vec())
+        .run()
+        .expect(4);
+    assert!(
+        finished.stderr.contains("E0502") && finished.stderr.contains("hello"),
+        "{}",
+        finished.stderr
+    );
     let header = b"YUV4MPEG2 W32 Hx F25:1\n".to_vec();
     let finished = flowrun(path, "read.yaml", &[]).input(header).run().expect(4);
     assert!(finished.stderr.contains("parameter `Hx`"), "{}", finished.stderr);
@@ -180,7 +218,10 @@ sinks:
         );
         let folder = folder(&[("write.yaml", &write)]);
         let mut command = flowrun(folder.path(), "write.yaml", &[]).command();
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let command = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut begin = [0; 9];
         child.stdout.take().unwrap().read_exact(&mut begin).unwrap();
@@ -199,9 +240,22 @@ sinks:
 fn standard_streams_are_not_shared() {
     let folder = folder(&[]);
     let stdout = "version: 1\nsources:\n  in: {type: synthetic}\nsinks:\n  out: {type: video, inputs: [in], path: \"-\"}\n";
-    let from_stdin = Flowrun::new(FLOWRUN, folder.path(), ["run", "-"]).input(READ.into()).run().expect(2);
-    assert!(from_stdin.stderr.contains("`in` is to read"), "{}", from_stdin.stderr);
+    let from_stdin = Flowrun::new(FLOWRUN, folder.path(), ["run", "-"])
+        .input(READ.into())
+        .run()
+        .expect(2);
+    assert!(
+        from_stdin.stderr.contains("`in` is to read"),
+        "{}",
+        from_stdin.stderr
+    );
     std::fs::write(folder.path().join("out.yaml"), stdout).unwrap();
-    let mixed = Flowrun::new(FLOWRUN, folder.path(), ["run", "out.yaml", "--summary", "-"]).run().expect(2);
-    assert!(mixed.stderr.contains("`out` writes to standard output"), "{}", mixed.stderr);
+    let mixed = Flowrun::new(FLOWRUN, folder.path(), ["run", "out.yaml", "--summary", "-"])
+        .run()
+        .expect(2);
+    assert!(
+        mixed.stderr.contains("`out` writes to standard output"),
+        "{}",
+        mixed.stderr
+    );
 }

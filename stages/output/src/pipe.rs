@@ -95,7 +95,9 @@ impl Pipe {
     fn begin(&mut self, frame: &Frame, rate: (u32, u32)) -> Result<(), OutputError> {
         let encoder = Y4mEncoder::of(frame);
         let header = encoder.header(&format!("{}:{}", rate.0, rate.1));
-        self.out.write_all(header.as_bytes()).map_err(OutputError::stdout)?;
+        self.out
+            .write_all(header.as_bytes())
+            .map_err(OutputError::stdout)?;
         self.stream = Stream::Y4m(encoder);
         Ok(())
     }
@@ -138,10 +140,7 @@ mod tests {
     fn the_header_states_the_rate_of_the_first_two_frames() {
         let head = |rate: &str| format!("YUV4MPEG2 F{rate} W2 H2 Ip A1:1 Cmono XCOLORRANGE=FULL\n");
         let frames = "FRAME\naaaaFRAME\nbbbbFRAME\ncccc";
-        assert_eq!(
-            written(FrameRate::AUTO, &[0, 20, 40]),
-            head("50:1") + frames
-        );
+        assert_eq!(written(FrameRate::AUTO, &[0, 20, 40]), head("50:1") + frames);
         assert_eq!(
             written(FrameRate::Fixed(10.0), &[0, 20, 40]),
             head("10000:1000") + frames
