@@ -124,6 +124,12 @@ want other keys. The message gives both shapes.",
 that makes tensors must attach it too.",
     },
     Explanation {
+        code: "E0454",
+        title: "frames cannot be followed",
+        text: "`track` gives things their numbers by comparing each frame with those before, so it needs detections, each frame once,
+in their order. `order: none` on a stage before gives that up: remove it. Frames that are missing do no harm.",
+    },
+    Explanation {
         code: "E0161",
         title: "a setting of an output is out of range",
         text: "Quality goes from 1 to 100, frames per second are above 0; the message names the key and its range.",

@@ -1,6 +1,6 @@
-//! Network outputs to classes, boxes and key points in source-frame coordinates.
+//! Network outputs to classes, boxes and key points in source-frame coordinates, and boxes to tracks.
 //!
-//! Stage kinds: [`classify`], [`detect`] and [`key_points`]. Each takes the outputs of a network and leads what
+//! Stage kinds: [`classify`], [`detect`], [`key_points`] and [`track`]. Each of the first three takes the outputs of a network and leads what
 //! it finds back to the source frame through the packet's `Geometry`. The work under the kinds is plain
 //! functions: [`nms()`] for boxes, the decoders under [`detect`], [`classify::rank`].
 //!
@@ -23,6 +23,7 @@ mod labels;
 mod nms;
 mod outputs;
 mod place;
+pub mod track;
 mod truth;
 
 pub use labels::{Labels, LabelsKey};
@@ -32,10 +33,11 @@ pub use place::Place;
 
 use flow::registry::Registry;
 
-/// Registers the stage kinds `classify`, `detect` and `key_points`.
+/// Registers the stage kinds `classify`, `detect`, `key_points`, `track` and `truth`.
 pub fn register(registry: &mut Registry) {
     classify::register(registry);
     detect::register(registry);
     key_points::register(registry);
+    track::register(registry);
     truth::register(registry);
 }
