@@ -139,7 +139,7 @@ mod tests {
         let mut kalman = Kalman::new(&at(0.0, 0.0));
         for step in 1..=20 {
             kalman.predict(true);
-            kalman.update(&at(3.0 * step as f32, -1.0 * step as f32));
+            kalman.update(&at(3.0 * step as f32, -(step as f32)));
         }
         for _ in 0..5 {
             kalman.predict(false);
