@@ -14,6 +14,7 @@ fn checked(text: &str) -> Result<Checked, Diagnostics> {
     let options = Options {
         set: &[],
         environment: &environment,
+        ..Options::default()
     };
     check(
         &parse("pipeline.yaml", text.as_bytes(), &options)?,
@@ -152,6 +153,7 @@ fn overrides_reach_the_plan_and_show_where_they_came_from() {
         let options = Options {
             set: &set,
             environment: &|_| Some("x".into()),
+            ..Options::default()
         };
         let document = parse("pipeline.yaml", COMPLETE.as_bytes(), &options)?;
         check(&document, &registry::registry())

@@ -13,6 +13,7 @@ mod soak;
 mod stages;
 mod tap;
 mod top;
+mod whole;
 mod why_slow;
 
 use std::process::ExitCode;
@@ -36,7 +37,7 @@ pub fn dispatch(command: Command, quiet: bool) -> Result<ExitCode, Failure> {
         Command::Schema(args) => schema::schema(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Doctor(args) => doctor::doctor(&args),
-        Command::Model(command) => model::dispatch(command),
+        Command::Model(command) => model::dispatch(command, quiet),
     }
 }
 
@@ -56,4 +57,22 @@ pub fn print(text: &str) -> Result<(), Failure> {
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
     print(&format!("{text}\n"))
+}
+
+/// The bytes of a file of at most `limit` bytes. Of what is no plain file nothing is read: it may never end.
+pub fn read_at_most(path: &std::path::Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let file = std::fs::File::open(path)?;
+    let length = file.metadata()?;
+    if !length.is_file() {
+        return Err(std::io::Error::other("it is no plain file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(std::io::Error::other(format!(
+            "it is larger than {limit} bytes, which is the limit"
+        )));
+    }
+    Ok(bytes)
 }

@@ -1,6 +1,6 @@
 """Faces in a clip, end to end: flowrun against the program a user would write with OpenCV and OpenVINO today.
 
-usage: python faces.py FLOWRUN MODEL.xml CLIP.mp4 [--pairs 5] [--threads 2]   (needs: openvino, opencv-python-headless, numpy)
+usage: python faces.py FLOWRUN MODEL.xml CLIP.mp4 [--pairs 5]   (needs: openvino, opencv-python-headless, numpy)
 
 MODEL is Ultra-Light-Fast-Generic-Face-Detector RFB-320. Both sides decode H.264, resize to 320x240, run the network, suppress
 overlapping boxes and write one JSON line per frame; the OpenVINO program keeps an AsyncInferQueue of its optimal number of

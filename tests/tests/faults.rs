@@ -58,6 +58,7 @@ fn run(folder: &Path, text: &str) -> Option<RunReport> {
     let options = Options {
         set: &[],
         environment: &|_| None,
+        ..Options::default()
     };
     let document = parse("pipeline.yaml", text.as_bytes(), &options).unwrap_or_else(|e| panic!("{e}"));
     let checked = check(&document, &registry()).unwrap_or_else(|e| panic!("{e}"));

@@ -100,6 +100,7 @@ sinks:
     let options = Options {
         set: &[],
         environment: &|name| (name != "OUT").then(|| format!("{name}.file")),
+        ..Options::default()
     };
     let document = parse("faces.yaml", text.as_bytes(), &options).unwrap_or_else(|e| panic!("{e}"));
     let checked = check(&document, &registry()).unwrap_or_else(|e| panic!("{e}"));

@@ -29,6 +29,8 @@ pub struct Options<'a> {
     pub set: &'a [String],
     /// Looks up an environment variable.
     pub environment: Environment<'a>,
+    /// Takes the place of variables that are needed and not set, for a pipeline that is looked at and not run.
+    pub stand_in: Option<&'a str>,
 }
 
 impl Default for Options<'_> {
@@ -37,6 +39,7 @@ impl Default for Options<'_> {
         Self {
             set: &[],
             environment: &|name| std::env::var(name).ok(),
+            stand_in: None,
         }
     }
 }
@@ -94,7 +97,7 @@ pub fn parse(name: &str, bytes: &[u8], options: &Options<'_>) -> Result<Document
         let source = sources.add("--set", argument);
         overrides::apply(&mut root, argument, source, &mut found);
     }
-    interpolate(&mut root, options.environment, &mut found);
+    interpolate(&mut root, options.environment, options.stand_in, &mut found);
     let folder = Path::new(name)
         .parent()
         .map(Path::to_path_buf)

@@ -24,21 +24,26 @@ const MAX_DEPTH: usize = 8;
 const MAX_BYTES: usize = 64 << 10;
 
 /// Replaces all templates below `node`. What cannot be replaced becomes [`Value::Unknown`] and an error in
-/// `found`.
-pub fn interpolate(node: &mut Node, environment: Environment<'_>, found: &mut Vec<Diagnostic>) {
+/// `found`. `stand_in` takes the place of variables that are needed and not set.
+pub fn interpolate(
+    node: &mut Node,
+    environment: Environment<'_>,
+    stand_in: Option<&str>,
+    found: &mut Vec<Diagnostic>,
+) {
     match &mut node.value {
         Value::Sequence(items) => {
             for item in items {
-                interpolate(item, environment, found);
+                interpolate(item, environment, stand_in, found);
             }
         }
         Value::Mapping(entries) => {
             for entry in entries {
-                interpolate(&mut entry.value, environment, found);
+                interpolate(&mut entry.value, environment, stand_in, found);
             }
         }
         Value::Template { text, plain } => {
-            node.value = match expand(text, environment, node.span, 0) {
+            node.value = match expand(text, environment, stand_in, node.span, 0) {
                 Ok(expanded) if *plain && is_whole(text) => plain_scalar(expanded.trim()),
                 Ok(expanded) => Value::String(expanded),
                 Err(error) => {
@@ -77,6 +82,7 @@ fn closing_brace(text: &str) -> Option<usize> {
 fn expand(
     text: &str,
     environment: Environment<'_>,
+    stand_in: Option<&str>,
     span: Span,
     depth: usize,
 ) -> Result<String, Box<Diagnostic>> {
@@ -119,15 +125,18 @@ fn expand(
         }
         let value = environment(name);
         let filled = value.clone().filter(|v| !v.is_empty());
+        let stand_in_text = stand_in.map(str::to_owned);
         let replaced = if operation.is_empty() {
-            value.ok_or_else(|| unset(name, None, span))?
+            value.or(stand_in_text).ok_or_else(|| unset(name, None, span))?
         } else if let Some(default) = operation.strip_prefix(":-") {
             match filled {
                 Some(value) => value,
-                None => expand(default, environment, span, depth + 1)?,
+                None => expand(default, environment, stand_in, span, depth + 1)?,
             }
         } else if let Some(why) = operation.strip_prefix(":?") {
-            filled.ok_or_else(|| unset(name, Some(why), span))?
+            filled
+                .or(stand_in_text)
+                .ok_or_else(|| unset(name, Some(why), span))?
         } else {
             return Err(malformed(format!(
                 "`${{{}}}`: after the name may follow `:-` or `:?`",
@@ -181,7 +190,7 @@ mod tests {
     fn read(value: &str) -> Result<Json, &'static str> {
         let mut found = Vec::new();
         let mut node = super::super::yaml::parse(&format!("v: {value}\n"), 0, &mut found).unwrap();
-        interpolate(&mut node, &environment, &mut found);
+        interpolate(&mut node, &environment, None, &mut found);
         match found.first() {
             Some(error) => Err(error.code.0),
             None => Ok(node.to_json()["v"].clone()),
@@ -213,10 +222,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_stand_in_takes_the_place_of_what_is_needed_and_not_set_only() {
+        let text = "v: ['${X:?why}', '${X}', '${X:-d}', '${N}', '${EMPTY:?why}']\n";
+        let (mut node, mut found) = (
+            super::super::yaml::parse(text, 0, &mut Vec::new()).unwrap(),
+            Vec::new(),
+        );
+        interpolate(&mut node, &environment, Some("-"), &mut found);
+        assert!(found.is_empty());
+        assert_eq!(node.to_json()["v"], json!(["-", "-", "d", "5", "-"]));
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in r"[$\{\}:\-?NX]{0,40}") {
-            let _ = expand(&text, &environment, Span::default(), 0);
+            let _ = expand(&text, &environment, None, Span::default(), 0);
         }
     }
 }

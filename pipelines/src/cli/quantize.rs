@@ -3,25 +3,35 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use flow_inference::InputShape;
 
 /// Arguments of `model quantize`.
 #[derive(Debug, Args)]
 pub struct Quantize {
     /// The model in floating point: OpenVINO IR (.xml with its .bin beside it).
     pub model: PathBuf,
-    /// What to calibrate on: a folder of pictures or .npy files, a pattern such as `shots/*.jpg`, one file. May be
-    /// repeated. A model with several inputs takes folders `DIR/NAME/` with a .npy per sample and input, in order.
+    /// What to calibrate on: a folder of pictures, clips or .npy files, a pattern such as `shots/*.jpg`, a picture or a
+    /// clip. May be repeated. A model with several inputs takes folders `DIR/NAME/` with a .npy per sample and input, in
+    /// order.
     #[arg(long, value_name = "PATH", required = true)]
     pub data: Vec<String>,
-    /// Write the quantized model to this .xml (and the .bin beside it). Neither file changes unless all goes well.
+    /// Write the quantized model to this .xml and the .bin beside it, each when it is whole. They are written too where
+    /// --max-drop does not hold, which exit code 4 tells.
     #[arg(short, long, value_name = "FILE.xml")]
     pub output: PathBuf,
     /// Intervals of activations: around zero, or with a zero point where something is negative.
     #[arg(long, value_enum, default_value_t = PresetName::Performance)]
     pub preset: PresetName,
-    /// Samples to calibrate on, spread evenly over the data.
-    #[arg(long, value_name = "N", default_value_t = 300)]
+    /// Samples to calibrate on, spread evenly over the data; each frame of a clip is one.
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = at_least_one)]
     pub subset: usize,
+    /// Take another sample of each stretch of the data than its first one; the same seed takes the same.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Shape of an input, where the model leaves axes open: `[1,3,224,224]`, or `NAME[1,3,224,224]` where there are
+    /// several inputs.
+    #[arg(long, value_name = "SHAPE", value_parser = super::input_shape)]
+    pub shape: Vec<InputShape>,
     /// How a picture becomes the input: a YAML file with the keys of a `resize` or `letterbox` stage (and `type`), such a
     /// mapping itself (`{type: letterbox, mean: 127, scale: 128}`), or a pipeline file that runs the model.
     #[arg(long, value_name = "FILE.yaml")]
@@ -58,13 +68,13 @@ pub struct Quantize {
     #[arg(long, value_name = "METRIC", default_value = "nmse", requires = "max_drop")]
     pub metric: String,
     /// Samples the score is measured on, none of them used to calibrate.
-    #[arg(long, value_name = "N", default_value_t = 300)]
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = at_least_one)]
     pub held_out: usize,
     /// Write a page with layers, accuracy and what was decided.
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
     /// Threads to run on; the CPUs this process may use by default.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub threads: Option<usize>,
     /// Print what was done as JSON.
     #[arg(long)]
@@ -82,8 +92,14 @@ pub struct Compare {
     #[arg(long, value_name = "PATH", required = true)]
     pub data: Vec<String>,
     /// Samples to compare on, spread evenly over the data.
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub subset: usize,
+    /// Take another sample of each stretch of the data than its first one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Shape of an input, where the models leave axes open.
+    #[arg(long, value_name = "SHAPE", value_parser = super::input_shape)]
+    pub shape: Vec<InputShape>,
     /// How a picture becomes the input, as for `model quantize`.
     #[arg(long, value_name = "FILE.yaml")]
     pub preprocess: Option<String>,
@@ -91,11 +107,19 @@ pub struct Compare {
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
     /// Threads to run on; the CPUs this process may use by default.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub threads: Option<usize>,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("expected at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(e) => Err(format!("{e}; expected a whole number from 1")),
+    }
 }
 
 fn estimator(text: &str) -> Result<flow_quantize::Estimator, String> {

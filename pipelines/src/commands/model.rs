@@ -14,14 +14,14 @@ use flow_inference::{DeviceRequest, Engine, Options};
 use crate::cli::{Model, ModelArgs, NumericsName};
 use crate::failure::Failure;
 
-pub fn dispatch(command: Model) -> Result<ExitCode, Failure> {
+pub fn dispatch(command: Model, quiet: bool) -> Result<ExitCode, Failure> {
     match command {
         Model::Inspect(args) => inspect::inspect(&args),
         Model::Lpt(args) => lpt::lpt(&args),
         Model::Run(args) => run::run(&args),
         Model::Benchmark(args) => benchmark::benchmark(&args),
-        Model::Quantize(args) => quantize::quantize(&args),
-        Model::Compare(args) => compare::compare(&args),
+        Model::Quantize(args) => quantize::quantize(&args, quiet),
+        Model::Compare(args) => compare::compare(&args, quiet),
     }
 }
 

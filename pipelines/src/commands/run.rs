@@ -1,7 +1,6 @@
 //! `flowrun run`: runs a pipeline, shows how it goes, and sums it up.
 
-use std::io::{IsTerminal, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +15,9 @@ use flow::units;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tempfile::NamedTempFile;
 
 use super::print;
+use super::whole::WholeFile;
 use crate::cli::Run;
 use crate::failure::{FAILED, Failure, USAGE, with_causes};
 use crate::kinds;
@@ -180,7 +179,7 @@ fn show_progress(handle: &RunHandle, done: &AtomicBool) {
 /// Where the summary goes; opened before the run, so that a wrong path does not cost one.
 enum Summary<'a> {
     Stdout,
-    File(&'a Path, NamedTempFile),
+    File(WholeFile<'a>),
 }
 
 impl<'a> Summary<'a> {
@@ -188,39 +187,14 @@ impl<'a> Summary<'a> {
         if path == Path::new("-") {
             return Ok(Self::Stdout);
         }
-        if path.is_dir() {
-            return Err(Failure::usage(format!(
-                "--summary {}: it is a folder",
-                path.display()
-            )));
-        }
-        let folder = match path.parent() {
-            Some(p) if !p.as_os_str().is_empty() => p,
-            _ => Path::new("."),
-        };
-        // Like any other output, readable by whom the umask allows.
-        let mode = std::fs::Permissions::from_mode(0o666);
-        match tempfile::Builder::new().permissions(mode).tempfile_in(folder) {
-            Ok(file) => Ok(Self::File(path, file)),
-            Err(e) => {
-                // The text of the error names a random file.
-                let said = e.kind();
-                Err(Failure::usage(format!(
-                    "--summary {}: cannot be written: {said}",
-                    path.display()
-                )))
-            }
-        }
+        WholeFile::create("--summary", path).map(Self::File)
     }
 
     fn write(self, report: &RunReport) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(&report.to_json()).map_err(Failure::failed)?;
         match self {
             Self::Stdout => print(&format!("{text}\n")),
-            Self::File(path, mut file) => {
-                let written = writeln!(file, "{text}").and_then(|()| Ok(file.persist(path)?));
-                written.map(|_| ()).map_err(|e| Failure::file("write", path, e))
-            }
+            Self::File(file) => file.write(&format!("{text}\n")),
         }
     }
 }

@@ -24,6 +24,7 @@ mod decode;
 mod error;
 mod ffmpeg;
 mod file;
+mod frames;
 mod h264;
 mod images;
 mod input;
@@ -44,6 +45,7 @@ pub use error::{
     E_DAMAGED, E_FFMPEG, E_LIMIT, E_NO_FFMPEG, E_NO_KEYFRAME, E_NO_PICTURE, E_NO_VIDEO, E_NOT_SEEKABLE,
     E_PACKET, E_PICTURE, E_READ, E_TRUNCATED, E_UNRECOGNISED, E_UNSUPPORTED, E_VALUE, MediaError,
 };
+pub use frames::{FrameError, FrameReader};
 pub use input::Input;
 pub use media::{Format, MAX_PACKET, MAX_PIXELS, MediaReader, Sample, Unit, picture_codec};
 pub use picture::decode_picture;

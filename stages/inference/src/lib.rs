@@ -49,4 +49,4 @@ pub use profile::Profile;
 pub use queue::{Finished, InferQueue, InputSet, QueueOptions};
 pub use reshape::with_batch;
 pub use runtime_graph::{RuntimeNode, execution_xml};
-pub use shapes::InputShape;
+pub use shapes::{InputShape, with_shapes};

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use flow_cpu::{StepRecord, StepTime};
+use flow_model::text::escape;
 use flow_model::{ElementType, Graph, NodeId, Op, Value};
 
 use crate::counters::LayerCounter;
@@ -155,13 +156,6 @@ fn sources(graph: &Graph, place: &[Option<usize>], from: NodeId, to: usize, node
             ),
         }
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 fn port(text: &mut String, id: usize, node: &RuntimeNode) {

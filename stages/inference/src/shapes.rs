@@ -66,6 +66,18 @@ impl FromStr for InputShape {
     }
 }
 
+/// The graph of the model at `path` with the stated shapes.
+///
+/// # Errors
+/// [`EngineError`] if a shape does not fit, or is stated for an input that the model does not have.
+pub fn with_shapes(graph: Graph, path: &Path, shapes: &[InputShape]) -> Result<Graph, EngineError> {
+    let options = Options {
+        shapes: shapes.to_vec(),
+        ..Options::default()
+    };
+    with_stated(graph, path, &options)
+}
+
 /// The graph with the stated shapes, and with open first axes set to the batch.
 pub(crate) fn with_stated(graph: Graph, path: &Path, options: &Options) -> Result<Graph, EngineError> {
     let mut shapes = Vec::with_capacity(graph.parameters.len());

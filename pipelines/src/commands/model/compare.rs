@@ -8,29 +8,44 @@ use serde_json::json;
 
 use super::quantize::preprocess::Preprocess;
 use super::quantize::progress::Bars;
-use super::quantize::samples::Samples;
+use super::quantize::samples::{Reading, Samples};
 use crate::cli::Compare;
 use crate::commands::print;
+use crate::commands::whole::WholeFile;
 use crate::failure::Failure;
 
-pub fn compare(args: &Compare) -> Result<ExitCode, Failure> {
+pub fn compare(args: &Compare, quiet: bool) -> Result<ExitCode, Failure> {
+    let report = args
+        .report
+        .as_deref()
+        .map(|path| WholeFile::create("--report", path))
+        .transpose()?;
     let first = flow_model::ir::read(&args.first).map_err(Failure::failed)?;
     let second = flow_model::ir::read(&args.second).map_err(Failure::failed)?;
-    let preprocess = Preprocess::read(args.preprocess.as_deref())?;
-    let bars = Bars::new(false);
-    let samples = Samples::read(&first, &args.data, &preprocess, args.subset, &bars)?;
+    let first = flow_inference::with_shapes(first, &args.first, &args.shape).map_err(Failure::engine)?;
+    let second = flow_inference::with_shapes(second, &args.second, &args.shape).map_err(Failure::engine)?;
+    let preprocess = Preprocess::read(args.preprocess.as_deref(), &args.first)?;
+    let bars = Bars::new(quiet)?;
+    let threads = super::quantize::threads(args.threads);
+    let reading = Reading {
+        data: &args.data,
+        preprocess: &preprocess,
+        count: args.subset,
+        seed: args.seed,
+        threads,
+    };
+    let samples = Samples::read(&first, &reading, &bars)?;
     super::quantize::tell_skipped(&samples);
     if samples.is_empty() {
         return Err(Failure::usage("--data: no sample can be used"));
     }
-    let threads = args.threads.unwrap_or(flow_quantize::Options::default().threads);
     let comparison =
         flow_quantize::compare(&first, &second, &samples, threads, &bars).map_err(Failure::failed)?;
     drop(bars);
-    if let Some(path) = &args.report {
+    if let Some(file) = report {
         let title = format!("{} against {}", args.second.display(), args.first.display());
         let page = flow_quantize::report::html(&title, &[], None, &comparison);
-        std::fs::write(path, page).map_err(|e| Failure::file("write", path, e))?;
+        file.write(&page)?;
     }
     print(&if args.json {
         as_json(&comparison)

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use flow::soak::{Sample, SoakReport, Status};
+use flow_model::text::escape;
 
 use super::plots::{Line, Plot, draw};
 
@@ -208,10 +209,4 @@ fn ledger(report: &SoakReport, page: &mut String) {
         );
     }
     page.push_str("</table>\n");
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }

@@ -59,20 +59,38 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// Longest header that is read, in bytes.
 const MAX_HEADER: usize = 1 << 16;
 
+/// Bytes before the header, at most: the magic number, the version and the length of the header.
+const PREFIX: usize = 12;
+
 /// Reads a tensor.
 ///
 /// # Errors
 /// If the file cannot be read, is big-endian or in Fortran order, has an unknown type, or is too short or long.
 pub fn read(path: impl AsRef<Path>) -> Result<Tensor, NpyError> {
+    read_at_most(path, usize::MAX)
+}
+
+/// Reads a tensor of at most `most` bytes; of a longer file, or of one that never ends, no more than that is read.
+///
+/// # Errors
+/// As [`read`], and if the tensor is larger.
+pub fn read_at_most(path: impl AsRef<Path>, most: usize) -> Result<Tensor, NpyError> {
     let path = path.as_ref();
+    // What comes before the values, and one byte by which a longer file is told.
+    let limit = most.saturating_add(MAX_HEADER + PREFIX + 1) as u64;
     let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
         .map_err(|source| NpyError::Io {
             path: path.to_path_buf(),
             source,
         })?;
-    parse(&bytes).map_err(|message| NpyError::Format {
+    let parsed = if bytes.len() as u64 == limit {
+        Err(format!("it is longer than the {most} bytes that are wanted"))
+    } else {
+        parse(&bytes)
+    };
+    parsed.map_err(|message| NpyError::Format {
         path: path.to_path_buf(),
         message,
     })

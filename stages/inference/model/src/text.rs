@@ -15,6 +15,25 @@ pub fn describe(info: &OutputInfo) -> String {
     format!("{} [{}]", info.element_type, dims.join(", "))
 }
 
+/// The text as it may stand in HTML and XML, attributes included.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            // Attributes would lose these.
+            '\n' | '\r' | '\t' => {
+                let _ = write!(escaped, "&#{};", c as u32);
+            }
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 /// The operation with its attributes, without the values of large constants.
 pub fn operation(op: &Op) -> String {
     match op {

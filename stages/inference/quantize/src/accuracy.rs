@@ -7,7 +7,7 @@ use flow_model::{Graph, NodeId};
 use crate::data::Dataset;
 use crate::error::QuantizeError;
 use crate::insert::{Scheme, WeightStorage, insert};
-use crate::metric::{AgainstReference, Likeness, Metric};
+use crate::metric::{Metric, Ranking};
 use crate::placement::Edge;
 use crate::placement::kinds::{computed, data_inputs, moves_values};
 use crate::quantize::Quantized;
@@ -18,9 +18,9 @@ const RANKED_ON: usize = 24;
 
 /// Operations that go back to floating point together: they share a quantized value.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Unit {
+pub(crate) struct Unit {
     /// The operations.
-    pub nodes: BTreeSet<NodeId>,
+    nodes: BTreeSet<NodeId>,
     /// The inputs at which their data are quantized.
     edges: BTreeSet<Edge>,
 }
@@ -47,8 +47,8 @@ pub struct Accuracy {
     pub reached: f64,
     /// The greatest drop that was allowed.
     pub max_drop: f64,
-    /// Samples the score was measured on.
-    pub samples: usize,
+    /// Samples the score was measured on; `None` where the metric has data of its own.
+    pub samples: Option<usize>,
     /// What went back to floating point, in order.
     pub reverted: Vec<Revert>,
 }
@@ -57,6 +57,13 @@ impl Accuracy {
     /// Whether the limit holds.
     pub fn holds(&self) -> bool {
         self.reference - self.reached <= self.max_drop
+    }
+
+    /// What the score was measured on, to stand behind the name of the metric; empty where it has data of its own.
+    pub fn measured_on(&self) -> String {
+        self.samples.map_or_else(String::new, |n| {
+            format!(" on {n} samples that calibration did not see")
+        })
     }
 }
 
@@ -76,35 +83,42 @@ pub fn within(
 ) -> Result<Accuracy, QuantizeError> {
     let original = quantized.original.clone();
     let reference = metric.reference(&original)?;
-    let first = metric.score(&quantized.graph)?;
+    if !reference.is_finite() {
+        return Err(QuantizeError::Metric {
+            metric: metric.name(),
+            message: format!(
+                "the f32 network scores {reference}, which no drop can be measured from; expected a number"
+            ),
+        });
+    }
+    let first = scored(metric, &quantized.graph)?;
     let mut accuracy = Accuracy {
         metric: metric.name(),
         reference,
         quantized: first,
         reached: first,
         max_drop,
-        samples: data.len(),
+        samples: metric.samples(),
         reverted: Vec::new(),
     };
     if accuracy.holds() {
         return Ok(accuracy);
     }
-    let ranking = AgainstReference::new(&original, Likeness::Nmse, data, threads, progress)?;
-    let mut ranked = rank(
-        quantized,
-        units(&original, &quantized.scheme),
-        &ranking,
-        storage,
+    let ranking = Ranking::new(
+        &original,
+        metric.kept_outputs(),
+        data,
+        RANKED_ON,
+        threads,
         progress,
     )?;
-    let mut tried_again = false;
     loop {
+        let units = units(&original, &quantized.scheme);
         let mut changed = false;
-        while !accuracy.holds() && !ranked.is_empty() {
-            let unit = ranked.remove(0);
+        for unit in rank(quantized, units, &ranking, storage, progress)? {
             let scheme = without(&quantized.scheme, &unit);
             let graph = insert(&original, &scheme, storage)?;
-            let score = metric.score(&graph)?;
+            let score = scored(metric, &graph)?;
             if score < accuracy.reached {
                 // It made things worse together with what went before.
                 continue;
@@ -117,30 +131,28 @@ pub fn within(
                 .map(|&id| original.node(id).name.to_string())
                 .collect();
             accuracy.reverted.push(Revert { layers: names, score });
+            if accuracy.holds() {
+                break;
+            }
         }
-        if accuracy.holds() || (!changed && tried_again) {
-            return Ok(accuracy);
-        }
-        // What was passed over may help now.
-        tried_again = !changed;
-        ranked = rank(
-            quantized,
-            units(&original, &quantized.scheme),
-            &ranking,
-            storage,
-            progress,
-        )?;
-        if ranked.is_empty() {
+        // What was passed over may help now that others changed.
+        if accuracy.holds() || !changed {
             return Ok(accuracy);
         }
     }
+}
+
+/// The score of a network, the worst where it is no number.
+fn scored(metric: &mut dyn Metric, graph: &Graph) -> Result<f64, QuantizeError> {
+    let score = metric.score(graph)?;
+    Ok(if score.is_nan() { f64::NEG_INFINITY } else { score })
 }
 
 /// The units, those first that lower the error most when they alone are in floating point.
 fn rank(
     quantized: &Quantized,
     units: Vec<Unit>,
-    ranking: &AgainstReference<'_>,
+    ranking: &Ranking<'_>,
     storage: WeightStorage,
     progress: &dyn Progress,
 ) -> Result<Vec<Unit>, QuantizeError> {
@@ -148,7 +160,7 @@ fn rank(
     let mut ranked = Vec::with_capacity(units.len());
     for unit in units {
         let graph = insert(&quantized.original, &without(&quantized.scheme, &unit), storage)?;
-        ranked.push((ranking.error(&graph, RANKED_ON)?, unit));
+        ranked.push((ranking.error(&graph)?, unit));
         progress.step();
     }
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -156,7 +168,7 @@ fn rank(
 }
 
 /// The operations that are quantized, joined where they cannot be told apart.
-pub fn units(graph: &Graph, scheme: &Scheme) -> Vec<Unit> {
+pub(crate) fn units(graph: &Graph, scheme: &Scheme) -> Vec<Unit> {
     let computed = computed(graph);
     let quantized: BTreeSet<Edge> = scheme
         .activations

@@ -9,7 +9,7 @@ use flow_model::{ElementType, Graph, Value};
 use crate::data::Dataset;
 use crate::error::QuantizeError;
 use crate::metric::{nmse, place_of_greatest};
-use crate::run::{Progress, Runner, Silent, watching};
+use crate::run::{Outputs, Progress, Runner, Silent, Unheard, watching};
 
 /// A layer of both networks.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct LayerComparison {
     /// Type of operation.
     pub kind: String,
     /// Signal to quantization noise, in decibels: `10 log10(sum a^2 / sum (a - b)^2)` over all samples; infinite where
-    /// both are equal.
+    /// both are equal, not a number where one is not finite and the other differs.
     pub sqnr: f64,
     /// Share of values that the FakeQuantize behind it in the second network clips; none where there is none.
     pub saturated: Option<f64>,
@@ -61,13 +61,7 @@ pub fn compare(
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<Comparison, QuantizeError> {
-    if a.results.len() != b.results.len() {
-        return Err(QuantizeError::Nothing(format!(
-            "the first network has {} outputs, the second {}; compare a network with what was made from it",
-            a.results.len(),
-            b.results.len()
-        )));
-    }
+    check_alike(a, b)?;
     let pairs = pairs(a, b);
     let outputs = |g: &Graph| {
         g.results
@@ -81,18 +75,19 @@ pub fn compare(
     first.extend(pairs.iter().map(|p| p.0));
     second.extend(pairs.iter().map(|p| p.1));
     let limits: Vec<Option<(f32, f32)>> = pairs.iter().map(|p| clipped_at(b, p.1)).collect();
-    let runner_a = Runner::new(watching(a, &first), threads, progress)?;
-    let runner_b = Runner::new(watching(b, &second), threads, &Silent)?;
+    let unheard = Unheard(progress);
+    let runner_a = Runner::new(watching(a, &first), threads, &unheard)?;
+    let runner_b = Runner::new(watching(b, &second), threads, &unheard)?;
     let mut noise = vec![[0f64; 3]; pairs.len()];
     let mut relative = vec![0f64; count];
     let mut same = vec![0usize; count];
     // A chunk at a time, so that memory is bounded by a few samples.
-    for start in (0..data.len()).step_by(4) {
-        let chunk = crate::data::Part::new(data, (start..data.len().min(start + 4)).collect());
+    let at_once = threads.max(1) * 2;
+    progress.phase("comparing", data.len());
+    for start in (0..data.len()).step_by(at_once) {
+        let chunk = crate::data::Part::new(data, (start..data.len().min(start + at_once)).collect());
         let mut kept: Vec<Vec<Vec<f32>>> = Vec::new();
-        let all = |(): &mut (), _: usize, outputs: &crate::run::Outputs<'_>| {
-            Ok((0..first.len()).map(|i| outputs.values(i)).collect::<Vec<_>>())
-        };
+        let all = |(): &mut (), _: usize, outputs: &Outputs<'_>| Ok(outputs.all());
         runner_a.for_each(&chunk, "comparing", all, |_, values| {
             kept.push(values);
             Ok(())
@@ -106,6 +101,9 @@ pub fn compare(
             for (i, sums) in noise.iter_mut().enumerate() {
                 let (x, y) = (&reference[count + i], &values[count + i]);
                 for (x, y) in x.iter().zip(y) {
+                    if x == y && x.is_infinite() {
+                        continue;
+                    }
                     let (x, off) = (f64::from(*x), f64::from(x - y));
                     sums[0] += x * x;
                     sums[1] += off * off;
@@ -115,6 +113,7 @@ pub fn compare(
                         y.iter().filter(|y| **y < low || **y > high).count() as f64 / y.len().max(1) as f64;
                 }
             }
+            progress.step();
             Ok(())
         })?;
     }
@@ -127,10 +126,10 @@ pub fn compare(
         .map(|((pair, sums), limits)| LayerComparison {
             name: a.node(pair.0.node).name.to_string(),
             kind: a.node(pair.0.node).op.type_name().to_owned(),
-            sqnr: if sums[1] > 0.0 {
-                10.0 * (sums[0] / sums[1]).log10()
-            } else {
+            sqnr: if sums[1] == 0.0 {
                 f64::INFINITY
+            } else {
+                10.0 * (sums[0] / sums[1]).log10()
             },
             saturated: limits.map(|_| mean(sums[2])),
         })
@@ -148,6 +147,34 @@ pub fn compare(
         samples,
         times: [time(a, data)?, time(b, data)?],
     })
+}
+
+/// Fails unless both networks take inputs of the same types and shapes, and give outputs of the same shapes.
+fn check_alike(a: &Graph, b: &Graph) -> Result<(), QuantizeError> {
+    let inputs = |g: &Graph| -> Vec<String> {
+        let each = g.parameters.iter().map(|&id| &g.node(id).outputs[0]);
+        each.map(flow_model::text::describe).collect()
+    };
+    let outputs = |g: &Graph| -> Vec<String> {
+        let each = g.results.iter().map(|&id| g.info(g.node(id).inputs[0]));
+        each.map(|info| {
+            format!(
+                "{:?}",
+                info.shape.iter().map(|d| d.unwrap_or(0)).collect::<Vec<_>>()
+            )
+        })
+        .collect()
+    };
+    for (what, first, second) in [("takes", inputs(a), inputs(b)), ("gives", outputs(a), outputs(b))] {
+        if first != second {
+            return Err(QuantizeError::Different(format!(
+                "the first {what} {}, the second {}",
+                first.join(" and "),
+                second.join(" and ")
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Values of layers that both networks have and that compute something.

@@ -60,11 +60,6 @@ impl<'a> Part<'a> {
         let indices = spread(all.len(), count);
         Self { all, indices }
     }
-
-    /// Their places in the whole.
-    pub fn indices(&self) -> &[usize] {
-        &self.indices
-    }
 }
 
 impl Dataset for Part<'_> {
@@ -92,6 +87,24 @@ pub fn spread(all: usize, count: usize) -> Vec<usize> {
     (0..count)
         .map(|i| (i as u128 * all as u128 / count.max(1) as u128) as usize)
         .collect()
+}
+
+/// `count` places, one in each of as many even stretches of `all`: the first of each where `seed` is 0, else one that the
+/// seed picks. The same seed picks the same places.
+pub fn stratified(all: usize, count: usize, seed: u64) -> Vec<usize> {
+    let starts = spread(all, count);
+    if seed == 0 {
+        return starts;
+    }
+    let ends = starts.iter().skip(1).copied().chain([all]).collect::<Vec<_>>();
+    let pick = |(index, (start, end)): (usize, (&usize, usize))| {
+        // SplitMix64, a step per stretch.
+        let mut z = seed.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        start + ((z ^ (z >> 31)) % (end - start).max(1) as u64) as usize
+    };
+    starts.iter().zip(ends).enumerate().map(pick).collect()
 }
 
 /// The inputs of one sample, checked against the network.
@@ -133,5 +146,19 @@ mod tests {
         assert_eq!(spread(0, 5), [0usize; 0]);
         let many = spread(1394, 300);
         assert!(many.windows(2).all(|w| w[0] < w[1]) && many[299] < 1394);
+    }
+
+    #[test]
+    fn a_seed_picks_one_place_of_each_stretch_and_always_the_same() {
+        assert_eq!(stratified(10, 5, 0), spread(10, 5));
+        let picked = stratified(1394, 300, 7);
+        assert_eq!(picked, stratified(1394, 300, 7));
+        assert_ne!(picked, stratified(1394, 300, 8));
+        let starts = spread(1394, 300);
+        for (i, place) in picked.iter().enumerate() {
+            let end = starts.get(i + 1).copied().unwrap_or(1394);
+            assert!((starts[i]..end).contains(place), "{place} in stretch {i}");
+        }
+        assert_eq!(stratified(3, 300, 9), [0, 1, 2]);
     }
 }

@@ -10,7 +10,7 @@ pub enum QuantizeError {
          quantize the one that this was made from"
     )]
     AlreadyQuantized {
-        /// Its first FakeQuantize, or its first dequantized weights.
+        /// Its first FakeQuantize.
         layer: String,
     },
     /// An input has an axis of open length.
@@ -28,6 +28,9 @@ pub enum QuantizeError {
     /// Nothing can be quantized.
     #[error("nothing to quantize: {0}")]
     Nothing(String),
+    /// Two networks cannot be compared.
+    #[error("the networks cannot be compared: {0}. Compare a network with one that was made from it")]
+    Different(String),
     /// There are too few samples.
     #[error("{found} usable samples, but calibration needs at least {needed}. {help}")]
     TooFewSamples {
@@ -94,6 +97,11 @@ pub enum QuantizeError {
     /// The caller stopped it.
     #[error("stopped")]
     Stopped,
+    /// A thread that ran samples panicked.
+    #[error(
+        "a thread that ran samples panicked: {0}. This is a defect of the program; please report it with the model"
+    )]
+    Panicked(String),
     /// The graph that came out does not fit together.
     #[error(transparent)]
     Model(#[from] flow_model::ModelError),
@@ -113,14 +121,5 @@ pub enum QuantizeError {
         /// Why.
         #[source]
         source: flow_cpu::RunError,
-    },
-    /// A file cannot be read or written.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
     },
 }

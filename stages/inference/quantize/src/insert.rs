@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use flow_model::op::{BinaryKind, Op};
-use flow_model::{ElementType, Graph, Node, NodeId, Tensor, Value};
+use flow_model::{ElementType, Graph, Node, NodeId, OutputInfo, Tensor, Value};
 
 use crate::error::QuantizeError;
 use crate::placement::{ActivationPoint, Edge, WeightPoint};
@@ -210,11 +210,17 @@ impl Builder<'_> {
         let name = self.source.node(id).name.clone();
         let bias = self.constant(&format!("{name}/bias"), tensor);
         let value = self.values[&Value::of(id)];
+        // Tensor names stay with what the users read.
+        let names = std::mem::take(&mut self.made.nodes[value.node.index()].outputs[0].names);
         let sum = self.push(
             &format!("{name}/shifted"),
             Op::Binary(BinaryKind::Add),
             vec![value, bias],
         );
+        self.made.nodes[sum.node.index()].outputs = vec![OutputInfo {
+            names,
+            ..OutputInfo::fixed(ElementType::F32, &[])
+        }];
         self.values.insert(Value::of(id), sum);
         Ok(())
     }
@@ -223,18 +229,10 @@ impl Builder<'_> {
         let layer = &self.source.node(point.value.node).name;
         let name = format!("{layer}/fq_output_{}", point.value.port);
         let rank = self.source.info(point.value).shape.len();
-        let mut shape = Vec::new();
-        if limits.channels() > 1 {
-            shape = vec![1; rank];
-            shape[1] = limits.channels();
-        }
-        let low = self.constant(&format!("{name}/low"), tensor(&shape, &limits.low)?);
-        let high = self.constant(&format!("{name}/high"), tensor(&shape, &limits.high)?);
         let input = self.values[&point.value];
-        let op = Op::FakeQuantize {
-            levels: limits.levels,
-        };
-        let quantized = self.push(&name, op, vec![input, low, high, low, high]);
+        let quantized = rounded(input, rank, limits, |part, op, inputs| {
+            self.push(&format!("{name}{part}"), op, inputs)
+        })?;
         for edge in &point.edges {
             self.edges.insert(*edge, quantized);
         }
@@ -275,6 +273,27 @@ impl Builder<'_> {
             }
         }
     }
+}
+
+/// Appends a FakeQuantize of a value of `rank` axes. `push` appends a node, given what tells its name from that of the
+/// FakeQuantize.
+pub(crate) fn rounded(
+    value: Value,
+    rank: usize,
+    limits: &Limits,
+    mut push: impl FnMut(&str, Op, Vec<Value>) -> Value,
+) -> Result<Value, QuantizeError> {
+    let mut shape = Vec::new();
+    if limits.channels() > 1 {
+        shape = vec![1; rank];
+        *shape.get_mut(1).ok_or_else(|| internal("limits"))? = limits.channels();
+    }
+    let low = push("/low", Op::Constant(tensor(&shape, &limits.low)?), Vec::new());
+    let high = push("/high", Op::Constant(tensor(&shape, &limits.high)?), Vec::new());
+    let op = Op::FakeQuantize {
+        levels: limits.levels,
+    };
+    Ok(push("", op, vec![value, low, high, low, high]))
 }
 
 fn tensor(shape: &[usize], values: &[f32]) -> Result<Tensor, QuantizeError> {

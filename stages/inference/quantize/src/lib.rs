@@ -36,14 +36,14 @@ mod testing;
 mod tests;
 mod weights;
 
-pub use accuracy::{Accuracy, Revert, Unit, units, within};
+pub use accuracy::{Accuracy, Revert, within};
 pub use bias::BiasCorrection;
 pub use compare::{Comparison, LayerComparison, OutputComparison, compare};
-pub use data::{Dataset, InMemory, Part, spread};
+pub use data::{Dataset, InMemory, Part, spread, stratified};
 pub use error::QuantizeError;
 pub use ignore::ignored;
 pub use insert::{Scheme, WeightStorage, insert};
-pub use metric::{AgainstReference, Likeness, Metric};
+pub use metric::{AgainstReference, KeptOutputs, Likeness, Metric, run_quantized};
 pub use quantize::{Options, OverflowFix, Preset, Quantized, prepare, quantize};
 pub use run::{Progress, Silent};
 pub use statistics::Estimator;

@@ -26,11 +26,6 @@ impl Limits {
         self.low.len()
     }
 
-    /// The distance of two levels in channel `c`.
-    pub fn step(&self, c: usize) -> f32 {
-        (self.high[c] - self.low[c]) / (self.levels - 1) as f32
-    }
-
     /// The value that `x` in channel `c` is rounded to.
     pub fn round(&self, c: usize, x: f32) -> f32 {
         let (low, high) = (self.low[c], self.high[c]);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use flow_model::text::escape;
+
 use crate::accuracy::Accuracy;
 use crate::compare::Comparison;
 
@@ -67,10 +69,9 @@ fn accuracy_section(accuracy: &Accuracy) -> String {
         )
     };
     let mut text = format!(
-        "<h2>Accuracy</h2><p>{verdict} Measured by {} on {} samples that calibration did not see.</p><table>\
-         <tr><th>network<th>score<th>drop</tr>",
+        "<h2>Accuracy</h2><p>{verdict} Measured by {}{}.</p><table><tr><th>network<th>score<th>drop</tr>",
         escape(&accuracy.metric),
-        accuracy.samples
+        accuracy.measured_on()
     );
     let mut line = |name: &str, score: f64| {
         row(
@@ -102,10 +103,14 @@ fn bars(comparison: &Comparison) -> String {
         format!("<svg width=\"960\" height=\"{height}\" role=\"img\" aria-label=\"noise per layer\">");
     for (index, layer) in comparison.layers.iter().enumerate() {
         let y = index * line;
-        let share = (layer.sqnr / FULL).clamp(0.0, 1.0);
-        let color = if layer.sqnr < 10.0 {
+        let (share, noise) = if layer.sqnr.is_nan() {
+            (0.0, "not finite".to_owned())
+        } else {
+            ((layer.sqnr / FULL).clamp(0.0, 1.0), format!("{:.1}", layer.sqnr))
+        };
+        let color = if share * FULL < 10.0 {
             "#c0392b"
-        } else if layer.sqnr < 20.0 {
+        } else if share * FULL < 20.0 {
             "#e0a030"
         } else {
             "#3a7d44"
@@ -118,7 +123,7 @@ fn bars(comparison: &Comparison) -> String {
         let _ = write!(
             svg,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{} ({})</text><rect x=\"{left}\" y=\"{}\" width=\"{bar:.1}\" \
-             height=\"11\" fill=\"{color}\"/><text x=\"{:.1}\" y=\"{}\">{:.1}{clipped}</text>",
+             height=\"11\" fill=\"{color}\"/><text x=\"{:.1}\" y=\"{}\">{noise}{clipped}</text>",
             left - 6.0,
             y + 11,
             escape(&shortened(&layer.name)),
@@ -126,7 +131,6 @@ fn bars(comparison: &Comparison) -> String {
             y + 2,
             left + bar + 4.0,
             y + 11,
-            layer.sqnr
         );
     }
     svg.push_str("</svg>");
@@ -150,13 +154,6 @@ fn row(page: &mut String, cells: &[&str]) {
         let _ = write!(page, "<td{class}>{}</td>", escape(cell));
     }
     page.push_str("</tr>");
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -190,7 +187,7 @@ mod tests {
             quantized: 0.5,
             reached: 0.995,
             max_drop: 0.01,
-            samples: 7,
+            samples: Some(7),
             reverted: vec![Revert {
                 layers: vec!["conv1".into()],
                 score: 0.995,
@@ -201,12 +198,15 @@ mod tests {
             "a&lt;b",
             "31.4, 2.00 % clipped",
             "conv1 in f32 again",
-            "did not see",
+            "on 7 samples that calibration did not see",
             "is within 0.01",
         ] {
             assert!(page.contains(part), "{part}");
         }
         accuracy.reached = 0.9;
-        assert!(html("t", &[], Some(&accuracy), &comparison).contains("is not within"));
+        accuracy.samples = None;
+        let page = html("t", &[], Some(&accuracy), &comparison);
+        assert!(page.contains("is not within") && page.contains("Measured by nmse."));
+        assert!(!page.contains("did not see"), "a metric with data of its own");
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use flow_cpu::{CompileOptions, Input, Program, Request, compile};
 use flow_model::op::Op;
-use flow_model::{Graph, Node, Value};
+use flow_model::{ElementType, Graph, Node, NodeId, Tensor, Value};
 
 use crate::data::{Dataset, checked};
 use crate::error::QuantizeError;
@@ -32,6 +32,17 @@ impl Progress for Silent {
     fn step(&self) {}
 }
 
+/// Passes on whether to stop, and hears nothing of phases: for work that is a part of another phase.
+pub(crate) struct Unheard<'a>(pub &'a dyn Progress);
+
+impl Progress for Unheard<'_> {
+    fn phase(&self, _: &str, _: usize) {}
+    fn step(&self) {}
+    fn stopped(&self) -> bool {
+        self.0.stopped()
+    }
+}
+
 /// Samples per thread that may be finished and wait for an earlier one.
 const AHEAD: usize = 16;
 
@@ -46,6 +57,8 @@ pub(crate) struct Runner<'a> {
 /// What a run gives.
 pub(crate) struct Outputs<'a> {
     request: &'a Request,
+    /// Type of each output.
+    types: &'a [ElementType],
     spent: Duration,
 }
 
@@ -55,22 +68,29 @@ impl Outputs<'_> {
         self.spent
     }
 
-    /// Output `index` as f32.
+    /// Output `index` as f32, whatever its type; integers beyond 2^24 are rounded.
     pub(crate) fn values(&self, index: usize) -> Vec<f32> {
         let bytes = self.request.output(index);
-        bytes
-            .chunks_exact(4)
-            .map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]))
-            .collect()
+        let of = self.types[index];
+        if of == ElementType::F32 {
+            let value = |c: &[u8]| f32::from_le_bytes([c[0], c[1], c[2], c[3]]);
+            return bytes.chunks_exact(4).map(value).collect();
+        }
+        let count = bytes.len() * 8 / of.bits().max(1);
+        Tensor::new(of, vec![count], bytes.to_vec()).map_or_else(|_| Vec::new(), |t| t.to_f32())
     }
 
-    /// Calls `take` with output `index` as f32, which it sees in place where memory allows.
+    /// Every output as f32.
+    pub(crate) fn all(&self) -> Vec<Vec<f32>> {
+        (0..self.types.len()).map(|i| self.values(i)).collect()
+    }
+
+    /// Calls `take` with output `index` as f32, which it sees in place where type and memory allow.
     pub(crate) fn with<R>(&self, index: usize, take: impl FnOnce(&[f32]) -> R) -> R {
-        let bytes = self.request.output(index);
         // Alignment of a dense f32 output is the arena's.
-        match bytemuck::try_cast_slice(bytes) {
-            Ok(values) => take(values),
-            Err(_) => take(&self.values(index)),
+        match bytemuck::try_cast_slice(self.request.output(index)) {
+            Ok(values) if self.types[index] == ElementType::F32 => take(values),
+            _ => take(&self.values(index)),
         }
     }
 }
@@ -121,6 +141,13 @@ impl<'a> Runner<'a> {
         mut each: impl FnMut(usize, R) -> Result<(), QuantizeError>,
     ) -> Result<Vec<S>, QuantizeError> {
         self.progress.phase(phase, data.len());
+        let types: Vec<ElementType> = self
+            .graph
+            .results
+            .iter()
+            .map(|&id| output_type(&self.graph, id))
+            .collect();
+        let types = &types;
         let threads = self.threads.min(data.len().max(1));
         let mut workers: Vec<(Request, S)> = (0..threads)
             .map(|_| (self.program.request(), S::default()))
@@ -137,7 +164,15 @@ impl<'a> Runner<'a> {
                         return Ok(());
                     }
                     let result = match self.one(request, data, index) {
-                        Ok(spent) => work(kept, index, &Outputs { request, spent }),
+                        Ok(spent) => work(
+                            kept,
+                            index,
+                            &Outputs {
+                                request,
+                                types,
+                                spent,
+                            },
+                        ),
                         Err(e) => Err(e),
                     };
                     match result {
@@ -161,7 +196,7 @@ impl<'a> Runner<'a> {
                     let handles: Vec<_> = workers.iter_mut().map(|w| scope.spawn(move || turn(w))).collect();
                     handles
                         .into_iter()
-                        .map(|h| h.join().unwrap_or(Err(QuantizeError::Stopped)))
+                        .map(|h| h.join().unwrap_or_else(|panic| Err(panicked(&*panic))))
                         .collect()
                 });
                 results.into_iter().collect::<Result<(), _>>()?;
@@ -198,6 +233,18 @@ impl<'a> Runner<'a> {
         })?;
         Ok(start.elapsed())
     }
+}
+
+/// The type of what a Result gives.
+pub(crate) fn output_type(graph: &Graph, result: NodeId) -> ElementType {
+    graph.info(graph.node(result).inputs[0]).element_type
+}
+
+/// The error of a thread that panicked.
+fn panicked(panic: &(dyn std::any::Any + Send)) -> QuantizeError {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    QuantizeError::Panicked(text.unwrap_or("it gave no message").to_owned())
 }
 
 /// The network with Results for other values in place of its own.

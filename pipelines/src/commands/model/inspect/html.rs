@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use flow_model::text::escape;
 use serde_json::json;
 
 use super::layout::{self, NODE};
@@ -77,13 +78,6 @@ fn nodes(list: &[Node]) -> serde_json::Value {
         })
         .collect();
     json!(all)
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 /// A name that fits into a node.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use flow::registry::{AnyConfig, Role};
 use flow_frame::{ColorOrder, Layout, Pool};
 use flow_model::{ElementType, OutputInfo};
 use flow_preprocess::keys::{LayoutKey, PerChannel};
@@ -10,7 +11,9 @@ use flow_preprocess::resize::ResizeConfig;
 use flow_preprocess::{FrameToTensor, Normalization, SampleMap, Target};
 use serde_json::{Map, Value};
 
+use super::pipeline::{self, Around};
 use crate::failure::Failure;
+use crate::kinds;
 
 /// From a picture to a tensor.
 #[derive(Debug, Clone)]
@@ -24,44 +27,42 @@ enum Stage {
     Letterbox(LetterboxConfig),
 }
 
+impl Stage {
+    /// The stage with that configuration, if it is one of a kind that makes tensors.
+    fn of(config: &AnyConfig) -> Option<Self> {
+        let resize = config.downcast_ref::<ResizeConfig>().cloned();
+        let letterbox = || config.downcast_ref::<LetterboxConfig>().cloned();
+        resize
+            .map(Self::Resize)
+            .or_else(|| letterbox().map(Self::Letterbox))
+    }
+}
+
 impl Preprocess {
-    /// Reads the keys from a file, a mapping, or the stage that feeds the model in a pipeline; without any, pictures are
-    /// stretched and their samples taken as they are.
-    pub fn read(argument: Option<&str>) -> Result<Self, Failure> {
+    /// Reads the keys from a mapping, a file that holds one, or the stage that feeds `model` in a pipeline file; without
+    /// any, pictures are stretched and their samples taken as they are.
+    pub fn read(argument: Option<&str>, model: &Path) -> Result<Self, Failure> {
         let (text, name) = match argument {
-            None => ("{type: resize}".to_owned(), "the default".to_owned()),
-            Some(text) if text.trim_start().starts_with('{') => (text.to_owned(), text.to_owned()),
-            Some(file) => {
-                let text =
-                    std::fs::read_to_string(file).map_err(|e| Failure::file("read", Path::new(file), e))?;
-                (text, file.to_owned())
-            }
+            None => ("{type: resize}".to_owned(), "the default"),
+            Some(text) if text.trim_start().starts_with('{') => (text.to_owned(), text),
+            Some(file) => (pipeline::text(file)?, file),
         };
         let fault = |what: String| Failure::usage(format!("--preprocess {name}: {what}"));
         let parsed: Value = serde_yaml::from_str(&text).map_err(|e| fault(e.to_string()))?;
         let Value::Object(mapping) = parsed else {
             return Err(fault("expected a mapping of keys such as `type: resize`".into()));
         };
-        let mut keys = match mapping.get("stages") {
-            Some(Value::Object(stages)) => feeding(stages).map_err(fault)?,
-            _ => mapping,
+        let config = if mapping.contains_key("stages") {
+            Around::read(Path::new(name), model)?
+                .before(model)
+                .map_err(fault)?
+        } else {
+            configured(mapping).map_err(fault)?
         };
-        keys.remove("inputs");
-        let kind = keys.remove("type");
-        let kind = kind.as_ref().and_then(Value::as_str).unwrap_or("resize");
-        let keys = Value::Object(keys);
-        let stage = match kind {
-            "resize" => serde_json::from_value(keys).map(Stage::Resize),
-            "letterbox" => serde_json::from_value(keys).map(Stage::Letterbox),
-            other => {
-                return Err(fault(format!(
-                    "type `{other}` makes no input; expected `resize` or `letterbox`"
-                )));
-            }
-        };
-        Ok(Self {
-            stage: stage.map_err(|e| fault(e.to_string()))?,
-        })
+        match Stage::of(&config) {
+            Some(stage) => Ok(Self { stage }),
+            None => Err(fault("expected `resize` or `letterbox`".to_owned())),
+        }
     }
 
     /// The transform to an input of that type and shape.
@@ -145,20 +146,31 @@ impl Preprocess {
     }
 }
 
-/// The keys of the stage that feeds the first `infer` stage.
-fn feeding(stages: &Map<String, Value>) -> Result<Map<String, Value>, String> {
-    let kind = |stage: &Value| stage.get("type").and_then(Value::as_str).map(str::to_owned);
-    let infer = stages.values().find(|s| kind(s).as_deref() == Some("infer"));
-    let infer = infer.ok_or("the pipeline has no stage of type `infer`")?;
-    let input = infer.get("inputs").and_then(|i| i.get(0));
-    let name = input.and_then(|i| i.as_str().or_else(|| i.get("from").and_then(Value::as_str)));
-    let name = name
-        .and_then(|n| n.split('.').next())
-        .ok_or("its `infer` stage has no input")?;
-    match stages.get(name) {
-        Some(Value::Object(keys)) => Ok(keys.clone()),
-        _ => Err(format!(
-            "its `infer` stage takes `{name}`, which is no stage with keys"
-        )),
+/// The configuration that a mapping of keys is.
+fn configured(mut keys: Map<String, Value>) -> Result<AnyConfig, String> {
+    keys.remove("inputs");
+    let kind = keys.remove("type");
+    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or("resize");
+    if !matches!(kind, "resize" | "letterbox") {
+        return Err(format!(
+            "type `{kind}` makes no input; expected `resize` or `letterbox`"
+        ));
+    }
+    let registry = kinds::registry();
+    let found = registry
+        .get(Role::Stage, kind)
+        .ok_or("this build has no such stage")?;
+    let config = found
+        .parse(&Value::Object(keys))
+        .map_err(|e| match e.key.as_str() {
+            "" | "." => e.message,
+            key => format!("`{key}`: {}", e.message),
+        })?;
+    match found.check(&config).into_iter().next() {
+        None => Ok(config),
+        Some(issue) => {
+            let help = issue.help.map_or_else(String::new, |help| format!("; {help}"));
+            Err(format!("`{}`: {}{help}", issue.key, issue.message))
+        }
     }
 }

@@ -1,23 +1,38 @@
-//! A progress bar for each phase.
+//! A progress bar for each phase, and what stops the work.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use flow_quantize::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
-/// Bars on stderr, if that is a terminal.
+use crate::failure::Failure;
+
+/// Bars on stderr, if that is a terminal. The first SIGINT or SIGTERM stops the work where that is safe, the second at
+/// once.
 pub struct Bars {
     shown: bool,
     bar: Mutex<ProgressBar>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Bars {
-    pub fn new(quiet: bool) -> Self {
-        Self {
+    pub fn new(quiet: bool) -> Result<Self, Failure> {
+        let stopped = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag unset, and sets it.
+            flag::register_conditional_shutdown(signal, 128 + signal, stopped.clone())
+                .and_then(|_| flag::register(signal, stopped.clone()))
+                .map_err(Failure::failed)?;
+        }
+        Ok(Self {
             shown: !quiet && std::io::stderr().is_terminal(),
             bar: Mutex::new(ProgressBar::hidden()),
-        }
+            stopped,
+        })
     }
 
     fn with(&self, act: impl FnOnce(&mut ProgressBar)) {
@@ -45,6 +60,10 @@ impl Progress for Bars {
         if self.shown {
             self.with(|bar| bar.inc(1));
         }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 }
 

@@ -1,71 +1,130 @@
-//! Samples of a folder, a pattern or a file, made ready for the network once and kept in a file of the system's
-//! temporary folder.
+//! Samples made ready for a network once, and kept in a file of the system's temporary folder.
 
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use flow_decode::{decode_picture, picture_codec};
-use flow_frame::{Frame, Pool};
-use flow_model::{Graph, Tensor, npy};
-use flow_preprocess::FrameToTensor;
-use flow_quantize::{Dataset, Progress, spread};
+use flow_model::{Graph, Tensor};
+use flow_quantize::{Dataset, Progress, QuantizeError, stratified};
 
+use super::files::{self, Item, ending};
 use super::preprocess::Preprocess;
+use super::source::{Made, Source, make};
 use crate::failure::Failure;
+
+/// Sets of files per thread that are read at a time.
+const AHEAD: usize = 4;
 
 /// Samples as tensors, one after another in a file.
 pub struct Samples {
     file: File,
     /// Type, shape and bytes of each input.
     inputs: Vec<(flow_model::ElementType, Vec<usize>, usize)>,
-    names: Vec<String>,
+    about: Vec<About>,
     /// Whether every sample is a picture.
     pub pictures: bool,
     /// What could not be used, with the reason.
     pub skipped: Vec<(String, String)>,
 }
 
+/// What is known of a sample besides its tensors.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Its file, or the files of its inputs.
+    pub files: String,
+    /// Its place in the clip that the file is.
+    pub frame: Option<u64>,
+}
+
+/// How samples are chosen and read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    /// What `--data` names.
+    pub data: &'a [String],
+    pub preprocess: &'a Preprocess,
+    /// Number of samples, spread over all that there are.
+    pub count: usize,
+    /// Which sample of each stretch is taken.
+    pub seed: u64,
+    pub threads: usize,
+}
+
 impl Samples {
-    /// Reads `count` samples spread over what the arguments name.
-    pub fn read(
-        graph: &Graph,
-        arguments: &[String],
-        preprocess: &Preprocess,
-        count: usize,
-        progress: &dyn Progress,
-    ) -> Result<Self, Failure> {
-        let files = files(graph, arguments)?;
-        let chosen = spread(files.len(), count);
+    /// Reads samples. Pictures that do not decode are replaced by others where there are any.
+    pub fn read(graph: &Graph, how: &Reading<'_>, progress: &dyn Progress) -> Result<Self, Failure> {
+        progress.phase("looking at data", how.data.len());
+        let found = files::find(graph, how.data)?;
         let mut samples = Self::empty(graph)?;
-        let mut source = Source::new(graph, preprocess);
+        samples.skipped = found.skipped;
+        let all: usize = found
+            .items
+            .iter()
+            .map(Item::samples)
+            .fold(0, usize::saturating_add);
+        let chosen = stratified(all, how.count, how.seed);
         progress.phase("reading", chosen.len());
-        let mut spare: Vec<usize> = (0..files.len())
-            .filter(|i| chosen.binary_search(i).is_err())
+        let (sets, mut clips, spare) = divide(&found.items, &chosen);
+        let mut sources: Vec<Source<'_>> = (0..how.threads.max(1))
+            .map(|_| Source::new(graph, how.preprocess))
             .collect();
-        let mut wanted: Vec<usize> = chosen.into_iter().rev().collect();
-        while let Some(at) = wanted.pop() {
-            let set = &files[at];
-            let name = set
-                .iter()
-                .map(|p| p.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", ");
-            match source.tensors(set)? {
-                Ok(tensors) => {
-                    samples.pictures &= set.iter().all(|p| ending(p) != "npy");
-                    samples.append(name, &tensors)?;
+        clips.reverse();
+        let mut spare = spare.into_iter();
+        // Each with its place among the items, by which clips come in between.
+        let mut waiting: std::collections::VecDeque<(usize, &[PathBuf])> = sets.into();
+        while !waiting.is_empty() || !clips.is_empty() {
+            let before = clips.last().map_or(usize::MAX, |clip| clip.0);
+            let next = waiting.iter().take(AHEAD * sources.len());
+            let sets: Vec<&[PathBuf]> = next.take_while(|(at, _)| *at < before).map(|s| s.1).collect();
+            if sets.is_empty() {
+                if let Some((_, path, frames)) = clips.pop() {
+                    samples.clip(&mut sources[0], path, &frames, progress)?;
                 }
-                Err(why) => {
-                    samples.skipped.push((name, why));
-                    // Another one in its place, where there is one.
-                    wanted.extend(spare.pop());
-                }
+                continue;
             }
-            progress.step();
+            waiting.drain(..sets.len());
+            for (set, made) in sets.iter().zip(make(&mut sources, &sets)) {
+                let files = set
+                    .iter()
+                    .map(|p| p.display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                match made? {
+                    Ok(made) => {
+                        samples.pictures &= set.iter().all(|p| ending(p) != "npy");
+                        samples.append(files, None, &made)?;
+                    }
+                    Err(why) => {
+                        samples.skipped.push((files, why));
+                        // Another one in its place, where there is one; at the end of all.
+                        waiting.extend(spare.next().map(|set| (usize::MAX - 1, set)));
+                    }
+                }
+                progress.step();
+            }
+            if progress.stopped() {
+                return Err(Failure::failed(QuantizeError::Stopped));
+            }
         }
         Ok(samples)
+    }
+
+    fn clip(
+        &mut self,
+        source: &mut Source<'_>,
+        path: &Path,
+        frames: &[u64],
+        progress: &dyn Progress,
+    ) -> Result<(), Failure> {
+        let name = path.display().to_string();
+        let missing = source.clip(path, frames, progress, |frame, made| {
+            self.append(name.clone(), Some(frame), &made)
+        })?;
+        if progress.stopped() {
+            return Err(Failure::failed(QuantizeError::Stopped));
+        }
+        self.skipped.extend(missing.map(|why| (name, why)));
+        Ok(())
     }
 
     fn empty(graph: &Graph) -> Result<Self, Failure> {
@@ -80,26 +139,59 @@ impl Samples {
             file: tempfile::tempfile_in(&folder)
                 .map_err(|e| Failure::file("write samples to", &folder, e))?,
             inputs: inputs.collect(),
-            names: Vec::new(),
+            about: Vec::new(),
             pictures: true,
             skipped: Vec::new(),
         })
     }
 
-    fn append(&mut self, name: String, tensors: &[Tensor]) -> Result<(), Failure> {
-        for tensor in tensors {
+    fn append(&mut self, files: String, frame: Option<u64>, made: &Made) -> Result<(), Failure> {
+        for tensor in &made.tensors {
             let folder = std::env::temp_dir();
             let full = |e| Failure::file("write samples to (TMPDIR names another folder)", &folder, e);
             self.file.write_all(tensor.bytes()).map_err(full)?;
         }
-        self.names.push(name);
+        self.about.push(About { files, frame });
         Ok(())
     }
 }
 
+/// Sets of files to read, each with its place among the items; clips with the frames to read; and sets that were not
+/// chosen.
+#[allow(clippy::type_complexity, reason = "three lists that belong together")]
+fn divide<'a>(
+    items: &'a [Item],
+    chosen: &[usize],
+) -> (
+    Vec<(usize, &'a [PathBuf])>,
+    Vec<(usize, &'a Path, Vec<u64>)>,
+    Vec<&'a [PathBuf]>,
+) {
+    let (mut sets, mut clips, mut spare) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut first, mut chosen) = (0usize, chosen);
+    for (at, item) in items.iter().enumerate() {
+        let end = first.saturating_add(item.samples());
+        let (own, rest) = chosen.split_at(chosen.partition_point(|&c| c < end));
+        match item {
+            Item::Files(set) if own.is_empty() => spare.push(&set[..]),
+            Item::Files(set) => sets.push((at, &set[..])),
+            Item::Clip { .. } if own.is_empty() => {}
+            Item::Clip { path, .. } => {
+                clips.push((
+                    at,
+                    path.as_path(),
+                    own.iter().map(|&c| (c - first) as u64).collect(),
+                ));
+            }
+        }
+        (first, chosen) = (end, rest);
+    }
+    (sets, clips, spare)
+}
+
 impl Dataset for Samples {
     fn len(&self) -> usize {
-        self.names.len()
+        self.about.len()
     }
 
     fn inputs(&self, index: usize) -> Result<Vec<Tensor>, String> {
@@ -118,156 +210,37 @@ impl Dataset for Samples {
     }
 
     fn name(&self, index: usize) -> String {
-        self.names.get(index).cloned().unwrap_or_default()
+        self.about
+            .get(index)
+            .map_or_else(String::new, |about| match about.frame {
+                Some(frame) => format!("{} frame {frame}", about.files),
+                None => about.files.clone(),
+            })
     }
 }
 
-/// Makes tensors of files.
-struct Source<'a> {
-    graph: &'a Graph,
-    preprocess: &'a Preprocess,
-    transform: Option<FrameToTensor>,
-    pool: Pool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'a> Source<'a> {
-    fn new(graph: &'a Graph, preprocess: &'a Preprocess) -> Self {
-        Self {
-            graph,
-            preprocess,
-            transform: None,
-            pool: Pool::new(1),
-        }
+    #[test]
+    fn samples_are_divided_among_pictures_and_clips() {
+        let picture = |n: &str| Item::Files(vec![PathBuf::from(n)]);
+        let clip = |frames| Item::Clip {
+            path: "clip".into(),
+            frames,
+        };
+        let items = [picture("a"), clip(10), picture("b"), picture("c"), clip(2)];
+        let (sets, clips, spare) = divide(&items, &[0, 1, 4, 10, 12, 13]);
+        let names: Vec<(usize, &str)> = sets.iter().map(|(at, s)| (*at, s[0].to_str().unwrap())).collect();
+        assert_eq!(names, [(0, "a"), (3, "c")]);
+        assert_eq!(
+            clips,
+            [
+                (1, Path::new("clip"), vec![0, 3, 9]),
+                (4, Path::new("clip"), vec![0])
+            ]
+        );
+        assert_eq!(spare, [&[PathBuf::from("b")]]);
     }
-
-    /// The inputs of one sample; the inner error is why this file cannot be used.
-    fn tensors(&mut self, set: &[PathBuf]) -> Result<Result<Vec<Tensor>, String>, Failure> {
-        let mut tensors = Vec::with_capacity(set.len());
-        for (&id, path) in self.graph.parameters.iter().zip(set) {
-            let node = self.graph.node(id);
-            let info = &node.outputs[0];
-            let found = if ending(path) == "npy" {
-                npy::read(path).map_err(|e| e.to_string()).and_then(|t| {
-                    let fits = t.element_type() == info.element_type
-                        && info.static_shape().as_deref() == Some(t.shape());
-                    let wanted = flow_model::text::describe(info);
-                    if fits {
-                        Ok(t)
-                    } else {
-                        Err(format!(
-                            "it holds {} {:?}, the network takes {wanted}",
-                            t.element_type(),
-                            t.shape()
-                        ))
-                    }
-                })
-            } else {
-                match picture(path, &self.pool) {
-                    Err(why) => Err(why),
-                    Ok(frame) => {
-                        if self.transform.is_none() {
-                            self.transform = Some(self.preprocess.transform(&node.name, info)?);
-                        }
-                        self.frame(&frame, info)
-                    }
-                }
-            };
-            match found {
-                Ok(tensor) => tensors.push(tensor),
-                Err(why) => return Ok(Err(why)),
-            }
-        }
-        Ok(Ok(tensors))
-    }
-
-    fn frame(&mut self, frame: &Frame, info: &flow_model::OutputInfo) -> Result<Tensor, String> {
-        let transform = self.transform.as_mut().ok_or("no transform")?;
-        let (tensor, _) = transform.run(frame).map_err(|e| e.to_string())?;
-        Tensor::new(
-            info.element_type,
-            info.static_shape().unwrap_or_default(),
-            tensor.data.to_vec(),
-        )
-        .map_err(|e| e.to_string())
-    }
-}
-
-fn picture(path: &Path, pool: &Pool) -> Result<Frame, String> {
-    let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
-    let codec = picture_codec(&bytes).ok_or("it is no JPEG, PNG, BMP or PNM picture")?;
-    decode_picture(codec, &bytes, pool).map_err(|e| e.to_string())
-}
-
-fn ending(path: &Path) -> String {
-    path.extension()
-        .map(|e| e.to_string_lossy().to_ascii_lowercase())
-        .unwrap_or_default()
-}
-
-/// Endings of files that are taken from a folder.
-const USABLE: [&str; 9] = ["bmp", "dib", "jpeg", "jpg", "jpe", "png", "pgm", "ppm", "npy"];
-
-/// For each sample a file for each input.
-fn files(graph: &Graph, arguments: &[String]) -> Result<Vec<Vec<PathBuf>>, Failure> {
-    let several = graph.parameters.len() > 1;
-    let mut sets = Vec::new();
-    for argument in arguments {
-        let path = Path::new(argument);
-        if several {
-            sets.extend(columns(graph, path)?);
-        } else if path.is_dir() {
-            sets.extend(listed(path)?.into_iter().map(|p| vec![p]));
-        } else if path.exists() {
-            sets.push(vec![path.to_path_buf()]);
-        } else {
-            let found =
-                glob::glob(argument).map_err(|e| Failure::usage(format!("--data {argument}: {e}")))?;
-            let mut found: Vec<PathBuf> = found.filter_map(Result::ok).filter(|p| p.is_file()).collect();
-            found.sort();
-            if found.is_empty() {
-                return Err(Failure::usage(format!(
-                    "--data {argument}: no such file, and no file matches it as a pattern"
-                )));
-            }
-            sets.extend(found.into_iter().map(|p| vec![p]));
-        }
-    }
-    Ok(sets)
-}
-
-fn listed(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = std::fs::read_dir(folder).map_err(|e| Failure::file("read", folder, e))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|e| Some(e.ok()?.path()))
-        .filter(|p| p.is_file() && USABLE.contains(&ending(p).as_str()))
-        .collect();
-    files.sort();
-    if files.is_empty() {
-        return Err(Failure::usage(format!(
-            "--data {}: the folder holds no file that ends in {}",
-            folder.display(),
-            USABLE.join(", ")
-        )));
-    }
-    Ok(files)
-}
-
-/// The files of a network with several inputs: a folder for each input.
-fn columns(graph: &Graph, folder: &Path) -> Result<Vec<Vec<PathBuf>>, Failure> {
-    let mut columns = Vec::new();
-    for &id in &graph.parameters {
-        columns.push(listed(&folder.join(&*graph.node(id).name))?);
-    }
-    let count = columns[0].len();
-    if columns.iter().any(|c| c.len() != count) {
-        let counts: Vec<String> = columns.iter().map(|c| c.len().to_string()).collect();
-        return Err(Failure::usage(format!(
-            "--data {}: its folders hold {} files; expected as many for each input",
-            folder.display(),
-            counts.join(", ")
-        )));
-    }
-    Ok((0..count)
-        .map(|i| columns.iter().map(|c| c[i].clone()).collect())
-        .collect())
 }

@@ -14,6 +14,7 @@ use crate::op::{AutoPad, ConvAttrs, MvnAttrs, MvnAxes, Op, PoolAttrs, UnaryKind}
 use crate::ops;
 use crate::ops::attributes::word_of;
 use crate::tensor::Tensor;
+use crate::text::escape;
 
 /// Writes a graph as IR v11: layers to `path`, constants to the file of the same name that ends in `.bin`.
 /// Each file appears only when it is whole, the `.xml` last.
@@ -93,23 +94,6 @@ impl Weights {
         self.places.insert(bytes.to_vec(), at);
         at
     }
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' | '\r' | '\t' => {
-                let _ = write!(escaped, "&#{};", c as u32);
-            }
-            _ => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 fn port(text: &mut String, id: usize, info: &OutputInfo, names: bool) {

@@ -12,10 +12,9 @@ use super::Governing;
 use super::probe::{Means, over_samples, push, push_mean};
 use crate::data::Dataset;
 use crate::error::QuantizeError;
-use crate::insert::{Scheme, channel_axis};
+use crate::insert::{Scheme, channel_axis, rounded};
 use crate::placement::Edge;
 use crate::placement::kinds::{computed, data_inputs};
-use crate::ranges::Limits;
 use crate::run::Progress;
 
 /// What to add to the output channels of each operation with quantized weights.
@@ -26,7 +25,7 @@ pub(crate) fn correct(
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<BTreeMap<NodeId, Vec<f32>>, QuantizeError> {
-    let (probe, layers) = probe(graph, scheme);
+    let (probe, layers) = probe(graph, scheme)?;
     if layers.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -41,7 +40,7 @@ pub(crate) fn correct(
 
 /// The f32 network, and beside each operation with quantized weights its quantized twin; results are the mean differences
 /// per output channel.
-fn probe(graph: &Graph, scheme: &Scheme) -> (Graph, Vec<NodeId>) {
+fn probe(graph: &Graph, scheme: &Scheme) -> Result<(Graph, Vec<NodeId>), QuantizeError> {
     let computed = computed(graph);
     let governing = Governing::new(graph, scheme);
     let mut probe = graph.clone();
@@ -56,7 +55,10 @@ fn probe(graph: &Graph, scheme: &Scheme) -> (Graph, Vec<NodeId>) {
         let mut inputs = node.inputs.clone();
         for port in data_inputs(graph, node, &computed) {
             if let Some(limits) = governing.of(Edge { node: id, port }) {
-                inputs[port] = fake_quantize(&mut probe, inputs[port], limits);
+                let rank = graph.info(inputs[port]).shape.len();
+                inputs[port] = rounded(inputs[port], rank, limits, |_, op, inputs| {
+                    push(&mut probe, op, inputs)
+                })?;
             }
         }
         let Ok(values) = Tensor::from_slice(&weights.shape, &weights.values()) else {
@@ -73,23 +75,5 @@ fn probe(graph: &Graph, scheme: &Scheme) -> (Graph, Vec<NodeId>) {
         push_mean(&mut probe, difference, rank, axis);
         layers.push(id);
     }
-    (probe, layers)
-}
-
-fn fake_quantize(graph: &mut Graph, value: Value, limits: &Limits) -> Value {
-    let rank = graph.info(value).shape.len();
-    let mut shape = Vec::new();
-    if limits.channels() > 1 {
-        shape = vec![1; rank];
-        shape[1] = limits.channels();
-    }
-    let mut limit = |values: &[f32]| {
-        let tensor = Tensor::from_slice(&shape, values).unwrap_or_else(|_| Tensor::scalar(0f32));
-        push(graph, Op::Constant(tensor), Vec::new())
-    };
-    let (low, high) = (limit(&limits.low), limit(&limits.high));
-    let op = Op::FakeQuantize {
-        levels: limits.levels,
-    };
-    push(graph, op, vec![value, low, high, low, high])
+    Ok((probe, layers))
 }

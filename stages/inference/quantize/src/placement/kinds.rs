@@ -1,7 +1,7 @@
 //! What quantization makes of each kind of operation.
 
 use flow_model::op::{BinaryKind, Op, ReduceKind};
-use flow_model::{Graph, Node, NodeId, Value};
+use flow_model::{ElementType, Graph, Node, NodeId, Value};
 
 /// Operations that only move or select values: a quantization of the output may stand before them.
 const MOVES: [&str; 24] = [
@@ -136,9 +136,9 @@ pub(crate) fn computed(graph: &Graph) -> Vec<bool> {
     computed
 }
 
-/// Input ports of a node that carry computed floating point data.
+/// Input ports of a node that carry computed data in f32.
 pub(crate) fn data_inputs(graph: &Graph, node: &Node, computed: &[bool]) -> Vec<usize> {
-    let carries = |v: &Value| computed[v.node.index()] && graph.info(*v).element_type.is_float();
+    let carries = |v: &Value| computed[v.node.index()] && graph.info(*v).element_type == ElementType::F32;
     (0..node.inputs.len())
         .filter(|&port| carries(&node.inputs[port]))
         .collect()

@@ -201,17 +201,62 @@ fn a_bias_makes_up_for_what_rounding_weights_shifts() {
     );
 }
 
-#[test]
-fn a_zero_bias_is_corrected_and_a_missing_one_is_added() {
+/// A convolution with a bias of that value, or without one; the output bears the tensor name `scores`.
+fn with_bias(bias: Option<f32>) -> Graph {
     let mut net = Net::default();
     let x = net.input(&SHAPE);
     let weights = net.random(4 * 3 * 9);
-    let y = net.convolution("a", x, Op::Convolution, &[4, 3, 3, 3], &weights, 4);
-    let plain = net.graph.node(y.node).inputs[0];
-    let graph = prepare(&net.result(&[plain])).unwrap();
-    let quantized = quantize(&graph, &samples(&SHAPE, 4), &Options::default(), &Silent).unwrap();
-    let named = |name: &str| quantized.graph.nodes.iter().any(|n| *n.name == *name);
-    assert!(named("a/bias") && named("a/shifted"));
+    let biased = net.convolution("a", x, Op::Convolution, &[4, 3, 3, 3], &weights, 4);
+    let plain = net.graph.node(biased.node).inputs[0];
+    let mut last = plain;
+    if let Some(bias) = bias {
+        let bias = net.constant("zero", &[1, 4, 1, 1], &[bias; 4]);
+        last = net.add("sum", plain, bias);
+    }
+    net.graph.nodes[last.node.index()].outputs[0].names = vec!["scores".into()];
+    prepare(&net.result(&[last])).unwrap()
+}
+
+fn constant<'a>(graph: &'a Graph, name: &str) -> &'a Tensor {
+    let node = graph.nodes.iter().find(|n| *n.name == *name).unwrap();
+    match &node.op {
+        Op::Constant(tensor) => tensor,
+        op => panic!("{name} is a {}", op.type_name()),
+    }
+}
+
+#[test]
+fn a_zero_bias_is_corrected_and_a_missing_one_is_added() {
+    let run = |graph: &Graph| {
+        quantize(graph, &samples(&SHAPE, 4), &Options::default(), &Silent)
+            .unwrap()
+            .graph
+    };
+    let zero = constant(&run(&with_bias(Some(0.0))), "zero").to_f32();
+    let added = run(&with_bias(None));
+    let added = constant(&added, "a/bias").to_f32();
+    assert!(zero.iter().all(|&b| b != 0.0 && b.abs() < 0.1), "{zero:?}");
+    assert_eq!(zero, added, "both make up for the same rounding");
+}
+
+#[test]
+fn an_output_keeps_its_tensor_name_where_a_bias_is_added_behind_its_layer() {
+    for bias in [None, Some(0.0)] {
+        let quantized = quantize(
+            &with_bias(bias),
+            &samples(&SHAPE, 2),
+            &Options::default(),
+            &Silent,
+        )
+        .unwrap()
+        .graph;
+        let read = quantized.node(quantized.results[0]).inputs[0];
+        assert_eq!(quantized.info(read).names, ["scores".into()], "{bias:?}");
+        let elsewhere = quantized.iter().filter(|(id, n)| {
+            *id != read.node && !matches!(n.op, Op::Result) && n.outputs.iter().any(|o| !o.names.is_empty())
+        });
+        assert_eq!(elsewhere.count(), 0, "{bias:?}: a name stands once");
+    }
 }
 
 #[test]

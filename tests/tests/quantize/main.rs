@@ -1,6 +1,9 @@
 //! `flowrun model quantize` and `flowrun model compare` on the demo's detector.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
+mod inputs;
+mod outputs;
+
 use std::path::{Path, PathBuf};
 
 use flow_tests::command::{Finished, Flowrun};
@@ -9,12 +12,37 @@ use tempfile::TempDir;
 const FLOWRUN: &str = env!("CARGO_BIN_EXE_flowrun-under-test");
 const PREPROCESS: &str = "{type: letterbox, pad: 114, mean: 127, scale: 128}";
 
+/// A file of the repository.
+fn repository(file: &str) -> String {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    path.join(file).display().to_string()
+}
+
 fn detector() -> String {
-    let path = PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../pipelines/demo/detector-fp32.xml"
-    ));
-    path.display().to_string()
+    repository("pipelines/demo/detector-fp32.xml")
+}
+
+fn clip() -> String {
+    repository("pipelines/demo/scene.mp4")
+}
+
+/// Runs `model quantize` on the detector.
+#[track_caller]
+fn quantize(folder: &Path, extra: &[&str]) -> Finished {
+    let model = detector();
+    let mut arguments = vec!["model", "quantize", model.as_str()];
+    arguments.extend(extra);
+    flowrun(folder, &arguments)
+}
+
+/// Names of what a folder holds.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
 }
 
 #[track_caller]
