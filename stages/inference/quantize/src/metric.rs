@@ -348,10 +348,14 @@ mod tests {
         let near = vec![vec![1.1f32, 4.9, 2.0]];
         let far = vec![vec![6.0f32, 5.0, 2.0]];
         for likeness in [Likeness::Top1, Likeness::Agreement, Likeness::Nmse] {
-            let of = |found| likeness.of(&[true], &a, found);
+            let of = |found: &[Vec<f32>]| likeness.of(&[true], &a, found);
             assert_eq!(of(&a), 1.0, "{likeness:?}");
             assert!(of(&near) > of(&far), "{likeness:?}");
-            assert!(of(&vec![vec![1.0, 5.0]]) <= of(&far).max(0.0) || likeness == Likeness::Top1);
+            let shorter = of(&[vec![1.0, 5.0]]);
+            assert!(
+                shorter <= of(&far).max(0.0) || likeness == Likeness::Top1,
+                "{likeness:?}"
+            );
         }
         assert_eq!(Likeness::Top1.of(&[true], &a, &far), 0.0);
         assert_eq!(Likeness::Agreement.of(&[true], &a, &far), 2.0 / 3.0);
