@@ -40,8 +40,9 @@ pub struct Quantize {
     /// repeated.
     #[arg(long, value_name = "LAYER|TYPE|REGEX")]
     pub ignore: Vec<String>,
-    /// How ranges of activations are found: mean, extreme, median, mean-no-outliers, quantile[:SHARE] or mse.
-    #[arg(long, value_name = "NAME", default_value = "mse", value_parser = estimator)]
+    /// How ranges of activations are found: least-error[:POWER], mse, mean, extreme, median, mean-no-outliers[:SHARE] or
+    /// quantile[:SHARE].
+    #[arg(long, value_name = "NAME", default_value = "least-error", value_parser = estimator)]
     pub estimator: flow_quantize::Estimator,
     /// How biases are corrected.
     #[arg(long, value_enum, default_value_t = BiasName::Fast)]

@@ -64,20 +64,25 @@ impl Histogram {
     }
 }
 
-/// The mean square error of rounding values to levels a `step` apart between `low` and `high`, and of clipping what lies
-/// beyond, times the number of values.
-pub(crate) fn error(values: &[(f64, f64)], low: f64, high: f64, step: f64) -> f64 {
-    let rounding = step * step / 12.0;
+/// The mean of `|error|^power` when values are rounded to levels a `step` apart between `low` and `high`, and clipped where
+/// they lie beyond, times the number of values. The error of rounding is taken as uniform within half a step, so that its
+/// mean is `(step / 2)^power / (power + 1)`; at power 2 this is the well-known `step^2 / 12`.
+pub(crate) fn error(values: &[(f64, f64)], low: f64, high: f64, step: f64, power: f64) -> f64 {
+    let raised = |v: f64| if power == 2.0 { v * v } else { v.powf(power) };
+    let rounding = raised(step / 2.0) / (power + 1.0);
+    // What is nearer to zero than this loses less by becoming zero; the exact bound spares a power for each bin.
+    let bound = rounding.powf(1.0 / power);
     values
         .iter()
         .map(|&(value, count)| {
-            let beyond = (value - high).max(low - value).max(0.0);
-            // What is nearer to zero than half a step becomes zero.
+            let beyond = (value - high).max(low - value);
             count
                 * if beyond > 0.0 {
-                    beyond * beyond + rounding
+                    raised(beyond) + rounding
+                } else if value.abs() < bound {
+                    raised(value.abs())
                 } else {
-                    rounding.min(value * value)
+                    rounding
                 }
         })
         .sum()
@@ -115,12 +120,38 @@ mod tests {
         (1..=100_000).for_each(|i| histogram.add(i as f32 / 100_000.0));
         histogram.add(10.0);
         let values = histogram.values();
-        let cost = |high: f64| error(&values, 0.0, high, high / 255.0);
+        let cost = |high: f64| error(&values, 0.0, high, high / 255.0, 2.0);
         assert!(
             cost(1.5) > cost(3.0) && cost(10.0) > cost(8.0),
             "{} {}",
             cost(1.5),
             cost(10.0)
         );
+    }
+
+    #[test]
+    fn a_greater_power_clips_less() {
+        let mut histogram = Histogram::new(6);
+        (1..=100_000).for_each(|i| histogram.add(i as f32 / 100_000.0));
+        histogram.add(10.0);
+        let values = histogram.values();
+        let best = |power: f64| {
+            let cost = |i: i32| {
+                let high = f64::from(i) / 10.0;
+                error(&values, 0.0, high, high / 255.0, power)
+            };
+            (10..=100).min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap()
+        };
+        assert!(best(2.0) < best(3.0) && best(3.0) < best(4.0), "{} {} {}", best(2.0), best(3.0), best(4.0));
+    }
+
+    #[test]
+    fn the_error_of_rounding_is_that_of_uniform_values() {
+        // All values in range and far from zero: only rounding counts.
+        let values = [(5.0, 10.0), (7.0, 20.0)];
+        let step = 0.5f64;
+        assert!((error(&values, 0.0, 10.0, step, 2.0) - 30.0 * step * step / 12.0).abs() < 1e-12);
+        // The mean of |u|^3 over -1/4..1/4 is (1/4)^3 / 4.
+        assert!((error(&values, 0.0, 10.0, step, 3.0) - 30.0 * 0.25f64.powi(3) / 4.0).abs() < 1e-12);
     }
 }

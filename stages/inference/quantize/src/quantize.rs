@@ -70,7 +70,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             preset: Preset::default(),
-            estimator: Estimator::Mse,
+            estimator: Estimator::default(),
             weight_range: WeightRange::default(),
             bias: BiasCorrection::default(),
             overflow_fix: OverflowFix::default(),

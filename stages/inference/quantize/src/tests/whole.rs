@@ -62,7 +62,7 @@ fn every_way_of_quantizing_stays_near_f32() {
             ..default()
         },
         Options {
-            estimator: Estimator::Mse,
+            estimator: Estimator::default(),
             ..default()
         },
         Options {
@@ -100,7 +100,7 @@ fn every_way_of_quantizing_stays_near_f32() {
     ] {
         let error = run(&options);
         // Of the few values here the other estimators clip a part.
-        let most = if matches!(options.estimator, Estimator::Extreme | Estimator::Mse) {
+        let most = if matches!(options.estimator, Estimator::Extreme | Estimator::LeastError(_)) {
             0.03
         } else {
             0.15
@@ -127,7 +127,7 @@ fn threads_do_not_change_the_result() {
     let bytes = |threads| {
         let options = Options {
             threads,
-            estimator: Estimator::Mse,
+            estimator: Estimator::default(),
             ..Options::default()
         };
         let quantized = quantize(&graph, &samples(&SHAPE, 50), &options, &Silent).unwrap();
