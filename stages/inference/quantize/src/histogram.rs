@@ -142,7 +142,13 @@ mod tests {
             };
             (10..=100).min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap()
         };
-        assert!(best(2.0) < best(3.0) && best(3.0) < best(4.0), "{} {} {}", best(2.0), best(3.0), best(4.0));
+        assert!(
+            best(2.0) < best(3.0) && best(3.0) < best(4.0),
+            "{} {} {}",
+            best(2.0),
+            best(3.0),
+            best(4.0)
+        );
     }
 
     #[test]
