@@ -63,11 +63,20 @@ pub struct Quantize {
     /// below that of the f32 model.
     #[arg(long, value_name = "DROP")]
     pub max_drop: Option<f64>,
-    /// What the score is, for --max-drop: `top1` (same best class as f32), `agreement` (share of output values near
-    /// those of f32), `nmse` (1 less the mean square error), or a command that prints a number, higher is better, for the
-    /// model at $MODEL.
+    /// What the score is, for --max-drop: `nmse` (1 less the mean square error against f32), `agreement` (share of output
+    /// values near those of f32), `top1` (share of samples whose best class is that of f32, or with --truth the true one),
+    /// `map` (mean average precision of boxes against those of f32, or with --truth the true ones, over IoU 0.5 to 0.95) or
+    /// `map50` (the same at IoU 0.5); or a command that prints a number, higher is better, for the model at $MODEL.
     #[arg(long, value_name = "METRIC", default_value = "nmse", requires = "max_drop")]
     pub metric: String,
+    /// What is true, for `top1` a text file with a line `PICTURE CLASS` each, for `map` JSON lines as sink `jsonl` writes them
+    /// (`origin` names the picture, `seq` the frame of a clip) or COCO's annotations.
+    #[arg(long, value_name = "FILE", requires = "metric")]
+    pub truth: Option<PathBuf>,
+    /// How boxes are read off the outputs, for `map`: the keys of a `detect` stage as --preprocess takes those of `resize`.
+    /// Without it, the pipeline of --preprocess says so.
+    #[arg(long, value_name = "FILE.yaml", requires = "metric")]
+    pub detect: Option<String>,
     /// Samples the score is measured on, none of them used to calibrate.
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = at_least_one)]
     pub held_out: usize,

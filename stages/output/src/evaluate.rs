@@ -1,8 +1,9 @@
 //! Sink `evaluate`: detections held against the truth.
 
+mod average;
 mod truth;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +15,9 @@ use flow::stage::Sink;
 use flow_frame::{DETECTIONS, Detection, Detections, GroundTruth};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use average::MeanAveragePrecision;
+pub use truth::TrueBoxes;
 
 use crate::file::check_writable;
 use crate::record::round;
@@ -257,7 +261,7 @@ fn prepare(config: &EvaluateConfig, cx: &PrepareContext<'_>) -> Result<Prepared<
         check_writable(path, true)?;
     }
     let truth = match &config.truth {
-        Some(path) => Some(Arc::new(truth::read(&cx.resolve(path))?)),
+        Some(path) => Some(Arc::new(TrueBoxes::read(&cx.resolve(path))?)),
         None => None,
     };
     let files = config.path.iter().cloned().collect();
@@ -276,7 +280,7 @@ fn prepare(config: &EvaluateConfig, cx: &PrepareContext<'_>) -> Result<Prepared<
 struct Evaluate {
     config: Arc<EvaluateConfig>,
     name: String,
-    truth: Option<Arc<HashMap<u64, Vec<Detection>>>>,
+    truth: Option<Arc<TrueBoxes>>,
     evaluator: Evaluator,
 }
 
@@ -292,10 +296,10 @@ impl Sink for Evaluate {
         let attached;
         let seq = packet.header.id.seq;
         let truth = match &self.truth {
-            Some(file) => file.get(&seq),
+            Some(file) => file.of_place(seq),
             None => {
                 attached = packet.attachment::<GroundTruth>();
-                attached.as_ref().map(|t| &t.items)
+                attached.as_ref().map(|t| &t.items[..])
             }
         };
         let truth = truth.ok_or_else(|| {

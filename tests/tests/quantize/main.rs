@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod inputs;
+mod metrics;
 mod outputs;
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
 //! `flowrun model quantize`: from an f32 model and pictures to an INT8 model.
 
-mod command;
+mod detect;
 mod files;
+mod keys;
+mod metric;
 mod output;
 mod page;
 mod pipeline;
@@ -16,13 +18,14 @@ use std::time::Instant;
 
 use flow_model::Graph;
 use flow_quantize::{
-    Accuracy, AgainstReference, BiasCorrection, Dataset, Likeness, Metric, OverflowFix, Part, Preset,
-    Progress, QuantizeError, Quantized, WeightRange, WeightStorage,
+    Accuracy, BiasCorrection, Dataset, OverflowFix, Part, Preset, QuantizeError, Quantized, WeightRange,
+    WeightStorage,
 };
 
 use crate::cli::{BiasName, OverflowName, PresetName, Quantize, StorageName, WeightRangeName};
 use crate::commands::whole::WholeFile;
 use crate::failure::Failure;
+use metric::Measuring;
 use preprocess::Preprocess;
 use progress::Bars;
 use samples::{Reading, Samples};
@@ -49,11 +52,7 @@ pub fn quantize(args: &Quantize, quiet: bool) -> Result<ExitCode, Failure> {
     let preprocess = Preprocess::read(args.preprocess.as_deref(), &args.model)?;
     let graph = flow_quantize::prepare(&model).map_err(Failure::failed)?;
     let bars = Bars::new(quiet)?;
-    let held = if args.max_drop.is_some() || report.is_some() {
-        args.held_out
-    } else {
-        0
-    };
+    let held = args.max_drop.map_or(0, |_| args.held_out);
     let reading = Reading {
         data: &args.data,
         preprocess: &preprocess,
@@ -64,14 +63,25 @@ pub fn quantize(args: &Quantize, quiet: bool) -> Result<ExitCode, Failure> {
     let samples = Samples::read(&graph, &reading, &bars)?;
     tell_skipped(&samples);
     enough(&samples, args.max_drop.is_some())?;
-    let (calibration, held_out) = split(samples.len(), args.subset, held);
+    let (calibration, places) = split(samples.len(), args.subset, held);
     let calibration = Part::new(&samples, calibration);
-    let held_out = Part::new(&samples, held_out);
+    let held_out = Part::new(&samples, places.clone());
     let options = options(args, &graph, &samples, &preprocess);
     let mut quantized =
         flow_quantize::quantize(&graph, &calibration, &options, &bars).map_err(Failure::failed)?;
     let accuracy = match args.max_drop {
-        Some(drop) => Some(within(args, &mut quantized, drop, &held_out, &options, &bars)?),
+        Some(drop) => {
+            let measuring = Measuring {
+                args,
+                original: &graph,
+                samples: &samples,
+                places: &places,
+                part: &held_out,
+                threads: options.threads,
+                progress: &bars,
+            };
+            Some(within(&measuring, &mut quantized, drop, options.storage)?)
+        }
         None => None,
     };
     flow_model::ir::write(&quantized.graph, &args.output).map_err(Failure::failed)?;
@@ -153,48 +163,15 @@ fn split(count: usize, subset: usize, held: usize) -> (Vec<usize>, Vec<usize>) {
 }
 
 fn within(
-    args: &Quantize,
+    measuring: &Measuring<'_>,
     quantized: &mut Quantized,
     drop: f64,
-    held_out: &Part<'_>,
-    options: &flow_quantize::Options,
-    bars: &dyn Progress,
+    storage: WeightStorage,
 ) -> Result<Accuracy, Failure> {
-    let likeness = match args.metric.as_str() {
-        "top1" => Some(Likeness::Top1),
-        "agreement" => Some(Likeness::Agreement),
-        "nmse" => Some(Likeness::Nmse),
-        "map" => {
-            return Err(Failure::usage(
-                "--metric map needs true boxes, which the model does not know: give a command that prints it for the model at \
-                 $MODEL, or `agreement`",
-            ));
-        }
-        _ => None,
-    };
-    let mut against;
-    let mut command;
-    let metric: &mut dyn Metric = match likeness {
-        Some(likeness) => {
-            against = AgainstReference::new(&quantized.original, likeness, held_out, options.threads, bars)
-                .map_err(Failure::failed)?;
-            &mut against
-        }
-        None => {
-            command = command::Command::new(&args.metric, &args.output)?;
-            &mut command
-        }
-    };
-    flow_quantize::within(
-        quantized,
-        metric,
-        drop,
-        held_out,
-        options.storage,
-        options.threads,
-        bars,
-    )
-    .map_err(Failure::failed)
+    let mut metric = measuring.metric()?;
+    let (part, threads, progress) = (measuring.part, measuring.threads, measuring.progress);
+    flow_quantize::within(quantized, &mut *metric, drop, part, storage, threads, progress)
+        .map_err(Failure::failed)
 }
 
 fn options(

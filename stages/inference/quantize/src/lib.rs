@@ -43,7 +43,7 @@ pub use data::{Dataset, InMemory, Part, spread, stratified};
 pub use error::QuantizeError;
 pub use ignore::ignored;
 pub use insert::{Scheme, WeightStorage, insert};
-pub use metric::{AgainstReference, KeptOutputs, Likeness, Metric, run_quantized};
+pub use metric::{AgainstReference, KeptOutputs, Likeness, Metric, run_network};
 pub use quantize::{Options, OverflowFix, Preset, Quantized, prepare, quantize};
 pub use run::{Progress, Silent};
 pub use statistics::Estimator;

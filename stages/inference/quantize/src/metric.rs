@@ -195,7 +195,7 @@ impl KeptOutputs {
         progress: &dyn Progress,
     ) -> Result<f64, QuantizeError> {
         let mut sum = 0.0;
-        run_quantized(graph, data, threads, progress, |at, found| {
+        run_network(graph, data, threads, progress, |at, found| {
             sum += likeness.of(&self.float, &self.values[places[at]], &found);
             Ok(())
         })?;
@@ -203,12 +203,12 @@ impl KeptOutputs {
     }
 }
 
-/// Runs a quantized network over the samples, in integers where it says so, and gives the outputs of each as f32, in
+/// Runs a network over the samples, in integers where it is quantized, and gives the outputs of each as f32, in
 /// order.
 ///
 /// # Errors
 /// If the network does not run on a sample, or `take` fails.
-pub fn run_quantized(
+pub fn run_network(
     graph: &Graph,
     data: &dyn Dataset,
     threads: usize,

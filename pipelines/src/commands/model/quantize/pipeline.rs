@@ -72,6 +72,30 @@ impl Around {
         Ok(maker.config.clone())
     }
 
+    /// The configuration of the stage that reads boxes off the outputs of `model`.
+    pub fn detect(&self, model: &Path) -> Result<AnyConfig, String> {
+        let infer = self.infer(model)?;
+        let behind: Vec<&Component> = self
+            .pipeline
+            .consumers(infer)
+            .map(|(at, _)| &self.pipeline.components[at])
+            .filter(|c| c.kind == "detect")
+            .collect();
+        match &behind[..] {
+            [one] => Ok(one.config.clone()),
+            found => Err(format!(
+                "{} stages of type `detect` take the outputs of its stage `{}`; expected one, or its keys as --detect",
+                found.len(),
+                self.pipeline.components[infer].name
+            )),
+        }
+    }
+
+    /// The folder that files of the pipeline may lie in.
+    pub fn folder(&self) -> &Path {
+        &self.pipeline.folder
+    }
+
     /// Fails where something before `component` changes pictures, which calibration would not do.
     fn plain_pictures(&self, component: &Component) -> Result<(), String> {
         for edge in &component.inputs {

@@ -2,18 +2,16 @@
 
 use std::path::Path;
 
-use flow::registry::{AnyConfig, Role};
+use flow::registry::AnyConfig;
 use flow_frame::{ColorOrder, Layout, Pool};
 use flow_model::{ElementType, OutputInfo};
 use flow_preprocess::keys::{LayoutKey, PerChannel};
 use flow_preprocess::letterbox::{LetterboxConfig, Pad};
 use flow_preprocess::resize::ResizeConfig;
 use flow_preprocess::{FrameToTensor, Normalization, SampleMap, Target};
-use serde_json::{Map, Value};
 
-use super::pipeline::{self, Around};
+use super::keys::{Keys, configured};
 use crate::failure::Failure;
-use crate::kinds;
 
 /// From a picture to a tensor.
 #[derive(Debug, Clone)]
@@ -42,24 +40,13 @@ impl Preprocess {
     /// Reads the keys from a mapping, a file that holds one, or the stage that feeds `model` in a pipeline file; without
     /// any, pictures are stretched and their samples taken as they are.
     pub fn read(argument: Option<&str>, model: &Path) -> Result<Self, Failure> {
-        let (text, name) = match argument {
-            None => ("{type: resize}".to_owned(), "the default"),
-            Some(text) if text.trim_start().starts_with('{') => (text.to_owned(), text),
-            Some(file) => (pipeline::text(file)?, file),
+        let argument = argument.unwrap_or("{type: resize}");
+        let fault = |what: String| Failure::usage(format!("--preprocess {argument}: {what}"));
+        let config = match Keys::read("--preprocess", argument, model)? {
+            Keys::Pipeline(around) => around.before(model),
+            Keys::Mapping(keys) => configured(keys, &["resize", "letterbox"], "resize"),
         };
-        let fault = |what: String| Failure::usage(format!("--preprocess {name}: {what}"));
-        let parsed: Value = serde_yaml::from_str(&text).map_err(|e| fault(e.to_string()))?;
-        let Value::Object(mapping) = parsed else {
-            return Err(fault("expected a mapping of keys such as `type: resize`".into()));
-        };
-        let config = if mapping.contains_key("stages") {
-            Around::read(Path::new(name), model)?
-                .before(model)
-                .map_err(fault)?
-        } else {
-            configured(mapping).map_err(fault)?
-        };
-        match Stage::of(&config) {
+        match Stage::of(&config.map_err(fault)?) {
             Some(stage) => Ok(Self { stage }),
             None => Err(fault("expected `resize` or `letterbox`".to_owned())),
         }
@@ -143,34 +130,5 @@ impl Preprocess {
         let alike = mean == [first; 3] && scale == [by; 3] && by > 0.0;
         let level = first.fract() == 0.0 && (0.0..=255.0).contains(&first);
         (alike && level).then_some(((0.0 - first) / by, (255.0 - first) / by))
-    }
-}
-
-/// The configuration that a mapping of keys is.
-fn configured(mut keys: Map<String, Value>) -> Result<AnyConfig, String> {
-    keys.remove("inputs");
-    let kind = keys.remove("type");
-    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or("resize");
-    if !matches!(kind, "resize" | "letterbox") {
-        return Err(format!(
-            "type `{kind}` makes no input; expected `resize` or `letterbox`"
-        ));
-    }
-    let registry = kinds::registry();
-    let found = registry
-        .get(Role::Stage, kind)
-        .ok_or("this build has no such stage")?;
-    let config = found
-        .parse(&Value::Object(keys))
-        .map_err(|e| match e.key.as_str() {
-            "" | "." => e.message,
-            key => format!("`{key}`: {}", e.message),
-        })?;
-    match found.check(&config).into_iter().next() {
-        None => Ok(config),
-        Some(issue) => {
-            let help = issue.help.map_or_else(String::new, |help| format!("; {help}"));
-            Err(format!("`{}`: {}{help}", issue.key, issue.message))
-        }
     }
 }

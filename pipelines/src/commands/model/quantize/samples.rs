@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use flow_frame::Geometry;
 use flow_model::{Graph, Tensor};
 use flow_quantize::{Dataset, Progress, QuantizeError, stratified};
 
@@ -35,6 +36,8 @@ pub struct About {
     pub files: String,
     /// Its place in the clip that the file is.
     pub frame: Option<u64>,
+    /// From the input to the picture, where it is made from one.
+    pub geometry: Option<Geometry>,
 }
 
 /// How samples are chosen and read.
@@ -151,8 +154,22 @@ impl Samples {
             let full = |e| Failure::file("write samples to (TMPDIR names another folder)", &folder, e);
             self.file.write_all(tensor.bytes()).map_err(full)?;
         }
-        self.about.push(About { files, frame });
+        self.about.push(About {
+            files,
+            frame,
+            geometry: made.geometry,
+        });
         Ok(())
+    }
+
+    /// What is known of sample `index`.
+    pub fn about(&self, index: usize) -> Option<&About> {
+        self.about.get(index)
+    }
+
+    /// Number of samples.
+    pub fn count(&self) -> usize {
+        self.about.len()
     }
 }
 

@@ -6,6 +6,7 @@ use flow_model::Graph;
 use flow_quantize::{Metric, QuantizeError};
 use tempfile::TempDir;
 
+use crate::commands::whole::folder;
 use crate::failure::Failure;
 
 /// Runs a shell command with `MODEL` naming the model to score; the last word it prints is the score.
@@ -17,10 +18,7 @@ pub struct Command {
 impl Command {
     /// Models to score are written beside `output`.
     pub fn new(text: &str, output: &Path) -> Result<Self, Failure> {
-        let beside = output
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let beside = folder(output);
         let folder = tempfile::Builder::new()
             .prefix(".flowrun-")
             .tempdir_in(beside)
@@ -47,7 +45,8 @@ impl Command {
             .map_err(|e| fault(e.to_string()))?;
         if !output.status.success() {
             return Err(fault(format!(
-                "it ended with {}; expected a command that prints a number for the model at $MODEL",
+                "it ended with {}; expected top1, agreement, nmse, map, map50, or a command that prints a number for the \
+                 model at $MODEL",
                 output.status
             )));
         }
