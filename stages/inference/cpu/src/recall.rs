@@ -21,7 +21,8 @@ use crate::dense::Geometry;
 use crate::kernels::KernelTable;
 use crate::kernels::functions::{Binary, Unary};
 use crate::kernels::literal::{Products, Taps, Values};
-use crate::kernels::versions::Simd;
+use crate::kernels::ties::ROUNDING;
+use crate::kernels::versions::{Simd, versions};
 use crate::lower::IndexMap;
 
 pub(crate) use demand::Memory;
@@ -109,11 +110,38 @@ pub(crate) struct Recall {
 /// Tensors in memory: the bytes of each leaf, and where its elements lie.
 pub(crate) type Leaves<'a> = (&'a [&'a [u8]], &'a [Offsets]);
 
-/// Added to a level and taken away again, it rounds to whole numbers, ties to even.
-const ROUNDING: f32 = 12_582_912.0;
-
 /// Values that are looked at together.
 const PIECE: usize = 32;
+
+versions!(
+    /// Adds to `doubts` the indices, from `first` on, of the values that lie next to a tie: of `x * scale + shift`, nearer than a
+    /// margin, between the levels 0 and `last`.
+    fn detect(doubts: &mut Vec<u32>, values: &[f32], first: u32, constants: [f32; 3], last: f32) = detect_any
+);
+
+#[inline(always)]
+fn detect_any(
+    doubts: &mut Vec<u32>,
+    values: &[f32],
+    first: u32,
+    [scale, shift, margin]: [f32; 3],
+    last: f32,
+) {
+    let in_doubt = |x: f32| {
+        let t = x * scale + shift;
+        // Far from the levels the rounding is none, and does not count.
+        let off = (t - (t + ROUNDING - ROUNDING)).abs();
+        u32::from((off > 0.5 - margin) & (t > -1.0) & (t < last + 1.0) | (margin >= 0.5) | t.is_nan())
+    };
+    for (piece, values) in values.chunks(PIECE).enumerate() {
+        // Most pieces hold nothing in doubt.
+        if values.iter().fold(0, |any, &x| any | in_doubt(x)) != 0 {
+            let at = first + (piece * PIECE) as u32;
+            let places = (at..).zip(values).filter(|(_, x)| in_doubt(**x) != 0);
+            doubts.extend(places.map(|(at, _)| at));
+        }
+    }
+}
 
 impl Recall {
     /// Elements of what is quantized.
@@ -139,36 +167,36 @@ impl Recall {
             None => 0,
         };
         let last = (self.levels - 1) as f32;
-        let in_doubt = |x: f32, [scale, shift, margin]: [f32; 3]| {
-            let t = x * scale + shift;
-            // Far from the levels the rounding is none, and does not count.
-            let off = (t - (t + ROUNDING - ROUNDING)).abs();
-            (off > 0.5 - margin) & (t > -1.0) & (t < last + 1.0) | (margin >= 0.5) | t.is_nan()
-        };
         let mut doubts = std::mem::take(&mut memory.doubts);
         doubts.clear();
-        // Row by row of the last axis; the rows of a dense tensor in pieces of which most hold nothing in doubt.
+        // In runs of elements that lie together, or else row by row of the last axis.
+        let together = from_at.together(self.axis.map(|axis| shape.len() - 1 - axis));
         let (length, stride) = from_at.axes.first().copied().unwrap_or((1, 1));
-        let along = self.axis.is_some_and(|axis| axis + 1 == shape.len());
-        for row in (0..count).step_by(length.max(1)) {
-            let first = from_at.of(row);
-            if stride == 1 && !along {
-                let detection = self.detection[level(row)];
-                for (piece, values) in from[first..first + length].chunks(PIECE).enumerate() {
-                    if values.iter().fold(false, |any, &x| any | in_doubt(x, detection)) {
-                        let at = row + piece * PIECE;
-                        let places = values
-                            .iter()
-                            .enumerate()
-                            .filter(|(_, x)| in_doubt(**x, detection));
-                        doubts.extend(places.map(|(i, _)| (at + i) as u32));
-                    }
-                }
-                continue;
+        let varies = self.axis.is_some_and(|axis| axis + 1 == shape.len());
+        if together > 1 {
+            for at in (0..count).step_by(together) {
+                let (first, constants) = (from_at.of(at), self.detection[level(at)]);
+                let values = &from[first..first + together];
+                detect(simd, &mut doubts, values, at as u32, constants, last);
             }
-            for i in 0..length {
-                if in_doubt(from[first + i * stride], self.detection[level(row + i)]) {
-                    doubts.push((row + i) as u32);
+        } else {
+            let mut values = [0.0; PIECE];
+            for row in (0..count).step_by(length.max(1)) {
+                let first = from_at.of(row);
+                for piece in (0..length).step_by(if varies { 1 } else { PIECE }) {
+                    let values = &mut values[..if varies { 1 } else { PIECE.min(length - piece) }];
+                    for (i, value) in values.iter_mut().enumerate() {
+                        *value = from[first + (piece + i) * stride];
+                    }
+                    let at = row + piece;
+                    detect(
+                        simd,
+                        &mut doubts,
+                        values,
+                        at as u32,
+                        self.detection[level(at)],
+                        last,
+                    );
                 }
             }
         }

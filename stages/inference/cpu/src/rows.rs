@@ -4,6 +4,7 @@ use flow_model::op::{BinaryKind, UnaryKind};
 
 use crate::kernels::functions::{self, Binary, Unary};
 use crate::kernels::literal::Level;
+use crate::kernels::ties::ROUNDING;
 use crate::kernels::versions::Simd;
 use crate::nest::{Loop, Nest};
 
@@ -66,8 +67,7 @@ pub(crate) fn zip<A: Copy, B: Copy, C>(
 /// one. Unlike `round_ties_even` it needs no instruction beyond the baseline, so loops over it vectorise.
 #[inline(always)]
 pub(crate) fn round(x: f32) -> f32 {
-    const MAGIC: f32 = 12_582_912.0;
-    (x + MAGIC) - MAGIC
+    (x + ROUNDING) - ROUNDING
 }
 
 /// Limits of one FakeQuantize channel and its codes.
@@ -89,8 +89,13 @@ pub(crate) fn code(x: f32, limits: Limits, steps: f32, base: f32) -> u8 {
     // Below, where NaN belongs too, lies level 0 and above the last one, whichever way the interval runs.
     let level = if x > most { steps } else { level };
     let level = if x > least { level } else { 0.0 };
-    // At most 255: the conversion through i32 is exact and, unlike one to u8, a single instruction.
-    (level + base) as i32 as u8
+    byte(level + base)
+}
+
+/// The last byte of a whole number below 2^22: unlike a conversion, which saturates, an addition.
+#[inline(always)]
+fn byte(x: f32) -> u8 {
+    (x + ROUNDING).to_bits() as u8
 }
 
 /// Puts values on levels over a nest of (codes, values, levels); `FMA` as for [`Level::of`].
@@ -102,9 +107,7 @@ pub(crate) fn quantize_literal<const FMA: bool>(
     levels: &[Level],
     base: f32,
 ) {
-    quantize_by(nest, to, from, levels, |x, level| {
-        (level.of::<FMA>(x) + base) as i32 as u8
-    });
+    quantize_by(nest, to, from, levels, |x, level| byte(level.of::<FMA>(x) + base));
 }
 
 /// Quantizes over a nest of (codes, values, limits).
@@ -146,11 +149,36 @@ fn quantize_by<L: Copy>(
             if d_step == 1 {
                 to[at..at + codes.len()].copy_from_slice(codes);
             } else {
-                for (to, code) in to[at..].iter_mut().step_by(d_step).zip(codes) {
-                    *to = *code;
-                }
+                scatter_codes(codes, d_step, &mut to[at..]);
             }
         }
+    }
+}
+
+/// [`scatter`] for codes.
+#[inline(always)]
+fn scatter_codes(values: &[u8], step: usize, to: &mut [u8]) {
+    match step {
+        // The steps of pictures, known when this is compiled.
+        3 => scatter_by::<3>(to, values),
+        4 => scatter_by::<4>(to, values),
+        _ => {
+            for (i, &value) in values.iter().enumerate() {
+                to[i * step] = value;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn scatter_by<const STEP: usize>(to: &mut [u8], values: &[u8]) {
+    let (whole, _) = to.as_chunks_mut::<STEP>();
+    for (to, &value) in whole.iter_mut().zip(values) {
+        to[0] = value;
+    }
+    // The last one may have nothing behind it.
+    if let Some(&last) = values.last() {
+        to[(values.len() - 1) * STEP] = last;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Softmax along any axis.
 
 use super::{Dense, DenseCall};
-use crate::kernels::softmax::{softmax_columns, softmax_run};
+use crate::kernels::softmax::{SHORT, softmax_columns, softmax_run, softmax_short_runs};
 use crate::nest::{Loop, Nest};
 use crate::placement::Placement;
 use crate::run::Fault;
@@ -67,7 +67,10 @@ impl Dense for Softmax {
         } = self.others.inner();
         self.others.rows(|[d, s]| {
             let places = (0..count).map(|i| (d + i * d_step, s + i * s_step));
-            if self.steps == [1, 1] {
+            if self.steps == [1, 1] && self.last && length <= SHORT && d_step == length && s_step == length {
+                let all = count * length;
+                softmax_short_runs(simd, &mut to[d..d + all], &from[s..s + all], length);
+            } else if self.steps == [1, 1] {
                 for (d, s) in places {
                     softmax_run(simd, &mut to[d..d + length], &from[s..s + length], !self.last);
                 }

@@ -133,8 +133,6 @@ pub(crate) struct Lanes {
     /// Those of [`Ties`](super::ties::Ties); empty without.
     pub near: AlignedVec<f32>,
     pub mid_near: AlignedVec<f32>,
-    pub low: AlignedVec<f32>,
-    pub high: AlignedVec<f32>,
 }
 
 impl Lanes {
@@ -164,8 +162,6 @@ impl Lanes {
             residual_offset: reorder(e.residual.as_ref().map(|r| &r.offset)),
             near: reorder(e.ties.as_ref().map(|t| &t.near)),
             mid_near: reorder(e.ties.as_ref().map(|t| &t.mid_near).filter(|n| !n.is_empty())),
-            low: reorder(e.ties.as_ref().map(|t| &t.low)),
-            high: reorder(e.ties.as_ref().map(|t| &t.high)),
         }
     }
 }

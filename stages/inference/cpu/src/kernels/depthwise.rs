@@ -1,5 +1,6 @@
 //! Integer depthwise convolution: one filter per channel.
 
+use super::epilogue::CHANNEL_BLOCK;
 use super::error::expect_len;
 use super::ties::Ties;
 use super::weights::{Centred, Packing, split};
@@ -16,6 +17,69 @@ pub struct DepthwiseU8 {
     pub(crate) init: AlignedVec<i32>,
     pub(crate) packed: Interleaved,
     pub(crate) epilogue: Epilogue,
+    /// For layers whose pixels fill a block only in part, where pixels lie without gaps.
+    pub(crate) several: Option<Box<SeveralPixels>>,
+}
+
+/// Several neighbouring pixels as one of as many times the channels.
+#[derive(Debug, Clone)]
+pub(crate) struct SeveralPixels {
+    /// How many.
+    pub pixels: usize,
+    /// The same weights for each.
+    pub packed: Interleaved,
+    pub epilogue: Epilogue,
+}
+
+/// Most pixels that are treated as one.
+const MAX_PIXELS: usize = 8;
+
+impl SeveralPixels {
+    /// How many pixels fill blocks of `width` channels altogether, where one fills less than three quarters; or `None`.
+    fn pixels(channels: usize, width: usize) -> Option<usize> {
+        let all = channels.next_multiple_of(width);
+        let fill = (1..=MAX_PIXELS).find(|pixels| (channels * pixels).is_multiple_of(width))?;
+        (channels * 4 < all * 3).then_some(fill)
+    }
+
+    /// For a plain epilogue whose rounding may come first; `taps` are `[tap][padded channel]`.
+    fn new(
+        packing: Packing,
+        window: &Window,
+        taps: &[i16],
+        centred: &Centred,
+        epilogue: &Epilogue,
+    ) -> Result<Option<Self>, ArgError> {
+        let channels = epilogue.channels;
+        let one = centred.init.len();
+        let Some(pixels) = Self::pixels(channels, packing.lanes * 4) else {
+            return Ok(None);
+        };
+        if window.stride[1] != 1 || !epilogue.is_plain() {
+            return Ok(None);
+        }
+        let padded = (channels * pixels).next_multiple_of(CHANNEL_BLOCK) + CHANNEL_BLOCK;
+        let mut init = AlignedVec::zeroed(padded);
+        let mut repeated = AlignedVec::zeroed(padded * window.taps());
+        for c in 0..channels * pixels {
+            init[c] = centred.init[c % channels];
+            for tap in 0..window.taps() {
+                repeated[tap * padded + c] = taps[tap * one + c % channels];
+            }
+        }
+        let centred = Centred {
+            values: Vec::new(),
+            init,
+            magnitude: centred.magnitude.repeat(pixels),
+        };
+        let epilogue = epilogue.repeated(pixels);
+        let packed = Interleaved::new(packing, window, &repeated, &centred, &epilogue)?;
+        Ok(packed.round_first.then_some(Self {
+            pixels,
+            packed,
+            epilogue,
+        }))
+    }
 }
 
 /// Weights for kernels that interleave pixels, in blocks of four vectors of channels in unpack order.
@@ -30,10 +94,8 @@ pub(crate) struct Interleaved {
     pub init: AlignedVec<i32>,
     pub scale: AlignedVec<f32>,
     pub bias: AlignedVec<f32>,
-    /// Those of [`Ties`](super::ties::Ties); empty without.
+    /// That of [`Ties`](super::ties::Ties); empty without.
     pub near: AlignedVec<f32>,
-    pub low: AlignedVec<f32>,
-    pub high: AlignedVec<f32>,
     /// Rounding may come before the clamp; see [`Epilogue::fits_i32`].
     pub round_first: bool,
 }
@@ -136,8 +198,6 @@ impl Interleaved {
             scale: reorder(&epilogue.scale),
             bias: reorder(&epilogue.bias),
             near: of_ties(&|t| &t.near),
-            low: of_ties(&|t| &t.low),
-            high: of_ties(&|t| &t.high),
             round_first: epilogue.fits_i32(magnitude),
         })
     }
@@ -167,6 +227,7 @@ impl DepthwiseU8 {
             }
         }
         let packed = Interleaved::new(table.packing, &window, &by_tap, &centred, &epilogue)?;
+        let several = SeveralPixels::new(table.packing, &window, &by_tap, &centred, &epilogue)?;
         Ok(Self {
             window,
             padded,
@@ -174,6 +235,7 @@ impl DepthwiseU8 {
             init: centred.init,
             packed,
             epilogue,
+            several: several.map(Box::new),
         })
     }
 

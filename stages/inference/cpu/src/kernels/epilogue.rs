@@ -12,7 +12,8 @@
 //!
 //! `clamp(f, lo, hi)` is `m = f > lo ? f : lo; m < hi ? m : hi`, which sends NaN to `lo`.
 
-use super::ties::Ties;
+use super::aligned::Plain;
+use super::ties::{Refined, Ties};
 use super::{AlignedVec, ArgError, error::expect_len};
 
 /// Channels to which per-channel arrays are padded: the widest block a kernel handles at once.
@@ -266,6 +267,55 @@ impl Epilogue {
         let ties = Ties::new(self.channels, margin, mid_margin, [&self.low, &self.high]);
         self.ties = Some(Box::new(ties));
         self
+    }
+
+    /// Lets doubts be narrowed down; without effect on an epilogue that knows no ties.
+    pub(crate) fn with_refined(mut self, refined: Option<Refined>) -> Self {
+        if let Some(ties) = &mut self.ties {
+            ties.refined = refined;
+        }
+        self
+    }
+
+    /// For pixels of `times` as many channels: those of so many neighbouring pixels.
+    ///
+    /// Only plain epilogues have no more arrays than are repeated here.
+    pub(crate) fn repeated(&self, times: usize) -> Self {
+        fn repeat<T: Plain>(values: &AlignedVec<T>, channels: usize, times: usize) -> AlignedVec<T> {
+            let mut all = values[..channels].repeat(times);
+            let padding = &values[values.len() - 1..];
+            all.extend(padding.repeat(all.len().next_multiple_of(CHANNEL_BLOCK) - all.len() + CHANNEL_BLOCK));
+            AlignedVec::from_slice(&all)
+        }
+        let channels = self.channels;
+        let ties = self.ties.as_ref().map(|ties| {
+            let of = |values: &[f32]| values.repeat(times);
+            Box::new(Ties {
+                near: repeat(&ties.near, channels, times),
+                mid_near: AlignedVec::zeroed(0),
+                low: repeat(&ties.low, channels, times),
+                high: repeat(&ties.high, channels, times),
+                refined: ties.refined.as_ref().map(|refined| Refined {
+                    fixed: of(&refined.fixed),
+                    spread: of(&refined.spread),
+                    ..*refined
+                }),
+            })
+        });
+        Self {
+            channels: channels * times,
+            scale: repeat(&self.scale, channels, times),
+            bias: repeat(&self.bias, channels, times),
+            mid: None,
+            residual: None,
+            low: repeat(&self.low, channels, times),
+            high: repeat(&self.high, channels, times),
+            low_code: repeat(&self.low_code, channels, times),
+            high_code: repeat(&self.high_code, channels, times),
+            output: self.output,
+            table: None,
+            ties,
+        }
     }
 
     /// Number of output channels.

@@ -1,7 +1,7 @@
 //! Products of two matrices of codes, both packed when they are known: sums of pairs of 16-bit products, which are
 //! exact for codes less any zero point.
 
-use super::ties::{Doubts, note};
+use super::ties::{Doubts, Share, note};
 use super::versions::{Simd, Width, versions};
 use super::{ArgError, Epilogue, error::expect_len, gemm};
 
@@ -251,7 +251,7 @@ fn noting(
         let f = epilogue.apply_noting(sum, epilogue.scale[c], c, || residual[c], &mut in_doubt);
         *to = epilogue.code(f);
         if in_doubt {
-            note(doubts, (row, 0), std::iter::once(c));
+            note(doubts, (row, 0), std::iter::once((c, Share::ANY)));
         }
     }
 }

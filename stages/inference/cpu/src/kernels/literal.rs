@@ -14,9 +14,10 @@ pub(crate) use fused::{EXTRA_BITS, MIDDLE, TINY, fused};
 pub(crate) use lines::{Line, Lines};
 pub(crate) use portable::Portable;
 pub(crate) use root::{Count, Data, Depthwise, Matrices, Products, Root, Taps, Windows};
-use root::{Memory, decoder};
+use root::{Decode, Memory};
 
-pub(crate) use super::ties::{Doubt, Doubts, LANES};
+use super::ties::unite;
+pub(crate) use super::ties::{Doubt, Doubts, LANES, Refined, Share};
 use super::{AlignedVec, View, ViewMut};
 
 /// Pixels evaluated side by side, to hide the latency of a chain of additions.
@@ -80,17 +81,42 @@ impl Levels {
         }
     }
 
-    /// The level of `x` in channel `c`.
+    /// The levels of a vector of channels from `c` on.
     #[inline(always)]
-    fn level<const FMA: bool>(&self, x: f32, c: usize) -> f32 {
-        self.channel(c).of::<FMA>(x)
+    fn levels<const FMA: bool>(&self, x: [f32; LANES], c: usize) -> [f32; LANES] {
+        let (least, most) = (vector(&self.least, c), vector(&self.most, c));
+        let (scale, shift) = (vector(&self.scale, c), vector(&self.shift, c));
+        let mut out = [0.0; LANES];
+        for i in 0..LANES {
+            let level = Level {
+                fused: self.fused,
+                last: self.last,
+                least: least[i],
+                most: most[i],
+                scale: scale[i],
+                shift: shift[i],
+            };
+            out[i] = level.of::<FMA>(x[i]);
+        }
+        out
     }
 
-    /// The value of a level in channel `c`.
+    /// The values of levels of a vector of channels from `c` on.
     #[inline(always)]
-    fn value<const FMA: bool>(&self, level: f32, c: usize) -> f32 {
-        fused::<FMA>(level, self.output_scale[c], self.output_low[c])
+    fn values<const FMA: bool>(&self, level: [f32; LANES], c: usize) -> [f32; LANES] {
+        let (scale, low) = (vector(&self.output_scale, c), vector(&self.output_low, c));
+        let mut out = [0.0; LANES];
+        for i in 0..LANES {
+            out[i] = fused::<FMA>(level[i], scale[i], low[i]);
+        }
+        out
     }
+}
+
+/// A vector of channels from `c` on, of values padded to whole vectors.
+#[inline(always)]
+fn vector(values: &[f32], c: usize) -> [f32; LANES] {
+    values[c..].first_chunk().copied().unwrap_or([0.0; LANES])
 }
 
 /// What stored codes mean: the values of 256 codes for all channels, or for each channel.
@@ -154,6 +180,8 @@ pub(crate) struct Literal {
     pub root: Root,
     /// What stored codes of the data mean.
     pub values: Values,
+    /// That of [`Values::affine`].
+    pub affine: Option<[f32; 3]>,
     pub operations: Vec<Operation>,
     pub levels: Levels,
     /// Channels of the output.
@@ -164,6 +192,49 @@ pub(crate) struct Literal {
     pub margin: AlignedVec<f32>,
     /// The same for the last rounding.
     pub last_margin: AlignedVec<f32>,
+    /// What narrows doubts down, where that is known.
+    pub refined: Option<Refined>,
+    /// How [shares](Share) of the data of sums of products are found; unknown for other roots.
+    pub size: Option<Size>,
+}
+
+/// The size of data: `unit * sum of (code - zero)^2` over a sum's data is the square of its [`Share`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Size {
+    pub zero: i32,
+    pub unit: f32,
+}
+
+impl Size {
+    /// For codes that mean `values`, `terms` to a sum: those of a line through zero.
+    pub(crate) fn new(values: &Values, terms: usize) -> Option<Self> {
+        let [z, scale, low] = values.affine()?;
+        let zero = (z - low / scale).round();
+        // What is nearly zero counts as zero.
+        if !(0.0..=255.0).contains(&zero) || ((zero - z) * scale + low).abs() > 1e-3 * scale.abs() {
+            return None;
+        }
+        let largest = values.0.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        let unit = scale / largest;
+        Some(Self {
+            zero: zero as i32,
+            unit: unit * unit / terms as f32,
+        })
+        .filter(|size| size.unit.is_finite())
+    }
+
+    /// The sum of squares of codes.
+    #[inline(always)]
+    fn add(&self, codes: &[u8]) -> i64 {
+        // Squares are at most 2^16.
+        codes
+            .chunks(1 << 14)
+            .map(|codes| {
+                let square = |code: &u8| (i32::from(*code) - self.zero) * (i32::from(*code) - self.zero);
+                i64::from(codes.iter().map(square).sum::<i32>())
+            })
+            .sum()
+    }
 }
 
 /// The f32 arithmetic of an instruction set. All give the same bits.
@@ -232,7 +303,7 @@ impl Literal {
                 }
             };
         }
-        let array = |values: &AlignedVec<f32>| -> [f32; LANES] { std::array::from_fn(|i| values[c + i]) };
+        let array = |values: &AlignedVec<f32>| vector(values, c);
         let last = self.channels - 1;
         for operation in &self.operations {
             match operation {
@@ -259,7 +330,7 @@ impl Literal {
                 Operation::Relu => each!(|v, i| if v < 0.0 { 0.0 } else { v }),
                 Operation::Clamp(low, high) => each!(|v, i| super::epilogue::clamp(v, *low, *high)),
                 Operation::Round(levels) => {
-                    each!(|v, i| levels.value::<FMA>(levels.level::<FMA>(v, c + i), c + i));
+                    f = levels.values::<FMA>(levels.levels::<FMA>(f, c), c);
                 }
                 Operation::AddOperand(table) => {
                     each!(|v, i| v + table.of(operand[i], (c + i).min(last)));
@@ -269,13 +340,11 @@ impl Literal {
                 }
             }
         }
-        std::array::from_fn(|i| {
-            let code = self.levels.level::<FMA>(f[i], c + i) as i32 as u8;
-            match &self.table {
-                Some(table) => table[usize::from(code)],
-                None => code,
-            }
-        })
+        let codes = self.levels.levels::<FMA>(f, c).map(|level| level as i32 as u8);
+        match &self.table {
+            Some(table) => codes.map(|code| table[usize::from(code)]),
+            None => codes,
+        }
     }
 
     /// Evaluates again what is in doubt.
@@ -292,12 +361,19 @@ impl Literal {
             scratch,
             ..
         } = args;
-        scratch.doubts.sort_unstable();
-        scratch.doubts.dedup();
+        unite(&mut scratch.doubts);
+        if let (Some(size), Root::Products(products), Data::Image(view)) =
+            (&literal.size, &literal.root, *input)
+        {
+            narrow(&mut scratch.doubts, size, products, view);
+        }
         scratch.counts[1] += scratch.doubts.len() as u64;
         let memory = &mut scratch.memory;
         let channels = literal.channels;
-        let decode = decoder::<A>(&literal.values);
+        let decode = match literal.affine {
+            Some(affine) if A::FMA => Decode::Affine(affine),
+            _ => Decode::Table(&literal.values),
+        };
         for doubts in scratch.doubts.chunks(SIDE) {
             // SAFETY: the caller's contract.
             let sums = unsafe {
@@ -327,6 +403,40 @@ impl Literal {
         }
         scratch.doubts.clear();
     }
+}
+
+/// Leaves what is in doubt at the share that its data has.
+#[inline(always)]
+fn narrow(doubts: &mut Doubts, size: &Size, products: &Products, view: &View<'_, u8>) {
+    let layout = view.layout();
+    let place = |doubt: &Doubt| (doubt.row, doubt.column);
+    doubts.sort_unstable_by_key(place);
+    let mut known = None;
+    let mut kept = 0;
+    for i in 0..doubts.len() {
+        let doubt = &doubts[i];
+        let share = match known {
+            _ if doubt.share == Share::ANY => 0.0,
+            Some((at, share)) if at == place(doubt) => share,
+            _ => {
+                let mut squares = 0;
+                products
+                    .taps()
+                    .visit([layout.height, layout.width], doubt.pixel(), |_, y, x| {
+                        squares += size.add(view.pixel(y, x));
+                    });
+                let share = (squares as f32 * size.unit).sqrt();
+                known = Some((place(doubt), share));
+                share
+            }
+        };
+        if share >= doubt.share.get() {
+            doubts[kept] = *doubt;
+            kept += 1;
+        }
+    }
+    doubts.truncate(kept);
+    doubts.sort_unstable();
 }
 
 /// [`fused`] as `A` has it.

@@ -10,7 +10,7 @@ pub(crate) use peak::{peak_f32, peak_u8};
 pub(crate) use pixelwise::{affine_u8, copy, lookup_u8, quantize};
 pub(crate) use pool::{avg_pool_u8, max_pool};
 
-use super::ties::note;
+use super::ties::{Share, note};
 use super::{Epilogue, Output, View};
 
 /// Writes channels `first .. first + sums.len()` of output pixel `(y, x)`.
@@ -28,7 +28,8 @@ pub(super) fn finish(
         let code = || residual.map_or(0, |r| r.at(y as isize, x as isize, c));
         let mut in_doubt = false;
         let f = epilogue.apply_noting(sum, epilogue.scale[c], c, code, &mut in_doubt);
-        write(epilogue, output, (y, x), c, f, in_doubt);
+        let share = in_doubt.then(|| epilogue.doubt(sum, c, code())).flatten();
+        write(epilogue, output, (y, x), c, f, share);
     }
 }
 
@@ -40,7 +41,7 @@ fn write(
     (y, x): (usize, usize),
     c: usize,
     f: f32,
-    in_doubt: bool,
+    in_doubt: Option<Share>,
 ) {
     // SAFETY: (y, x, c) lies in the output, whose view was checked.
     unsafe {
@@ -48,8 +49,8 @@ fn write(
             Output::U8(view) => *view.pixel(y, x).add(c) = epilogue.code(f),
             Output::Noted(view, doubts) => {
                 *view.pixel(y, x).add(c) = epilogue.code(f);
-                if in_doubt {
-                    note(doubts, (y, x), std::iter::once(c));
+                if let Some(share) = in_doubt {
+                    note(doubts, (y, x), std::iter::once((c, share)));
                 }
             }
             Output::F32(view) => *view.pixel(y, x).add(c) = f,

@@ -6,7 +6,8 @@ use flow_model::{NodeId, Value};
 use super::Lowering;
 use super::chain::{Abilities, Chain, End, Site};
 use crate::kernels::literal::{
-    Count, Depthwise, Level, Levels, Literal, Matrices, Operation, Products, Root, Taps, Values, Windows,
+    Count, Depthwise, Level, Levels, Literal, Matrices, Operation, Products, Refined, Root, Size, Taps,
+    Values, Windows,
 };
 use crate::kernels::{AlignedVec, WeightCodes, Weights, Window};
 use crate::literal::{Known, Meaning, Model, POINTWISE_BLOCK, Path, Quantizer, known};
@@ -199,7 +200,7 @@ impl Lowering<'_> {
             };
             let noise = noise_of_sums(sum.weights, &values, &given, length);
             let root = known(root, lost)?;
-            self.finish_literal(chain, site, path, root, values, |c| noise[c])
+            self.finish_literal(chain, site, path, root, values, Some(length), |c| noise[c])
         })
     }
 
@@ -229,7 +230,10 @@ impl Lowering<'_> {
                 }
             };
             let (first, second) = (of(0)?, of(1)?);
-            let noise = inner as f64 * largest(&first) * largest(&second) / 2.0;
+            let noise = Noise {
+                spread: inner as f64 * largest(&first) * largest(&second) / 2.0,
+                fixed: 0.0,
+            };
             let root = Root::Matrices(Matrices {
                 inner,
                 block: crate::literal::block_of_computed(inner),
@@ -237,7 +241,7 @@ impl Lowering<'_> {
                 right: distances[1],
                 values: second,
             });
-            self.finish_literal(chain, site, path, root, first, |_| noise)
+            self.finish_literal(chain, site, path, root, first, None, |_| noise)
         })
     }
 
@@ -269,7 +273,11 @@ impl Lowering<'_> {
                 divided_by,
             });
             let sum = largest(&values) / 2.0 * if divided_by == Count::One { terms } else { 1.0 };
-            self.finish_literal(chain, site, path, root, values, |_| sum * additions.sqrt())
+            let noise = Noise {
+                spread: sum * additions.sqrt(),
+                fixed: 0.0,
+            };
+            self.finish_literal(chain, site, path, root, values, None, |_| noise)
         })
     }
 
@@ -287,11 +295,14 @@ impl Lowering<'_> {
             };
             let path = model.path(source, last, site)?;
             let values = model.values(source)?.along(site.axis)?;
-            self.finish_literal(chain, site, path, Root::Identity, values, |_| 0.0)
+            self.finish_literal(chain, site, path, Root::Identity, values, None, |_| {
+                Noise::default()
+            })
         })
     }
 
-    /// `noise` is about `2^23` times the error of the root's result, in real values.
+    /// `terms` of a sum of products.
+    #[allow(clippy::too_many_arguments)]
     fn finish_literal(
         &self,
         chain: &Chain,
@@ -299,7 +310,8 @@ impl Lowering<'_> {
         path: Path,
         root: Root,
         values: Values,
-        noise: impl Fn(usize) -> f64,
+        terms: Option<usize>,
+        noise: impl Fn(usize) -> Noise,
     ) -> Known<Literal> {
         let epilogue = super::heavy::epilogue(site.channels, chain).map_err(|e| e.to_string())?;
         let mut rounds = path.operations.iter().filter_map(|o| match o {
@@ -318,7 +330,8 @@ impl Lowering<'_> {
         let margin = |levels: &Levels| {
             let mut out = AlignedVec::zeroed(levels.scale.len());
             for c in 0..site.channels {
-                let steps = noise(c) * f64::from(levels.scale[c].abs());
+                let Noise { spread, fixed } = noise(c);
+                let steps = (spread + fixed) * f64::from(levels.scale[c].abs());
                 let shift = f64::from(epilogue.bias[c].abs());
                 // Of a step whose interval has no width nothing is known: evaluate always.
                 let margin = ((steps + shift + 1024.0) * f64::from(f32::EPSILON)).min(0.5) as f32;
@@ -326,7 +339,32 @@ impl Lowering<'_> {
             }
             out
         };
-        let first = margin(inner.unwrap_or(&path.levels));
+        let levels = inner.unwrap_or(&path.levels);
+        let first = margin(levels);
+        // More constants than one may be large and make up for each other.
+        let constants = path
+            .operations
+            .iter()
+            .take_while(|o| !matches!(o, Operation::Round(_)));
+        let constants = constants.filter(|o| !matches!(o, Operation::Relu | Operation::Clamp(..)));
+        let simple = constants.count() <= 1 && (inner.is_some() || path.residual.is_none());
+        let steps = |part: fn(&Noise) -> f64| {
+            let of = |c| (part(&noise(c)) * f64::from(levels.scale[c].abs())) as f32;
+            (0..site.channels).map(of).collect::<Vec<f32>>()
+        };
+        let refined = terms.filter(|_| simple).map(|terms| Refined {
+            fixed: steps(|noise| noise.fixed)
+                .into_iter()
+                .map(|steps| steps + 16.0)
+                .collect(),
+            spread: steps(|noise| noise.spread),
+            of_bias: 3.0,
+            of_sum: 3.5 + 0.4 * (terms as f32).sqrt(),
+        });
+        let size = match (&refined, terms) {
+            (Some(_), Some(terms)) => Size::new(&values, terms),
+            _ => None,
+        };
         let last = if inner.is_some() {
             let mut out = AlignedVec::zeroed(first.len());
             out.fill(1024.0 * 2.0 * f32::EPSILON);
@@ -336,6 +374,7 @@ impl Lowering<'_> {
         };
         Ok(Literal {
             root,
+            affine: values.affine(),
             values,
             operations: path.operations,
             levels: path.levels,
@@ -343,13 +382,24 @@ impl Lowering<'_> {
             table: epilogue.table,
             margin: first,
             last_margin: last,
+            refined,
+            size,
         })
     }
 }
 
-/// Per output channel about `2^23` times the error of a sum of products: the f32 additions of the model, and what
-/// codes and scales of the integer sum differ by from the model's values.
-fn noise_of_sums(weights: &Weights<'_>, values: &Values, given: &[f32], length: usize) -> Vec<f64> {
+/// About `2^23` times the error of a root's result, in real values.
+#[derive(Debug, Clone, Copy, Default)]
+struct Noise {
+    /// What grows with the data: for data half as large as it can be.
+    spread: f64,
+    /// Whatever the data.
+    fixed: f64,
+}
+
+/// Per output channel, of a sum of products: the f32 additions of the model, and what codes and scales of the integer sum
+/// differ by from the model's values.
+fn noise_of_sums(weights: &Weights<'_>, values: &Values, given: &[f32], length: usize) -> Vec<Noise> {
     let largest = largest(values);
     let zeros = weights.data_zero_point;
     // What the code of zero means: zero points next to an integer count as that integer.
@@ -403,7 +453,10 @@ fn noise_of_sums(weights: &Weights<'_>, values: &Values, given: &[f32], length: 
         let off_squares: f64 = pairs().map(apart).sum();
         let additions = squares.sqrt() * largest / 2.0 * (length as f64).sqrt();
         let apart = (off * count + off_squares.sqrt()) * largest + off_zero * magnitude;
-        additions + apart / f64::from(f32::EPSILON)
+        Noise {
+            spread: additions,
+            fixed: apart / f64::from(f32::EPSILON),
+        }
     };
     given.chunks_exact(length).enumerate().map(of_channel).collect()
 }

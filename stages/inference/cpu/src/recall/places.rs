@@ -52,6 +52,19 @@ pub(crate) struct Offsets {
 }
 
 impl Offsets {
+    /// How many elements from any multiple of that number on lie one behind the other in logical order, all with one index along
+    /// axis `but`, counted from the last.
+    pub fn together(&self, but: Option<usize>) -> usize {
+        let mut count = 1;
+        for (axis, &(length, stride)) in self.axes.iter().enumerate() {
+            if length > 1 && (stride != count || but == Some(axis)) {
+                break;
+            }
+            count *= length;
+        }
+        count.max(1)
+    }
+
     pub fn new(place: &Placement) -> Self {
         Self {
             first: place.offset(),

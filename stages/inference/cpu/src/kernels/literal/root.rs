@@ -9,7 +9,6 @@ mod windows;
 pub(crate) use depthwise::Depthwise;
 pub(crate) use matrices::Matrices;
 pub(crate) use products::Products;
-pub(super) use products::decoder;
 pub(crate) use taps::Taps;
 pub(crate) use windows::{Count, Windows};
 

@@ -313,7 +313,12 @@ pub(in super::super) unsafe fn finish_tile<V: Vector>(
                     let in_doubt = finish_vector::<V>(e, ordered[j], c, used, 1.0, target, residual);
                     if walk.notes && in_doubt != 0 {
                         let pixel = (tile.at.0 + segment, tile.at.1 + x);
-                        note(doubts, pixel, bits(in_doubt).filter(|&i| i < used).map(|i| c + i));
+                        let mut sums = [0_i32; 16];
+                        V::store(sums.as_mut_ptr(), ordered[j]);
+                        let code = |c| e.residual.as_ref().map_or(0, |_| *residual.add(c));
+                        let places = bits(in_doubt).filter(|&i| i < used);
+                        let doubt = |i| Some((c + i, e.doubt(sums[i], c + i, code(c + i))?));
+                        note(doubts, pixel, places.filter_map(doubt));
                     }
                 }
             }
@@ -382,8 +387,6 @@ unsafe fn codes_of<V: Vector, const MID: bool, const RES: bool, const NV: usize,
         let res_offset = load_lanes::<V, NV>(&lanes.residual_offset, tile.panel.arrays, RES);
         let near = load_lanes::<V, NV>(&lanes.near, tile.panel.arrays, TIES);
         let mid_near = load_lanes::<V, NV>(&lanes.mid_near, tile.panel.arrays, TIES && MID && rounds);
-        let least = load_lanes::<V, NV>(&lanes.low, tile.panel.arrays, TIES);
-        let most = load_lanes::<V, NV>(&lanes.high, tile.panel.arrays, TIES);
         let (low, high) = (e.low_code.as_ptr().add(c), e.high_code.as_ptr().add(c));
         for segment in 0..pixels.count / pixels.per_row {
             let mut out = out.add(segment * walk.out_segment + c);
@@ -417,18 +420,17 @@ unsafe fn codes_of<V: Vector, const MID: bool, const RES: bool, const NV: usize,
                         let r = V::mul_f32(V::to_f32(codes[j]), res_scale[j]);
                         f = V::add_f32(f, V::add_f32(r, res_offset[j]));
                     }
-                    if TIES {
-                        f = V::min_f32(V::max_f32(f, least[j]), most[j]);
-                        let level = V::round_f32(f);
-                        in_doubt[j] |= far::<V>(f, level, near[j]);
-                        f = level;
-                    }
                     q[j] = V::to_i32(f);
+                    if TIES {
+                        // Codes beyond the limits, which are in no doubt, are sorted out where they are noted.
+                        in_doubt[j] |= far::<V>(f, V::to_f32(q[j]), near[j]);
+                    }
                 }
                 store_codes::<V, NV>(q, low, high, out, channels);
                 if TIES && in_doubt[0] | in_doubt[NV - 1] != 0 {
                     let pixel = (tile.at.0 + segment, tile.at.1 + x);
-                    note_lanes(doubts, pixel, &tile.panel, &in_doubt);
+                    let residual = if RES { residual } else { std::ptr::null() };
+                    note_lanes::<V>(doubts, pixel, (e, &tile.panel), &in_doubt, (sum, residual));
                 }
                 sum = sum.add(NV * V::LANES);
                 out = out.wrapping_add(walk.out_step);
@@ -439,13 +441,33 @@ unsafe fn codes_of<V: Vector, const MID: bool, const RES: bool, const NV: usize,
 }
 
 /// Notes the channels of lanes in doubt, a bit for each lane of each vector.
+///
+/// # Safety
+/// The sums of the panel and its channels of the residual, unless null, are readable.
 #[cold]
 #[inline(never)]
-fn note_lanes(doubts: &mut Doubts, pixel: (usize, usize), panel: &Panel, in_doubt: &[u32]) {
+unsafe fn note_lanes<V: Vector>(
+    doubts: &mut Doubts,
+    pixel: (usize, usize),
+    (e, panel): (&Epilogue, &Panel),
+    in_doubt: &[u32],
+    (sums, residual): (*const i32, *const u8),
+) {
     for (v, &mask) in in_doubt.iter().enumerate() {
-        let lanes = bits(mask).map(|bit| panel.channel(v * panel.vector + bit));
-        let channels = lanes.filter(|&c| c < panel.channels).map(|c| panel.first + c);
-        note(doubts, pixel, channels);
+        let lanes = bits(mask).map(|bit| (v * V::LANES + bit, panel.channel(v * panel.vector + bit)));
+        let doubt = |(lane, c): (usize, usize)| {
+            // SAFETY: the caller's contract; the lane is one of the panel, the channel was compared.
+            let (sum, code) = unsafe {
+                let code = if residual.is_null() { 0 } else { *residual.add(c) };
+                (*sums.add(lane), code)
+            };
+            Some((panel.first + c, e.doubt(sum, panel.first + c, code)?))
+        };
+        note(
+            doubts,
+            pixel,
+            lanes.filter(|&(_, c)| c < panel.channels).filter_map(doubt),
+        );
     }
 }
 

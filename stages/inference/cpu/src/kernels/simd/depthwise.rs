@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::finish::{Target, far, finish_vector, residual_pixel};
 use super::{Dot, Vector, unroll};
-use crate::kernels::depthwise::{Interleaved, Slots};
+use crate::kernels::depthwise::{Interleaved, SeveralPixels, Slots};
 use crate::kernels::ties::{Doubts, LANES, bits, note};
 use crate::kernels::{DepthwiseU8Args, Epilogue};
 
@@ -150,6 +150,8 @@ pub(in super::super) struct Block<'a> {
     first: usize,
     /// Channels in use.
     channels: usize,
+    /// Channels of a pixel; several pixels may be treated as one.
+    pixel: usize,
     /// Codes without inner rounding, residual or table.
     plain: bool,
     /// Whether values in doubt are noted.
@@ -178,9 +180,7 @@ unsafe fn finish<V: Vector>(
             Target::U8(out) if block.plain => {
                 let in_doubt = finish_plain::<V, true>(acc, block, out.add(block.first));
                 if in_doubt != 0 {
-                    // Bits 4 l .. of any vector are channels 16 l ..
-                    let channels = bits(in_doubt).map(|bit| block.first + bit / 4 * LANES);
-                    note(doubts, pixel, channels);
+                    note_block::<V>(&acc, block, in_doubt, pixel, doubts);
                 }
             }
             _ => {
@@ -190,9 +190,49 @@ unsafe fn finish<V: Vector>(
                 }
                 let in_doubt = (block.finish_any)(sums.as_ptr(), block, target, residual);
                 if block.notes && in_doubt != 0 {
+                    let sum = |c: usize| sums[c % 16 / 4 * V::LANES + c / 16 * 4 + c % 4];
+                    let code = |c| block.epilogue.residual.as_ref().map_or(0, |_| *residual.add(c));
+                    let doubt = |i| {
+                        let c = block.first + i;
+                        Some((c, block.epilogue.doubt(sum(i), c, code(c))?))
+                    };
                     let channels = (0..block.channels).filter(|c| in_doubt >> c & 1 != 0);
-                    note(doubts, pixel, channels.map(|c| block.first + c));
+                    note(doubts, pixel, channels.filter_map(doubt));
                 }
+            }
+        }
+    }
+}
+
+/// Notes what is in doubt where bits of `in_doubt` say that elements of any of the vectors may be.
+///
+/// # Safety
+/// Those of [`Vector`].
+#[cold]
+#[inline(never)]
+unsafe fn note_block<V: Vector>(
+    acc: &Sums<V>,
+    block: &Block<'_>,
+    in_doubt: u32,
+    pixel: (usize, usize),
+    doubts: &mut Doubts,
+) {
+    let mut sums = [[0_i32; 16]; 4];
+    for v in 0..4 {
+        // SAFETY: the caller's contract; a vector has at most 16 elements.
+        unsafe { V::store(sums[v].as_mut_ptr(), acc[v]) };
+    }
+    // Bits 4 l .. of any vector are channels 16 l ..
+    for bit in bits(in_doubt) {
+        for v in 0..4 {
+            let i = bit / 4 * LANES + 4 * v + bit % 4;
+            if i >= block.channels {
+                continue;
+            }
+            let c = block.first + i;
+            if let Some(share) = block.epilogue.doubt(sums[v][bit], c, 0) {
+                let (further, c) = (c / block.pixel, c % block.pixel);
+                note(doubts, (pixel.0, pixel.1 + further), std::iter::once((c, share)));
             }
         }
     }
@@ -215,15 +255,12 @@ unsafe fn finish_plain<V: Vector, const TIES: bool>(acc: Sums<V>, block: &Block<
         for v in 0..4 {
             let at = c + v * V::LANES;
             let f = V::mul_f32(V::to_f32(acc[v]), V::load_f32(scale.add(v * V::LANES)));
-            let mut f = V::add_f32(f, V::load_f32(bias.add(v * V::LANES)));
-            if TIES {
-                f = V::max_f32(f, V::load_f32(packed.low.as_ptr().add(at)));
-                f = V::min_f32(f, V::load_f32(packed.high.as_ptr().add(at)));
-                let level = V::round_f32(f);
-                in_doubt |= far::<V>(f, level, V::load_f32(packed.near.as_ptr().add(at)));
-                f = level;
-            }
+            let f = V::add_f32(f, V::load_f32(bias.add(v * V::LANES)));
             q[v] = V::to_i32(f);
+            if TIES {
+                // Codes beyond the limits, which are in no doubt, are sorted out where they are noted.
+                in_doubt |= far::<V>(f, V::to_f32(q[v]), V::load_f32(packed.near.as_ptr().add(at)));
+            }
         }
         // Packing undoes the order of the unpacking, and saturates.
         let codes = V::pack16(V::pack32(q[0], q[1]), V::pack32(q[2], q[3]));
@@ -303,6 +340,15 @@ unsafe fn run<D: Dot, const J: usize>(
     let (e, packed, w) = (&conv.epilogue, &conv.packed, &conv.window);
     let input = *args.input.layout();
     let output = *args.output.layout();
+    if let Some(several) = &conv.several
+        && input.pixel_stride == e.channels
+        && output.pixel_stride == e.channels
+        && output.width >= several.pixels
+    {
+        // SAFETY: the caller's contract.
+        unsafe { run_several::<D>(args, several, rows, doubts, (notes, finish_any)) };
+        return args.output.note(noted);
+    }
     let tap_step = w.dilation[1] * input.pixel_stride;
     // Slots past the last tap have zero weights and may read any pixel; they repeat the last one.
     let slots = |taps: usize| {
@@ -328,6 +374,7 @@ unsafe fn run<D: Dot, const J: usize>(
                 packed,
                 first,
                 channels: (e.channels - first).min(width),
+                pixel: e.channels,
                 plain: e.is_plain() && packed.round_first,
                 notes,
                 finish_any,
@@ -389,4 +436,73 @@ unsafe fn run<D: Dot, const J: usize>(
         }
     }
     args.output.note(noted);
+}
+
+/// Several pixels at a time, as one of as many times the channels.
+///
+/// # Safety
+/// Those of [`Vector`]; pixels of the arguments lie without gaps, and a row has as many.
+#[inline(always)]
+unsafe fn run_several<D: Dot>(
+    args: &DepthwiseU8Args<'_>,
+    several: &SeveralPixels,
+    rows: Range<usize>,
+    doubts: &mut Doubts,
+    (notes, finish_any): (bool, FinishFn),
+) {
+    let SeveralPixels {
+        pixels,
+        packed,
+        epilogue: e,
+    } = several;
+    let w = &args.conv.window;
+    let (input, width) = (*args.input.layout(), args.output.layout().width);
+    let tap_step = w.dilation[1] * input.pixel_stride;
+    let slots = std::array::from_fn(|i| i.min(w.kernel[1] - 1) * tap_step);
+    let one = if packed.several.outputs == 1 {
+        &packed.several
+    } else {
+        &packed.one
+    };
+    let channels = D::V::LANES * 4;
+    for y in rows {
+        let iy = (y * w.stride[0]) as isize - w.pad_begin[0] as isize;
+        for (index, first) in (0..e.channels).step_by(channels).enumerate() {
+            let block = Block {
+                epilogue: e,
+                packed,
+                first,
+                channels: (e.channels - first).min(channels),
+                pixel: e.channels / pixels,
+                plain: true,
+                notes,
+                finish_any,
+            };
+            let mut spot = Spot {
+                input: std::ptr::null(),
+                row_step: w.dilation[0] * input.row_pitch,
+                rows: w.kernel[0],
+                quads: packed.quads,
+                slots: &slots,
+                channels: block.channels,
+                weights: one.weights.as_ptr(),
+                starts: one.starts[index * w.kernel[0] * packed.quads..].as_ptr(),
+                init: packed.init[first..].as_ptr(),
+            };
+            for x in (0..width).step_by(*pixels) {
+                // The last ones begin earlier rather than end behind the row.
+                let x = x.min(width - pixels);
+                let ix = x as isize - w.pad_begin[1] as isize;
+                let at = iy * input.row_pitch as isize + ix * input.pixel_stride as isize;
+                spot.input = args.input.origin().wrapping_offset(at).wrapping_add(first);
+                let target = Target::pixel(&args.output, y, x);
+                // SAFETY: the arguments' constructor found all taps of these outputs inside image and halo, and the
+                // outputs in their buffer; pixels lie without gaps.
+                unsafe {
+                    let [acc] = accumulate::<D, 1>(&spot);
+                    finish::<D::V>(acc, &block, (target, std::ptr::null()), (y, x), doubts);
+                }
+            }
+        }
+    }
 }

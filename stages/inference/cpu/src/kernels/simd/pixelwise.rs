@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Vector;
 use super::finish::{Target, finish_vector, residual_pixel};
-use crate::kernels::ties::{Doubts, bits, note};
+use crate::kernels::ties::{Doubts, Share, bits, note};
 use crate::kernels::{AffineU8Args, QuantizeArgs};
 
 /// Requantization, dequantization, addition.
@@ -35,7 +35,7 @@ pub(in super::super) unsafe fn affine_u8<V: Vector>(args: &mut AffineU8Args<'_>,
                         note(
                             doubts,
                             (y, x),
-                            bits(in_doubt).filter(|&i| i < used).map(|i| c + i),
+                            bits(in_doubt).filter(|&i| i < used).map(|i| (c + i, Share::ANY)),
                         );
                     }
                 }

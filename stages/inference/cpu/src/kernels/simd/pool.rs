@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Vector;
 use super::finish::{Target, finish_vector};
-use crate::kernels::ties::{Doubts, bits, note};
+use crate::kernels::ties::{Doubts, Share, bits, note};
 use crate::kernels::{AverageOver, AvgPoolArgs, MaxPoolArgs, Window};
 
 /// First input coordinate along `axis` of output `o` inside an image of `len`, and the number of taps inside.
@@ -138,7 +138,7 @@ pub(in super::super) unsafe fn avg_pool_u8<V: Vector>(args: &mut AvgPoolArgs<'_>
                         note(
                             doubts,
                             (y, x),
-                            bits(in_doubt).filter(|&i| i < used).map(|i| c + i),
+                            bits(in_doubt).filter(|&i| i < used).map(|i| (c + i, Share::ANY)),
                         );
                     }
                 }

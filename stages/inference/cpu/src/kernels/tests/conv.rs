@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::guard::Guarded;
 use super::reference::{Image, Rng, epilogue, in_doubt, tap};
 use super::tables;
-use crate::kernels::ties::{Doubt, Doubts};
+use crate::kernels::ties::{Doubt, Doubts, Share};
 use crate::kernels::*;
 
 /// One random layer. Values come from `seed`.
@@ -204,6 +204,7 @@ fn layer(case: &Case) -> Layer {
                         channel: (o / 16 * 16) as u32,
                         row: y as u32,
                         column: x as u32,
+                        share: Share::ANY,
                     });
                 }
             }
@@ -412,6 +413,17 @@ proptest! {
         channels in prop::sample::select(vec![1, 3, 16, 31, 64, 65, 100, 128]),
     ) {
         let case = Case { groups: channels, group_in: 1, group_out: 1, ..case };
+        run(&case, true);
+    }
+
+    /// Channels that fill blocks only in part, pixels without gaps, and epilogues with nothing special.
+    #[test]
+    fn depthwise_over_several_pixels_equals_its_definition(
+        case in case(),
+        channels in prop::sample::select(vec![2, 4, 8, 12, 16, 24, 40, 48, 72]),
+    ) {
+        let window = Window { stride: [case.window.stride[0], 1], ..case.window };
+        let case = Case { groups: channels, group_in: 1, group_out: 1, window, extra_stride: 0, epilogue: case.epilogue & 16, ..case };
         run(&case, true);
     }
 }

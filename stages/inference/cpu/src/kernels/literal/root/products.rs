@@ -1,7 +1,7 @@
 //! Sums of products with constant weights.
 
 use super::super::super::View;
-use super::super::{Arithmetic, Doubt, LANES, Lines, SIDE, Values};
+use super::super::{Arithmetic, Doubt, LANES, Lines, SIDE};
 use super::{Decode, Sums, Taps, size};
 
 /// A convolution, a transposed convolution or a matrix product.
@@ -136,14 +136,5 @@ impl Products {
             }
         }
         sums
-    }
-}
-
-/// What `values` mean, ready to decode many.
-#[inline(always)]
-pub(crate) fn decoder<A: Arithmetic>(values: &Values) -> Decode<'_> {
-    match values.affine() {
-        Some(affine) if A::FMA => Decode::Affine(affine),
-        _ => Decode::Table(values),
     }
 }
