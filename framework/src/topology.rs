@@ -5,10 +5,13 @@
 
 #[cfg(feature = "hwloc")]
 mod hwloc;
+mod recorded;
 mod sysfs;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+
+pub use recorded::RecordedError;
 
 /// The logical CPUs of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +118,17 @@ impl Topology {
         same_core.filter(|other| other.id < cpu.id).count()
     }
 
+    /// What tells the last-level cache that a CPU uses from others: the first CPU that shares it. Without caches: its NUMA
+    /// node.
+    pub fn shared_cache(&self, id: usize) -> usize {
+        let shared = self.caches.iter().filter(|cache| cache.cpus.contains(&id));
+        let last = shared.max_by_key(|cache| cache.level);
+        match last.and_then(|cache| cache.cpus.first()) {
+            Some(first) => *first,
+            None => self.cpu(id).map_or(0, |cpu| cpu.node),
+        }
+    }
+
     /// Number of cores.
     pub fn cores(&self) -> usize {
         self.cpus
@@ -144,7 +158,7 @@ pub(crate) fn parse_cpu_list(text: &str) -> Option<Vec<usize>> {
 }
 
 /// Writes CPU numbers as the kernel does: `0-3,8`.
-pub(crate) fn format_cpu_list(cpus: &[usize]) -> String {
+pub fn format_cpu_list(cpus: &[usize]) -> String {
     let mut parts: Vec<(usize, usize)> = Vec::new();
     for &cpu in cpus {
         match parts.last_mut() {

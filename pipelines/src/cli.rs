@@ -308,6 +308,9 @@ pub struct Plan {
     /// Print the plan as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Plan for another machine: an XML file that hwloc wrote there (`lstopo machine.xml`).
+    #[arg(long, value_name = "FILE")]
+    pub topology: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

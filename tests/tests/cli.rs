@@ -57,7 +57,7 @@ fn help_of_every_command_says_what_it_is_for() {
             ],
         ),
         ("check", &["--set", "--json"]),
-        ("plan", &["CPUs", "--json"]),
+        ("plan", &["CPUs", "--json", "--topology"]),
         ("graph", &["dot", "mermaid", "svg"]),
         ("stages", &["KIND", "--json"]),
         ("schema", &["--markdown", "JSON Schema"]),
@@ -137,6 +137,50 @@ fn shipped_pipelines_pass_the_check_and_are_drawn_in_every_form() {
         let plan = with_variables(&["plan", &file, "--json"]);
         assert!(plan.expect(0).json().is_object() || file.is_empty());
     }
+}
+
+#[test]
+fn a_plan_is_drawn_onto_this_machine_and_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "version: 1\nsources:\n  in: {type: synthetic}\nstages:\n  half: {type: resize, inputs: [in], size: [320, 180], \
+                replicas: 3, threads: 3, pin: {smt: avoid}}\nsinks:\n  out: {type: null, inputs: [half]}\n";
+    std::fs::write(folder.path().join("p.yaml"), text).unwrap();
+    let machine = root().join("framework/tests/machines/epyc-8-ccx.xml");
+    let there = quietly(
+        folder.path(),
+        &["plan", "p.yaml", "--topology", machine.to_str().unwrap()],
+    )
+    .stdout;
+    for words in [
+        "half#2           stage   resize         8-10",
+        "machine: 32 cores, 64 CPUs",
+        "package 0, node numa0\n  L3 16 MiB\n    core   CPU 0   half#0",
+        "    free: 12-15,44-47\n",
+    ] {
+        assert!(there.contains(words), "no `{words}` in\n{there}");
+    }
+    // Not that many CPUs here, or enough: then the drawing is of this machine.
+    let here = flowrun(
+        folder.path(),
+        &[
+            "plan",
+            "p.yaml",
+            "--set",
+            "stages.half.pin={}",
+            "--set",
+            "stages.half.threads=1",
+            "--set",
+            "stages.half.replicas=1",
+        ],
+    )
+    .expect(0)
+    .stdout;
+    assert!(
+        here.contains("machine: ") && here.contains(" half\n") || here.contains(" half "),
+        "{here}"
+    );
+    let wrong = flowrun(folder.path(), &["plan", "p.yaml", "--topology", "p.yaml"]).expect(2);
+    assert!(wrong.stderr.contains("lstopo machine.xml"), "{}", wrong.stderr);
 }
 
 /// Whether `value` satisfies `schema`, for the keywords of JSON Schema that decide it here.

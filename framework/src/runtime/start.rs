@@ -20,7 +20,7 @@ use crate::config::plan::{Pipeline, PreparedPipeline};
 use crate::error::{Code, StageError};
 use crate::ledger::lock;
 use crate::packet::StreamId;
-use crate::pins::{self, PinPlan};
+use crate::pins::{self, PinPlan, PinReport};
 use crate::registry::Role;
 use crate::stage::WorkerContext;
 
@@ -255,18 +255,26 @@ pub(super) fn spawn(
 
 fn pin(run: &Run, worker: String, cpus: &[usize]) {
     let report = pins::pin_current_thread(worker, cpus);
-    if !report.ok {
-        let message = format!("{report}; free these CPUs for the process, or leave out `strict_pins`");
-        if run.spec.strict_pins {
-            let error = StageError::fatal(Code("E0410"), message);
+    match refused(&report, run.spec.strict_pins) {
+        Some(error) => {
             tracing::error!(code = error.code.0, "{error}");
             run.core.fail(&report.worker, &error);
-        } else {
+        }
+        None if !report.ok => {
             tracing::warn!("{report}");
             run.core.warn(report.to_string());
         }
+        None => {}
     }
     lock(&run.pins).push(report);
+}
+
+/// The error that a pin is which does not hold, where pins are strict.
+fn refused(report: &PinReport, strict: bool) -> Option<StageError> {
+    (strict && !report.ok).then(|| {
+        let help = "free these CPUs for the process, or leave out `strict_pins`";
+        StageError::fatal(Code("E0410"), format!("{report}; {help}"))
+    })
 }
 
 /// `name#replica`, with the name cut so that all of it fits into the 15 bytes the kernel keeps.
@@ -281,7 +289,28 @@ pub(crate) fn thread_name(name: &str, replica: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::thread_name;
+    use super::{refused, thread_name};
+    use crate::pins::pin_current_thread;
+
+    #[test]
+    fn a_pin_that_does_not_hold_is_an_error_where_pins_are_strict() {
+        // No machine has CPU 1023 and lets this process have it.
+        let report = pin_current_thread("infer#1".into(), &[1023]);
+        assert!(!report.ok);
+        assert!(refused(&report, false).is_none());
+        let error = refused(&report, true).unwrap();
+        assert_eq!(error.code.0, "E0410");
+        let said = error.to_string();
+        assert!(
+            said.contains("infer#1: asked for CPU 1023, but runs on"),
+            "{said}"
+        );
+        let allowed = crate::pins::current_cpus().unwrap();
+        let kept = std::thread::spawn(move || pin_current_thread("infer#0".into(), &allowed[..1]))
+            .join()
+            .unwrap();
+        assert!(refused(&kept, true).is_none());
+    }
 
     #[test]
     fn thread_names_fit_into_what_the_kernel_keeps() {

@@ -1,39 +1,58 @@
 //! `flowrun plan`: the workers of a pipeline, their queues and the CPUs they would be pinned to.
 
+mod drawing;
+
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use flow::config::plan::{Pipeline, QueueSpec};
-use flow::pins::{self, PinPlan};
+use flow::pins::{self, PinError, PinPlan};
 use flow::registry::Role;
 use flow::topology::Topology;
 use serde_json::{Value, json};
 
 use super::{print, print_json};
 use crate::cli::Plan;
-use crate::failure::{Failure, USAGE};
+use crate::failure::Failure;
 use crate::pipeline;
+use drawing::draw;
 
 pub fn plan(args: &Plan) -> Result<ExitCode, Failure> {
     let pipeline = pipeline::checked(&args.pipeline)?;
-    let (plan, warnings) = pins::plan_here(&pipeline).map_err(|errors| Failure::Other {
-        exit: USAGE,
-        code: errors.first().map(|e| e.code().to_string()),
-        message: errors
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n"),
-    })?;
-    for warning in &warnings {
-        eprintln!("warning: {warning}");
-    }
+    let errors = |errors: Vec<PinError>| Failure::pipeline(pins::diagnostics(&pipeline, &errors));
+    let (machine, plan) = match &args.topology {
+        Some(file) => {
+            let (topology, allowed) = recorded(file)?;
+            let plan = pins::plan(&topology, &allowed, &pipeline).map_err(errors)?;
+            (Some((topology, allowed)), plan)
+        }
+        None => {
+            let (plan, warnings) = pins::plan_here(&pipeline).map_err(errors)?;
+            for warning in &warnings {
+                eprintln!("warning: {warning}");
+            }
+            let allowed = pins::allowed_cpus().unwrap_or_default();
+            (Topology::read().map(|topology| (topology, allowed)), plan)
+        }
+    };
     if args.json {
         print_json(&as_json(&pipeline, &plan))?;
-    } else {
-        print(&as_text(&pipeline, &plan))?;
+        return Ok(ExitCode::SUCCESS);
     }
+    let mut text = as_text(&pipeline, &plan);
+    if let Some((topology, allowed)) = &machine {
+        let _ = write!(text, "\n{}", draw(&pipeline, &plan, topology, allowed));
+    }
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The machine in a file that hwloc exported.
+fn recorded(file: &Path) -> Result<(Topology, Vec<usize>), Failure> {
+    let fault = |why: String| Failure::usage(format!("--topology {}: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|e| fault(format!("it cannot be read: {e}")))?;
+    Topology::from_hwloc_xml(&text).map_err(|e| fault(e.to_string()))
 }
 
 fn role(role: Role) -> &'static str {
@@ -52,21 +71,11 @@ fn cpus(cpus: &[usize]) -> String {
     if cpus.is_empty() {
         return "-".into();
     }
-    cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    flow::topology::format_cpu_list(cpus)
 }
 
 fn as_text(pipeline: &Pipeline, plan: &PinPlan) -> String {
     let mut out = String::new();
-    if let Some(topology) = Topology::read() {
-        let allowed = pins::allowed_cpus().unwrap_or_default();
-        let _ = writeln!(
-            out,
-            "machine: {} cores, {} CPUs, allowed: {}\n",
-            topology.cores(),
-            topology.cpus.len(),
-            cpus(&allowed)
-        );
-    }
     let _ = writeln!(
         out,
         "{:<16} {:<7} {:<14} {:<5} inputs (queue)",

@@ -8,7 +8,8 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use flow::config;
-use flow::config::plan::PreparedPipeline;
+use flow::config::plan::{Pipeline, PreparedPipeline};
+use flow::pins;
 use flow::registry::PreparedComponent;
 use flow::runtime::{self, RunHandle, RunOptions, RunReport};
 use flow::units;
@@ -19,7 +20,7 @@ use signal_hook::iterator::Signals;
 use super::print;
 use super::whole::WholeFile;
 use crate::cli::Run;
-use crate::failure::{FAILED, Failure, USAGE, with_causes};
+use crate::failure::{FAILED, Failure, with_causes};
 use crate::kinds;
 use crate::observing::Observing;
 use crate::pipeline;
@@ -38,7 +39,7 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
     standard_streams(args, &prepared)?;
     let http = args.http.map(|address| address.0);
     let mut observing = Observing::prepare(&mut prepared, &args.pipeline, http, args.trace.as_deref())?;
-    let running = runtime::start(prepared, &options).map_err(cannot_start)?;
+    let running = runtime::start(prepared, &options).map_err(|e| cannot_start(e, &pipeline))?;
     let handle = running.handle();
     forward_signals(handle.clone())?;
     let server = observing.serve(handle.clone())?;
@@ -89,15 +90,14 @@ fn standard_streams(args: &Run, prepared: &PreparedPipeline) -> Result<(), Failu
 }
 
 /// A run that could not start.
-pub(super) fn cannot_start(e: runtime::RunError) -> Failure {
-    Failure::Other {
-        exit: if matches!(e, runtime::RunError::Pins(_)) {
-            USAGE
-        } else {
-            FAILED
+pub(super) fn cannot_start(e: runtime::RunError, pipeline: &Pipeline) -> Failure {
+    match e {
+        runtime::RunError::Pins(errors) => Failure::pipeline(pins::diagnostics(pipeline, &errors)),
+        e => Failure::Other {
+            exit: FAILED,
+            code: Some(e.code().to_string()),
+            message: with_causes(&e),
         },
-        code: Some(e.code().to_string()),
-        message: with_causes(&e),
     }
 }
 

@@ -61,7 +61,7 @@ pub fn soak(args: &Soak, quiet: bool) -> Result<ExitCode, Failure> {
     })
     .map_err(|error| match error {
         SoakError::Chaos(message) => Failure::usage(format!("--chaos: {message}")),
-        SoakError::Run(error) => cannot_start(error),
+        SoakError::Run(error) => cannot_start(error, &pipeline),
     })?;
     signals?;
     if let Some(path) = &args.report {

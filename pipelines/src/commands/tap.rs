@@ -41,7 +41,7 @@ pub fn tap(args: &Tap, quiet: bool) -> Result<ExitCode, Failure> {
         stop: stop.clone(),
     });
     tap::edge(&mut prepared, from, to, printer).map_err(Failure::usage)?;
-    let running = runtime::start(prepared, &options).map_err(cannot_start)?;
+    let running = runtime::start(prepared, &options).map_err(|e| cannot_start(e, &pipeline))?;
     let handle = running.handle();
     forward_signals(handle.clone())?;
     let stopper = std::thread::spawn(move || {

@@ -69,7 +69,7 @@ fn measure(path: &Path, set: &[String], time: Duration) -> Result<flow::observe:
         duration: Some(time),
         ..RunOptions::default()
     };
-    let running = runtime::start(prepared, &options).map_err(cannot_start)?;
+    let running = runtime::start(prepared, &options).map_err(|e| cannot_start(e, &pipeline))?;
     forward_signals(running.handle())?;
     let report = running.wait();
     if let Some(failure) = &report.failure {
