@@ -13,7 +13,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 # Debian packages the build needs: the linker and C++ (openh264), nasm (its fast paths), hwloc.
 PACKAGES := build-essential pkg-config nasm libhwloc-dev
 
-.PHONY: help deps build models demo soak test test-models differential lint deny bench fuzz-short docs clean
+.PHONY: help deps build models demo soak test check-kernels test-models differential bench-openvino lint deny bench fuzz-short docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -48,6 +48,9 @@ test: deps ## Run all tests that need nothing but the repository
 	@echo "==> building and running the tests (a first build takes several minutes)"
 	$(CARGO) test --workspace
 
+check-kernels: deps ## Look in the machine code whether kernels keep their accumulators in registers
+	$(CARGO) test -p flow-cpu --test spills $(foreach check,debug-assertions overflow-checks,--config profile.dev.package.flow-cpu.$(check)=false)
+
 test-models: deps ## Run the engine over the real models in $(SHARED)
 	@test -d $(SHARED)/models || { echo "test-models: no folder $(SHARED)/models; give it with SHARED=FOLDER"; exit 1; }
 	FLOW_SHARED=$(abspath $(SHARED)) $(CARGO) test -p flow-tests --features models --test 'models_*' --test allocations
@@ -59,6 +62,10 @@ soak: build ## Run a pipeline under load and faults for $(SOAK), and judge it
 differential: deps ## Compare COUNT random graphs from SEED on with OpenVINO (needs PYTHON with openvino, numpy)
 	$(CARGO) build --release -p flow-tests --bin differential
 	$(PYTHON) tests/differential/run.py --count $(COUNT) --seed $(SEED) --binary $(RELEASE)/differential
+
+bench-openvino: build ## Compare speed with OpenVINO on the models in $(SHARED) (needs PYTHON with openvino)
+	@mkdir -p out
+	$(PYTHON) tests/compare/bench_openvino.py $(RELEASE)/flowrun $(wildcard $(SHARED)/models/*.xml) --markdown out/bench-openvino.md
 
 lint: deps ## Check formatting, clippy and documentation
 	$(CARGO) fmt --all --check

@@ -2,9 +2,13 @@
 
 use super::simd::{self, Avx2, Avx512Bw, Avx512Vnni, AvxVnni, Evex256, Sse42, V128, V256, V512};
 
-/// A module with the kernels of `simd` over vectors `$vector`, and f32 tiles of as many pixels as are named.
+/// A module with the kernels of `simd` over vectors `$vector`, and f32 tiles of as many pixels as are named, the second ones
+/// of sums in blocks.
 macro_rules! vector_kernels {
-    ($(#[$doc:meta])* $name:ident, $features:tt, $vector:ident, f32 tiles [$($mr:literal)*]) => {
+    (
+        $(#[$doc:meta])* $name:ident, $features:tt, $vector:ident,
+        f32 tiles [$($mr:literal)*], in blocks [$($few:literal)*]
+    ) => {
         $(#[$doc])*
         pub(super) mod $name {
             use std::ops::Range;
@@ -42,14 +46,20 @@ macro_rules! vector_kernels {
                 peak_f32(steps: usize) -> u64 = peak::fused::<$vector>(steps);
             }
 
-            static TILES: conv_f32::Tiles = [&[$(tile::<$mr, 1>),*], &[$(tile::<$mr, 2>),*]];
+            static TILES: conv_f32::Tiles = conv_f32::Tiles {
+                whole: [&[$(tile::<$mr, 1, false>),*], &[$(tile::<$mr, 2, false>),*]],
+                in_blocks: [&[$(tile::<$few, 1, true>),*], &[$(tile::<$few, 2, true>),*]],
+            };
 
             /// # Safety
             /// As [`conv_f32::tile`].
             #[target_feature(enable = $features)]
-            unsafe fn tile<const MR: usize, const NV: usize>(walk: &conv_f32::Walk<'_>, tile: &conv_f32::Tile) {
+            unsafe fn tile<const MR: usize, const NV: usize, const BLOCKS: bool>(
+                walk: &conv_f32::Walk<'_>,
+                tile: &conv_f32::Tile,
+            ) {
                 // SAFETY: the caller's contract.
-                unsafe { conv_f32::tile::<$vector, MR, NV>(walk, tile) }
+                unsafe { conv_f32::tile::<$vector, MR, NV, BLOCKS>(walk, tile) }
             }
         }
     };
@@ -164,15 +174,15 @@ macro_rules! kernels {
 
 vector_kernels!(
     /// 128-bit vectors.
-    v128, "sse4.2,ssse3", V128, f32 tiles [1 2 3 4 5]
+    v128, "sse4.2,ssse3", V128, f32 tiles [1 2 3 4 5], in blocks [1 2]
 );
 vector_kernels!(
     /// 256-bit vectors.
-    v256, "avx2,fma", V256, f32 tiles [1 2 3 4 5 6]
+    v256, "avx2,fma", V256, f32 tiles [1 2 3 4 5 6], in blocks [1 2 3]
 );
 vector_kernels!(
     /// 512-bit vectors: 28 accumulators, two weight vectors and a broadcast fill 31 of 32 registers.
-    v512, "avx512f,avx512bw,avx512vl,avx512dq", V512, f32 tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
+    v512, "avx512f,avx512bw,avx512vl,avx512dq", V512, f32 tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14], in blocks [1 2 3 4 5 6]
 );
 dot_kernels!(
     /// 8 accumulators.

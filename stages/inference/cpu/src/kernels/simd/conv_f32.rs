@@ -38,14 +38,20 @@ pub(in super::super) struct Tile {
 pub(in super::super) type TileFn = unsafe fn(&Walk<'_>, &Tile);
 
 /// Tile functions of an instruction set: `[vectors - 1][pixels - 1]`.
-pub(in super::super) type Tiles = [&'static [TileFn]; 2];
+pub(in super::super) struct Tiles {
+    /// For sums that are one chain.
+    pub whole: [&'static [TileFn]; 2],
+    /// For sums of several blocks: fewer pixels, since the sum of the blocks stays in registers too.
+    pub in_blocks: [&'static [TileFn]; 2],
+}
 
-/// `MR` pixels x `NV` vectors of output channels.
+/// `MR` pixels x `NV` vectors of output channels; `BLOCKS`: inputs are summed in blocks. Both in one function would leave
+/// accumulators in memory.
 ///
 /// # Safety
 /// Those of [`Vector`]; all reads that `walk` describes and all writes of the tile are inside their buffers.
 #[inline(always)]
-pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(
+pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const BLOCKS: bool>(
     walk: &Walk<'_>,
     tile: &Tile,
 ) {
@@ -61,7 +67,7 @@ pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>
                 let mut p = tile.input.add(ky * walk.row_step + kx * walk.tap_step);
                 let mut left = walk.inputs;
                 loop {
-                    let count = left.min(walk.block);
+                    let count = if BLOCKS { left.min(walk.block) } else { left };
                     for _ in 0..count {
                         let mut wv = [V::splat_f32(0.0); NV];
                         for j in 0..NV {
@@ -79,7 +85,7 @@ pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>
                         p = p.add(1);
                     }
                     left -= count;
-                    if left == 0 {
+                    if !BLOCKS || left == 0 {
                         break;
                     }
                     unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
@@ -93,7 +99,7 @@ pub(in super::super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize>
                 }
             }
         }
-        if walk.inputs > walk.block {
+        if BLOCKS {
             unroll!([0 1 2 3 4 5 6 7 8 9 10 11 12 13] I => {
                 if I < MR {
                     for j in 0..NV {
@@ -214,6 +220,11 @@ pub(in super::super) unsafe fn run(args: &mut ConvF32Args<'_>, band: &Band, tile
         block: conv.block,
         out_step: output.pixel_stride,
         residual_step: residual.map_or(0, |(_, l)| l.pixel_stride),
+    };
+    let tiles = if walk.inputs > walk.block {
+        &tiles.in_blocks
+    } else {
+        &tiles.whole
     };
     let run = |panel: &PanelF32, y: usize| {
         let tiles = tiles[panel.lanes / lanes - 1];
