@@ -63,11 +63,15 @@ pub struct Quantize {
     /// below that of the f32 model.
     #[arg(long, value_name = "DROP")]
     pub max_drop: Option<f64>,
-    /// What the score is, for --max-drop: `nmse` (1 less the mean square error against f32), `agreement` (share of output
+    /// Try both presets with several estimators, with and without correction of biases, and keep what scores best by
+    /// --metric on half of the samples held out.
+    #[arg(long)]
+    pub search: bool,
+    /// What the score is, for --max-drop and --search: `nmse` (1 less the mean square error against f32), `agreement` (share of output
     /// values near those of f32), `top1` (share of samples whose best class is that of f32, or with --truth the true one),
     /// `map` (mean average precision of boxes against those of f32, or with --truth the true ones, over IoU 0.5 to 0.95) or
     /// `map50` (the same at IoU 0.5); or a command that prints a number, higher is better, for the model at $MODEL.
-    #[arg(long, value_name = "METRIC", default_value = "nmse", requires = "max_drop")]
+    #[arg(long, value_name = "METRIC", default_value = "nmse")]
     pub metric: String,
     /// What is true, for `top1` a text file with a line `PICTURE CLASS` each, for `map` JSON lines as sink `jsonl` writes them
     /// (`origin` names the picture, `seq` the frame of a clip) or COCO's annotations.

@@ -1,12 +1,16 @@
 //! `flowrun model quantize` and `flowrun model compare` on the demo's detector.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
+mod errors;
 mod inputs;
+mod interrupted;
 mod metrics;
 mod outputs;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use flow_model::{Graph, NodeId, Op, Value};
 use flow_tests::command::{Finished, Flowrun};
 use tempfile::TempDir;
 
@@ -34,6 +38,19 @@ fn quantize(folder: &Path, extra: &[&str]) -> Finished {
     let mut arguments = vec!["model", "quantize", model.as_str()];
     arguments.extend(extra);
     flowrun(folder, &arguments)
+}
+
+/// The network without its FakeQuantize operations.
+fn in_f32(mut graph: Graph) -> Graph {
+    let instead: HashMap<NodeId, Value> = graph
+        .iter()
+        .filter(|(_, n)| matches!(n.op, Op::FakeQuantize { .. }))
+        .map(|(id, n)| (id, n.inputs[0]))
+        .collect();
+    for value in graph.nodes.iter_mut().flat_map(|n| &mut n.inputs) {
+        *value = instead.get(&value.node).copied().unwrap_or(*value);
+    }
+    flow_model::passes::eliminate_dead(&graph)
 }
 
 /// Names of what a folder holds.

@@ -1,13 +1,11 @@
 //! Scores of `--max-drop`.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use flow_model::{Graph, NodeId, Op, Value};
 use flow_tests::network;
 use serde_json::Value as Json;
 
-use crate::{PREPROCESS, clip, flowrun, pictures, quantize, repository};
+use crate::{PREPROCESS, clip, flowrun, in_f32, pictures, quantize, repository};
 
 /// What `--max-drop` measures on some frames of the demo's clip.
 #[track_caller]
@@ -49,19 +47,6 @@ fn precision_is_measured_against_true_boxes_and_against_those_of_f32() {
     let by_f32 = measured(&["--metric", "map", "--estimator", "quantile:0.1"]);
     assert_eq!(score(&by_f32, "reference"), 1.0);
     assert!((0.1..1.0).contains(&score(&by_f32, "reached")), "{by_f32}");
-}
-
-/// The network without its FakeQuantize operations.
-fn in_f32(mut graph: Graph) -> Graph {
-    let instead: HashMap<NodeId, Value> = graph
-        .iter()
-        .filter(|(_, n)| matches!(n.op, Op::FakeQuantize { .. }))
-        .map(|(id, n)| (id, n.inputs[0]))
-        .collect();
-    for value in graph.nodes.iter_mut().flat_map(|n| &mut n.inputs) {
-        *value = instead.get(&value.node).copied().unwrap_or(*value);
-    }
-    flow_model::passes::eliminate_dead(&graph)
 }
 
 #[test]
@@ -147,4 +132,41 @@ fn what_a_metric_lacks_is_said() {
     assert!(text.contains("`origin`") && text.contains(".ppm"), "{text}");
     let text = said(4, &["--metric", "no-such-metric"]);
     assert!(text.contains("map50"), "{text}");
+}
+
+#[test]
+fn a_search_names_the_best_and_what_chose_does_not_judge() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clip, demo) = (clip(), repository("pipelines/demo.yaml"));
+    let common = [
+        "--data",
+        &clip,
+        "--preprocess",
+        &demo,
+        "--subset",
+        "4",
+        "--held-out",
+        "4",
+        "--search",
+    ];
+    let limits = ["--max-drop", "1", "--report", "q.html", "-o", "q.xml", "--json"];
+    let told = quantize(folder.path(), &[&common[..], &limits].concat())
+        .expect(0)
+        .json();
+    let tried = told["search"].as_array().unwrap();
+    assert!(tried.len() >= 16, "{told}");
+    let scores: Vec<f64> = tried.iter().map(|t| t["score"].as_f64().unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{told}");
+    // Of four samples held out two choose, and two judge.
+    assert_eq!(
+        (&told["samples"], &told["accuracy"]["held_out"]),
+        (&4.into(), &2.into()),
+        "{told}"
+    );
+    let page = std::fs::read_to_string(folder.path().join("q.html")).unwrap();
+    assert!(
+        page.contains("the best of") && page.contains("Tried: mixed, mean, bias none"),
+        "{page}"
+    );
+    assert!(folder.path().join("q.xml").exists());
 }

@@ -7,7 +7,7 @@ use flow_model::{Graph, NodeId};
 use crate::data::Dataset;
 use crate::error::QuantizeError;
 use crate::insert::{Scheme, WeightStorage, insert};
-use crate::metric::{Metric, Ranking};
+use crate::metric::{Metric, Ranking, scored};
 use crate::placement::Edge;
 use crate::placement::kinds::{computed, data_inputs, moves_values};
 use crate::quantize::Quantized;
@@ -140,12 +140,6 @@ pub fn within(
             return Ok(accuracy);
         }
     }
-}
-
-/// The score of a network, the worst where it is no number.
-fn scored(metric: &mut dyn Metric, graph: &Graph) -> Result<f64, QuantizeError> {
-    let score = metric.score(graph)?;
-    Ok(if score.is_nan() { f64::NEG_INFINITY } else { score })
 }
 
 /// The units, those first that lower the error most when they alone are in floating point.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use flow_model::{Graph, NodeId};
 
+use crate::checkpoint::Place;
 use crate::data::Dataset;
 use crate::error::QuantizeError;
 use crate::insert::Scheme;
@@ -36,11 +37,12 @@ pub(crate) fn correct(
     data: &dyn Dataset,
     threads: usize,
     progress: &dyn Progress,
+    place: Place<'_>,
 ) -> Result<BTreeMap<NodeId, Vec<f32>>, QuantizeError> {
     match way {
         BiasCorrection::None => Ok(BTreeMap::new()),
-        BiasCorrection::Fast => local::correct(graph, scheme, data, threads, progress),
-        BiasCorrection::Full => sequential::correct(graph, scheme, data, threads, progress),
+        BiasCorrection::Fast => local::correct(graph, scheme, data, threads, progress, place),
+        BiasCorrection::Full => sequential::correct(graph, scheme, data, threads, progress, place),
     }
 }
 

@@ -32,7 +32,7 @@ pub enum QuantizeError {
     #[error("the networks cannot be compared: {0}. Compare a network with one that was made from it")]
     Different(String),
     /// There are too few samples.
-    #[error("{found} usable samples, but calibration needs at least {needed}. {help}")]
+    #[error("{found} usable {}, but calibration needs at least {needed}. {help}", if *found == 1 { "sample" } else { "samples" })]
     TooFewSamples {
         /// Samples that can be used.
         found: usize,
@@ -94,6 +94,14 @@ pub enum QuantizeError {
         /// What is wrong, and what to do.
         message: String,
     },
+    /// What is known so far cannot be kept.
+    #[error("cannot keep the calibration so far in {path}: {message}")]
+    Kept {
+        /// The file.
+        path: String,
+        /// Why.
+        message: String,
+    },
     /// The caller stopped it.
     #[error("stopped")]
     Stopped,
@@ -122,4 +130,16 @@ pub enum QuantizeError {
         #[source]
         source: flow_cpu::RunError,
     },
+}
+
+impl QuantizeError {
+    /// The same of a sample that stands `by` places later.
+    pub(crate) fn later_by(mut self, by: usize) -> Self {
+        if let Self::Sample { index, .. } | Self::NotFinite { index, .. } | Self::Run { index, .. } =
+            &mut self
+        {
+            *index += by;
+        }
+        self
+    }
 }

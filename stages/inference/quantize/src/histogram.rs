@@ -1,5 +1,7 @@
 //! Counts of values, finer towards zero.
 
+use crate::checkpoint::{Known, Reader, Writer};
+
 /// Octaves around 1 that are told apart: magnitudes from 2^-24 to 2^24.
 const OCTAVES: u32 = 48;
 /// Exponent field of the least of them.
@@ -39,6 +41,7 @@ impl Histogram {
         self.counts[(bin + bins * (raw >> 31)) as usize] += 1;
     }
 
+    /// Adds the counts of another of the same form.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.zeros += other.zeros;
         self.counts
@@ -61,6 +64,35 @@ impl Histogram {
             (count > 0).then_some((if at < bins { value } else { -value }, count as f64))
         };
         self.counts.iter().enumerate().filter_map(counted).collect()
+    }
+}
+
+impl Known for Histogram {
+    fn join(&mut self, further: Self) {
+        self.merge(&further);
+    }
+
+    /// Most bins are empty: the places and counts of the others.
+    fn encode(&self, to: &mut Writer) {
+        to.number(u64::from(self.bits));
+        to.number(self.zeros);
+        let filled = || self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        to.number(filled().count() as u64);
+        for (place, count) in filled() {
+            to.number(place as u64);
+            to.number(*count);
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Option<Self> {
+        let bits = u32::try_from(from.number()?).ok().filter(|bits| *bits <= 8)?;
+        let mut histogram = Self::new(bits);
+        histogram.zeros = from.number()?;
+        for _ in 0..from.count(16)? {
+            let place = usize::try_from(from.number()?).ok()?;
+            *histogram.counts.get_mut(place)? = from.number()?;
+        }
+        Some(histogram)
     }
 }
 

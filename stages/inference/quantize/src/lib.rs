@@ -17,6 +17,7 @@
 
 mod accuracy;
 mod bias;
+mod checkpoint;
 mod compare;
 mod data;
 mod error;
@@ -29,6 +30,7 @@ mod quantize;
 pub mod ranges;
 pub mod report;
 mod run;
+mod search;
 mod statistics;
 #[cfg(test)]
 mod testing;
@@ -38,13 +40,15 @@ mod weights;
 
 pub use accuracy::{Accuracy, Revert, within};
 pub use bias::BiasCorrection;
+pub use checkpoint::{Checkpoint, Forgetful};
 pub use compare::{Comparison, LayerComparison, OutputComparison, compare};
 pub use data::{Dataset, InMemory, Part, spread, stratified};
 pub use error::QuantizeError;
 pub use ignore::ignored;
 pub use insert::{Scheme, WeightStorage, insert};
 pub use metric::{AgainstReference, KeptOutputs, Likeness, Metric, run_network};
-pub use quantize::{Options, OverflowFix, Preset, Quantized, prepare, quantize};
+pub use quantize::{Options, OverflowFix, Preset, Quantized, prepare, quantize, quantize_on};
 pub use run::{Progress, Silent};
+pub use search::{Searched, Space, Trial, search};
 pub use statistics::Estimator;
 pub use weights::{QuantizedWeights, WeightRange};

@@ -37,6 +37,12 @@ pub trait Metric {
     }
 }
 
+/// The score of a network, the worst where it is no number.
+pub(crate) fn scored(metric: &mut dyn Metric, graph: &Graph) -> Result<f64, QuantizeError> {
+    let score = metric.score(graph)?;
+    Ok(if score.is_nan() { f64::NEG_INFINITY } else { score })
+}
+
 /// What the outputs of two networks on the same sample are compared by. The f32 network scores 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Likeness {

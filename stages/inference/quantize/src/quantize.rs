@@ -6,6 +6,7 @@ use flow_model::op::Op;
 use flow_model::{Graph, NodeId};
 
 use crate::bias::{self, BiasCorrection};
+use crate::checkpoint::{self, Checkpoint, Forgetful};
 use crate::data::Dataset;
 use crate::error::QuantizeError;
 use crate::ignore::ignored;
@@ -137,36 +138,115 @@ pub fn quantize(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Quantized, QuantizeError> {
-    let ignored = ignored(graph, &options.ignore)?;
-    let placement = place(
-        graph,
-        &PlacementOptions {
-            ignored: &ignored,
-            quantize_tail: options.quantize_tail,
-        },
-    );
-    if placement.weights.is_empty() {
-        let why =
-            "the network has no convolution or matrix product with constant weights that may be quantized";
-        return Err(QuantizeError::Nothing(why.to_owned()));
+    quantize_on(graph, data, options, progress, &Forgetful)
+}
+
+/// The same, going on where an earlier run with the same network, samples and options left off; the caller sees to it that
+/// they are the same.
+///
+/// # Errors
+/// As [`quantize()`], and if what is known cannot be kept.
+pub fn quantize_on(
+    graph: &Graph,
+    data: &dyn Dataset,
+    options: &Options,
+    progress: &dyn Progress,
+    checkpoint: &dyn Checkpoint,
+) -> Result<Quantized, QuantizeError> {
+    let calibration = Calibration::new(graph, data, options, progress, checkpoint)?;
+    let observed = calibration.observe(options.estimator)?;
+    calibration.finish(&observed, options)
+}
+
+/// Where a network is quantized, and what it is calibrated on.
+pub(crate) struct Calibration<'a> {
+    graph: &'a Graph,
+    data: &'a dyn Dataset,
+    threads: usize,
+    progress: &'a dyn Progress,
+    checkpoint: &'a dyn Checkpoint,
+    placement: Placement,
+}
+
+impl<'a> Calibration<'a> {
+    pub(crate) fn new(
+        graph: &'a Graph,
+        data: &'a dyn Dataset,
+        options: &Options,
+        progress: &'a dyn Progress,
+        checkpoint: &'a dyn Checkpoint,
+    ) -> Result<Self, QuantizeError> {
+        let ignored = ignored(graph, &options.ignore)?;
+        let placement = place(
+            graph,
+            &PlacementOptions {
+                ignored: &ignored,
+                quantize_tail: options.quantize_tail,
+            },
+        );
+        if placement.weights.is_empty() {
+            let why = "the network has no convolution or matrix product with constant weights that may be quantized";
+            return Err(QuantizeError::Nothing(why.to_owned()));
+        }
+        // Before the samples: every one of them would give values that are not finite.
+        for point in &placement.weights {
+            let node = graph.node(point.edge.node);
+            if let Op::Constant(values) = &graph.node(node.inputs[point.edge.port].node).op
+                && !values.to_f32().iter().all(|v| v.is_finite())
+            {
+                return Err(QuantizeError::WeightNotFinite {
+                    layer: node.name.to_string(),
+                });
+            }
+        }
+        Ok(Self {
+            graph,
+            data,
+            threads: options.threads,
+            progress,
+            checkpoint,
+            placement,
+        })
     }
-    let watches = watches(&placement.activations);
-    let observed = observe(
-        graph,
-        &watches,
-        data,
-        options.estimator,
-        options.threads,
-        progress,
-    )?;
-    let mut scheme = scheme(graph, &placement, &observed, options)?;
-    scheme.shifts = bias::correct(options.bias, graph, &scheme, data, options.threads, progress)?;
-    Ok(Quantized {
-        graph: insert(graph, &scheme, options.storage)?,
-        original: graph.clone(),
-        scheme,
-        left: placement.left,
-    })
+
+    /// Looks at the values of the network over the samples.
+    pub(crate) fn observe(&self, estimator: Estimator) -> Result<Vec<Observed>, QuantizeError> {
+        let watches = watches(&self.placement.activations);
+        let place = checkpoint::Place {
+            at: self.checkpoint,
+            name: &match estimator {
+                // Whatever the power.
+                Estimator::LeastError(_) => "statistics, histograms".to_owned(),
+                other => format!("statistics, {other}"),
+            },
+        };
+        let (data, threads, progress) = (self.data, self.threads, self.progress);
+        observe(self.graph, &watches, data, estimator, threads, progress, place)
+    }
+
+    /// Turns what was seen, with the estimator of the options, into a quantized network.
+    pub(crate) fn finish(
+        &self,
+        observed: &[Observed],
+        options: &Options,
+    ) -> Result<Quantized, QuantizeError> {
+        let mut scheme = scheme(self.graph, &self.placement, observed, options)?;
+        let place = checkpoint::Place {
+            at: self.checkpoint,
+            name: &format!(
+                "bias {:?}, {}, {:?}",
+                options.bias, options.estimator, options.preset
+            ),
+        };
+        let (data, threads, progress) = (self.data, self.threads, self.progress);
+        scheme.shifts = bias::correct(options.bias, self.graph, &scheme, data, threads, progress, place)?;
+        Ok(Quantized {
+            graph: insert(self.graph, &scheme, options.storage)?,
+            original: self.graph.clone(),
+            scheme,
+            left: self.placement.left.clone(),
+        })
+    }
 }
 
 fn watches(points: &[ActivationPoint]) -> Vec<Watch> {

@@ -43,6 +43,19 @@ impl Progress for Unheard<'_> {
     }
 }
 
+/// Passes on steps and whether to stop: for a part of a phase that has begun.
+pub(crate) struct Steps<'a>(pub &'a dyn Progress);
+
+impl Progress for Steps<'_> {
+    fn phase(&self, _: &str, _: usize) {}
+    fn step(&self) {
+        self.0.step();
+    }
+    fn stopped(&self) -> bool {
+        self.0.stopped()
+    }
+}
+
 /// Samples per thread that may be finished and wait for an earlier one.
 const AHEAD: usize = 16;
 

@@ -2,11 +2,12 @@
 
 use flow_model::{Graph, Value};
 
+use crate::checkpoint::{Known, Place, Reader, Writer, in_blocks};
 use crate::data::Dataset;
 use crate::error::QuantizeError;
 use crate::histogram::{Histogram, error};
 use crate::ranges::{self, Limits};
-use crate::run::{Progress, Runner, watching};
+use crate::run::{Progress, Runner, Steps, watching};
 
 /// How the range of a value is found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,9 +133,25 @@ pub(crate) fn observe(
     estimator: Estimator,
     threads: usize,
     progress: &dyn Progress,
+    place: Place<'_>,
 ) -> Result<Vec<Observed>, QuantizeError> {
     let values: Vec<Value> = watches.iter().map(|w| w.value).collect();
-    let runner = Runner::new(watching(graph, &values), threads, progress)?;
+    let steps = Steps(progress);
+    let runner = Runner::new(watching(graph, &values), threads, &steps)?;
+    let known = in_blocks(data, place, "statistics", progress, |part| {
+        observe_part(graph, &runner, watches, part, estimator)
+    })?;
+    Ok(known.unwrap_or_else(|| watches.iter().map(|_| Observed::default()).collect()))
+}
+
+/// Runs the network over some samples.
+fn observe_part(
+    graph: &Graph,
+    runner: &Runner<'_>,
+    watches: &[Watch],
+    data: &dyn Dataset,
+    estimator: Estimator,
+) -> Result<Vec<Observed>, QuantizeError> {
     let layout: Vec<(usize, usize)> = watches.iter().map(|w| channels(graph, *w)).collect();
     let mut observed: Vec<Observed> = watches.iter().map(|_| Observed::default()).collect();
     let histograms = runner.for_each(
@@ -179,15 +196,7 @@ pub(crate) fn observe(
     )?;
     for kept in histograms {
         for (observed, histograms) in observed.iter_mut().zip(kept) {
-            if observed.histograms.is_empty() {
-                observed.histograms = histograms;
-            } else {
-                observed
-                    .histograms
-                    .iter_mut()
-                    .zip(&histograms)
-                    .for_each(|(a, b)| a.merge(b));
-            }
+            observed.merge(histograms);
         }
     }
     Ok(observed)
@@ -273,7 +282,51 @@ fn quantile(values: &mut [f32], share: f32) -> f32 {
     (f64::from(low) + (f64::from(high) - f64::from(low)) * (place - below as f64)) as f32
 }
 
+impl Known for Observed {
+    fn join(&mut self, further: Self) {
+        self.min
+            .iter_mut()
+            .zip(&further.min)
+            .for_each(|(a, b)| *a = a.min(*b));
+        self.max
+            .iter_mut()
+            .zip(&further.max)
+            .for_each(|(a, b)| *a = a.max(*b));
+        self.each.extend(further.each);
+        self.merge(further.histograms);
+    }
+
+    fn encode(&self, to: &mut Writer) {
+        to.floats(&self.min);
+        to.floats(&self.max);
+        to.number(self.each.len() as u64);
+        self.each.iter().flatten().for_each(|values| to.floats(values));
+        self.histograms.encode(to);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Option<Self> {
+        let (min, max) = (from.floats()?, from.floats()?);
+        let rows = from.count(3 * 8)?;
+        let each = (0..rows).map(|_| Some([from.floats()?, from.floats()?, from.floats()?]));
+        Some(Self {
+            min,
+            max,
+            each: each.collect::<Option<_>>()?,
+            histograms: Known::decode(from)?,
+        })
+    }
+}
+
 impl Observed {
+    /// Adds the histograms of other samples.
+    fn merge(&mut self, histograms: Vec<Histogram>) {
+        if self.histograms.is_empty() {
+            self.histograms = histograms;
+        } else {
+            self.histograms.join(histograms);
+        }
+    }
+
     fn take(&mut self, seen: Seen, estimator: Estimator) {
         if self.min.is_empty() {
             self.min.clone_from(&seen.min);

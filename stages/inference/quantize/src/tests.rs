@@ -2,4 +2,6 @@
 
 mod accuracy;
 mod placement;
+mod resumed;
+mod searched;
 mod whole;

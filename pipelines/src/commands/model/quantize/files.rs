@@ -124,7 +124,7 @@ fn listed(folder: &Path, endings: &[&[&str]]) -> Result<Vec<PathBuf>, Failure> {
     files.sort();
     if files.is_empty() {
         return Err(Failure::usage(format!(
-            "--data {}: the folder holds no file that ends in {}",
+            "--data {}: the folder holds nothing that can be used, which is files that end in {}",
             folder.display(),
             endings.concat().join(", ")
         )));

@@ -10,20 +10,18 @@ const COMPARED_ON: usize = 16;
 
 /// The page: what was decided, scores, and layers compared on samples that were held out, or on those of calibration where
 /// none were.
-pub fn page(
-    done: &Done<'_>,
-    calibration: &Part<'_>,
-    held_out: &Part<'_>,
-    threads: usize,
-    progress: &dyn Progress,
-) -> Result<String, Failure> {
-    let (args, quantized) = (done.args, done.quantized);
-    let (part, which) = if held_out.is_empty() {
-        (calibration, "that calibration saw: no others were held out")
+pub fn page(done: &Done<'_>, threads: usize, progress: &dyn Progress) -> Result<String, Failure> {
+    let (args, quantized) = (done.args, &done.outcome.quantized);
+    let (part, which) = if done.division.measuring.is_empty() {
+        (
+            &done.division.calibration,
+            "that calibration saw: no others were held out",
+        )
     } else {
-        (held_out, "that calibration did not see")
+        (&done.division.measuring, "that calibration did not see")
     };
-    let shown = Part::spread(part, COMPARED_ON);
+    let part = Part::new(done.samples, part.clone());
+    let shown = Part::spread(&part, COMPARED_ON);
     let comparison = flow_quantize::compare(&quantized.original, &quantized.graph, &shown, threads, progress)
         .map_err(Failure::failed)?;
     let fact = |name: &str, value: String| (name.to_owned(), value);
@@ -34,11 +32,16 @@ pub fn page(
             quantized.scheme.activations.len().to_string(),
         ),
         fact("Quantized weights", quantized.scheme.weights.len().to_string()),
-        fact("Calibrated on", format!("{} samples", done.calibrated)),
-        fact("Ranges", format!("{:?}, {}", args.preset, args.estimator)),
-        fact("Bias correction", format!("{:?}", args.bias)),
+        fact(
+            "Calibrated on",
+            format!("{} samples", done.division.calibration.len()),
+        ),
+        fact("Chosen", done.chosen()),
         fact("Layers compared on", format!("{} samples {which}", shown.len())),
     ];
+    for trial in done.trials() {
+        facts.push(fact(&format!("Tried: {trial}"), format!("{:.5}", trial.score)));
+    }
     for (id, why) in &quantized.left {
         let node = quantized.original.node(*id);
         facts.push(fact(
@@ -49,7 +52,7 @@ pub fn page(
     Ok(flow_quantize::report::html(
         &format!("Quantization of {}", args.model.display()),
         &facts,
-        done.accuracy,
+        done.outcome.accuracy.as_ref(),
         &comparison,
     ))
 }

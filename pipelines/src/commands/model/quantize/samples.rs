@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use flow_frame::Geometry;
 use flow_model::{Graph, Tensor};
 use flow_quantize::{Dataset, Progress, QuantizeError, stratified};
+use sha2::{Digest, Sha256};
 
 use super::files::{self, Item, ending};
 use super::preprocess::Preprocess;
 use super::source::{Made, Source, make};
+use super::state::Key;
 use crate::failure::Failure;
 
 /// Sets of files per thread that are read at a time.
@@ -23,6 +25,8 @@ pub struct Samples {
     /// Type, shape and bytes of each input.
     inputs: Vec<(flow_model::ElementType, Vec<usize>, usize)>,
     about: Vec<About>,
+    /// Of all bytes in the file.
+    digest: Sha256,
     /// Whether every sample is a picture.
     pub pictures: bool,
     /// What could not be used, with the reason.
@@ -143,6 +147,7 @@ impl Samples {
                 .map_err(|e| Failure::file("write samples to", &folder, e))?,
             inputs: inputs.collect(),
             about: Vec::new(),
+            digest: Sha256::new(),
             pictures: true,
             skipped: Vec::new(),
         })
@@ -153,6 +158,7 @@ impl Samples {
             let folder = std::env::temp_dir();
             let full = |e| Failure::file("write samples to (TMPDIR names another folder)", &folder, e);
             self.file.write_all(tensor.bytes()).map_err(full)?;
+            self.digest.update(tensor.bytes());
         }
         self.about.push(About {
             files,
@@ -165,6 +171,11 @@ impl Samples {
     /// What is known of sample `index`.
     pub fn about(&self, index: usize) -> Option<&About> {
         self.about.get(index)
+    }
+
+    /// SHA-256 of all samples.
+    pub fn digest(&self) -> Key {
+        self.digest.clone().finalize().into()
     }
 
     /// Number of samples.

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use flow_quantize::{Accuracy, Quantized};
+use flow_quantize::Trial;
 use serde_json::json;
 
+use super::division::Division;
 use super::samples::Samples;
+use super::work::Outcome;
 use crate::cli::Quantize;
 use crate::commands::print;
 use crate::failure::Failure;
@@ -17,10 +19,8 @@ const NAMED: usize = 5;
 pub struct Done<'a> {
     pub args: &'a Quantize,
     pub samples: &'a Samples,
-    /// Samples that calibration saw.
-    pub calibrated: usize,
-    pub quantized: &'a Quantized,
-    pub accuracy: Option<&'a Accuracy>,
+    pub division: &'a Division,
+    pub outcome: &'a Outcome,
 }
 
 /// Warns of files that cannot be used.
@@ -29,12 +29,12 @@ pub fn tell_skipped(samples: &Samples) {
     if skipped.is_empty() {
         return;
     }
-    eprintln!(
-        "warning: {} files cannot be used and are left out:",
-        skipped.len()
-    );
+    match skipped.len() {
+        1 => eprintln!("warning: 1 file cannot be used and is left out:"),
+        count => eprintln!("warning: {count} files cannot be used and are left out:"),
+    }
     for (name, why) in skipped.iter().take(NAMED) {
-        eprintln!("  {name}: {why}");
+        eprintln!("  {name}: {}", why.trim());
     }
     if skipped.len() > NAMED {
         eprintln!("  and {} more", skipped.len() - NAMED);
@@ -42,19 +42,43 @@ pub fn tell_skipped(samples: &Samples) {
 }
 
 impl Done<'_> {
+    /// What a search tried, best first.
+    pub fn trials(&self) -> Vec<&Trial> {
+        let tried = self.outcome.searched.iter().flat_map(|s| &s.trials);
+        let mut trials: Vec<&Trial> = tried.collect();
+        trials.sort_by(|a, b| b.score.total_cmp(&a.score));
+        trials
+    }
+
+    /// Preset, estimator and correction of biases of the model.
+    pub fn chosen(&self) -> String {
+        match &self.outcome.searched {
+            Some(searched) => format!(
+                "{}, the best of {}",
+                searched.trials[searched.chosen],
+                searched.trials.len()
+            ),
+            None => {
+                let args = self.args;
+                format!("{:?}, {}, bias {:?}", args.preset, args.estimator, args.bias).to_lowercase()
+            }
+        }
+    }
+
     /// Prints a summary, or JSON where that was asked for.
     pub fn tell(&self, seconds: f64) -> Result<(), Failure> {
         let args = self.args;
         let size = |path: &Path| std::fs::metadata(path.with_extension("bin")).map_or(0, |m| m.len());
         let (before, after) = (size(&args.model), size(&args.output));
-        let scheme = &self.quantized.scheme;
+        let scheme = &self.outcome.quantized.scheme;
         if args.json {
             let left: Vec<_> = self
+                .outcome
                 .quantized
                 .left
                 .iter()
                 .map(|(id, why)| {
-                    let node = self.quantized.original.node(*id);
+                    let node = self.outcome.quantized.original.node(*id);
                     json!({"name": &*node.name, "type": node.op.type_name(), "reason": why.to_string()})
                 })
                 .collect();
@@ -62,13 +86,14 @@ impl Done<'_> {
                 "{}\n",
                 json!({
                     "output": args.output,
-                    "samples": self.calibrated,
+                    "samples": self.division.calibration.len(),
                     "skipped": self.samples.skipped.len(),
                     "activations": scheme.activations.len(),
                     "weights": scheme.weights.len(),
                     "left": left,
-                    "bytes": {"before": before, "after": after},
-                    "accuracy": self.accuracy.map(|a| {
+                    "search": self.trials().iter().map(|t| json!({"options": t.to_string(), "score": t.score})).collect::<Vec<_>>(),
+                "bytes": {"before": before, "after": after},
+                    "accuracy": self.outcome.accuracy.as_ref().map(|a| {
                         json!({
                             "metric": a.metric,
                             "reference": a.reference,
@@ -88,11 +113,24 @@ impl Done<'_> {
             args.output.display(),
             scheme.activations.len(),
             scheme.weights.len(),
-            self.calibrated,
+            self.division.calibration.len(),
             before as f64 / 1e6,
             after as f64 / 1e6,
         ))?;
-        let Some(a) = self.accuracy else { return Ok(()) };
+        if let Some(searched) = &self.outcome.searched {
+            print(&format!("{:.5} in f32\n", searched.reference))?;
+            for trial in self.trials() {
+                let mark = if *trial == searched.trials[searched.chosen] {
+                    "  (chosen)"
+                } else {
+                    ""
+                };
+                print(&format!("{:.5} with {trial}{mark}\n", trial.score))?;
+            }
+        }
+        let Some(a) = &self.outcome.accuracy else {
+            return Ok(());
+        };
         print(&format!(
             "{}: {:.5} in f32, {:.5} all in 8 bits, {:.5} with {} layers in f32 again{}\n",
             a.metric,

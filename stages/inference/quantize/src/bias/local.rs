@@ -10,6 +10,7 @@ use flow_model::{Graph, NodeId, Tensor, Value};
 
 use super::Governing;
 use super::probe::{Means, over_samples, push, push_mean};
+use crate::checkpoint::Place;
 use crate::data::Dataset;
 use crate::error::QuantizeError;
 use crate::insert::{Scheme, channel_axis, rounded};
@@ -24,12 +25,13 @@ pub(crate) fn correct(
     data: &dyn Dataset,
     threads: usize,
     progress: &dyn Progress,
+    place: Place<'_>,
 ) -> Result<BTreeMap<NodeId, Vec<f32>>, QuantizeError> {
     let (probe, layers) = probe(graph, scheme)?;
     if layers.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let means = over_samples(probe, data, threads, progress, "bias correction")?;
+    let means = over_samples(probe, data, threads, progress, "bias correction", place)?;
     let shift = |means: Means| means.into_iter().map(|m| m as f32).collect();
     Ok(layers
         .into_iter()

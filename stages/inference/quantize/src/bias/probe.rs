@@ -3,12 +3,35 @@
 use flow_model::op::{Op, ReduceKind};
 use flow_model::{Graph, Node, Tensor, Value};
 
+use crate::checkpoint::{Forgetful, Known, Place, Reader, Writer, in_blocks};
 use crate::data::Dataset;
 use crate::error::QuantizeError;
-use crate::run::{Progress, Runner};
+use crate::run::{Outputs, Progress, Runner, Steps};
 
 /// One mean per channel.
 pub(super) type Means = Vec<f64>;
+
+/// Sums of means over samples.
+struct Sums(Vec<Means>);
+
+impl Known for Sums {
+    fn join(&mut self, further: Self) {
+        let (own, further) = (self.0.iter_mut().flatten(), further.0.into_iter().flatten());
+        own.zip(further).for_each(|(a, b)| *a += b);
+    }
+
+    fn encode(&self, to: &mut Writer) {
+        to.number(self.0.len() as u64);
+        self.0.iter().for_each(|sums| to.doubles(sums));
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Option<Self> {
+        (0..from.count(8)?)
+            .map(|_| from.doubles())
+            .collect::<Option<_>>()
+            .map(Self)
+    }
+}
 
 /// Appends a node.
 pub(super) fn push(graph: &mut Graph, op: Op, inputs: Vec<Value>) -> Value {
@@ -46,23 +69,25 @@ pub(super) fn over_samples(
     threads: usize,
     progress: &dyn Progress,
     phase: &str,
+    place: Place<'_>,
 ) -> Result<Vec<Means>, QuantizeError> {
     probe.infer_shapes()?;
     let count = probe.results.len();
-    let runner = Runner::new(flow_model::passes::eliminate_dead(&probe), threads, progress)?;
-    let mut sums: Vec<Means> = vec![Vec::new(); count];
-    runner.for_each(
-        data,
-        phase,
-        |(): &mut (), _, outputs| Ok((0..count).map(|i| outputs.values(i)).collect::<Vec<_>>()),
-        |_, means| {
+    let steps = Steps(progress);
+    let runner = Runner::new(flow_model::passes::eliminate_dead(&probe), threads, &steps)?;
+    let sums = in_blocks(data, place, phase, progress, |part| {
+        let mut sums: Vec<Means> = vec![Vec::new(); count];
+        let all = |(): &mut (), _: usize, outputs: &Outputs<'_>| Ok(outputs.all());
+        runner.for_each(part, phase, all, |_, means| {
             for (sum, mean) in sums.iter_mut().zip(means) {
                 sum.resize(mean.len(), 0.0);
                 sum.iter_mut().zip(mean).for_each(|(s, m)| *s += f64::from(m));
             }
             Ok(())
-        },
-    )?;
+        })?;
+        Ok(Sums(sums))
+    })?;
+    let mut sums = sums.map_or_else(|| vec![Vec::new(); count], |sums| sums.0);
     let samples = data.len().max(1) as f64;
     sums.iter_mut().flatten().for_each(|s| *s /= samples);
     Ok(sums)
@@ -77,10 +102,14 @@ pub(super) fn channel_means(
     progress: &dyn Progress,
     phase: &str,
 ) -> Result<Vec<Means>, QuantizeError> {
+    let nowhere = Place {
+        at: &Forgetful,
+        name: "",
+    };
     let mut probe = graph.clone();
     probe.results.clear();
     for &(value, axis) in values {
         push_mean(&mut probe, value, graph.info(value).shape.len(), axis);
     }
-    over_samples(probe, data, threads, progress, phase)
+    over_samples(probe, data, threads, progress, phase, nowhere)
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use flow_model::{Graph, NodeId, Value};
 
 use super::probe::{Means, channel_means};
+use crate::checkpoint::{Place, Reader, Writer};
 use crate::data::{Dataset, Part};
 use crate::error::QuantizeError;
 use crate::insert::{Scheme, WeightStorage, channel_axis, insert};
@@ -21,6 +22,7 @@ pub(crate) fn correct(
     data: &dyn Dataset,
     threads: usize,
     progress: &dyn Progress,
+    place: Place<'_>,
 ) -> Result<BTreeMap<NodeId, Vec<f32>>, QuantizeError> {
     let part = Part::spread(data, SAMPLES);
     let layers: Vec<(NodeId, usize)> = scheme
@@ -35,7 +37,20 @@ pub(crate) fn correct(
         shifts: BTreeMap::new(),
         ..scheme.clone()
     };
-    for (&(id, axis), wanted) in layers.iter().zip(&wanted) {
+    let mut known: Vec<Vec<f32>> = place
+        .at
+        .load(place.name)
+        .and_then(|b| decoded(&b))
+        .unwrap_or_default();
+    known.truncate(layers.len());
+    for (at, (&(id, axis), wanted)) in layers.iter().zip(&wanted).enumerate() {
+        if let Some(shift) = known.get(at) {
+            if !shift.is_empty() {
+                corrected.shifts.insert(id, shift.clone());
+            }
+            progress.step();
+            continue;
+        }
         if progress.stopped() {
             return Err(QuantizeError::Stopped);
         }
@@ -60,7 +75,22 @@ pub(crate) fn correct(
                 .collect();
             corrected.shifts.insert(id, shift);
         }
+        // A layer that has no shift is kept as one of no channels.
+        known.push(corrected.shifts.get(&id).cloned().unwrap_or_default());
+        place.at.save(place.name, encoded(&known))?;
         progress.step();
     }
     Ok(corrected.shifts)
+}
+
+fn encoded(shifts: &[Vec<f32>]) -> Vec<u8> {
+    let mut bytes = Writer::default();
+    bytes.number(shifts.len() as u64);
+    shifts.iter().for_each(|shift| bytes.floats(shift));
+    bytes.0
+}
+
+fn decoded(bytes: &[u8]) -> Option<Vec<Vec<f32>>> {
+    let mut from = Reader(bytes);
+    (0..from.count(8)?).map(|_| from.floats()).collect()
 }
