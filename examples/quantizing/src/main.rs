@@ -1,6 +1,7 @@
 //! Quantizes a network that takes one picture as `[1,3,height,width]`.
 
 use std::error::Error;
+use std::io::Write;
 use std::path::PathBuf;
 
 use flow_decode::{decode_picture, picture_codec};
@@ -98,7 +99,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     ir::write(&quantized.graph, &output)?;
 
     let compared = compare(&graph, &quantized.graph, &held, options.threads, &Silent)?;
-    println!(
+    writeln!(
+        std::io::stdout(),
         "{} activations and {} weights in 8 bits; agreement {:.4}, with {} layers in f32 again {:.4}; relative error {:.4}",
         quantized.scheme.activations.len(),
         quantized.scheme.weights.len(),
@@ -106,6 +108,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         accuracy.reverted.len(),
         accuracy.reached,
         compared.outputs[0].relative_error,
-    );
+    )?;
     Ok(())
 }
