@@ -206,6 +206,12 @@ impl Running {
         }
     }
 
+    /// Ends the process as `kill -9` does.
+    pub fn kill(mut self) -> Finished {
+        let _ = self.child.kill();
+        self.wait()
+    }
+
     /// Waits for the end; a process that does not end is killed, and the test fails.
     pub fn wait(mut self) -> Finished {
         loop {
