@@ -9,6 +9,7 @@
 //! | the local HTTP server | [`http`], [`Service`] |
 //! | changes to a run | [`control`], [`Controls`] |
 //! | packets that pass | [`tap`], [`trace`] |
+//! | the headers of a run, and a run that follows them | [`record`], [`replay`] |
 //! | which stage holds up the others | [`why_slow`] |
 
 pub mod control;
@@ -17,6 +18,8 @@ pub mod http;
 mod preview;
 pub mod process;
 pub mod prometheus;
+pub mod record;
+pub mod replay;
 mod service;
 pub mod tap;
 pub mod trace;

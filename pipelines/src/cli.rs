@@ -168,6 +168,12 @@ pub struct Run {
     /// Write a trace of every call into a stage to this file, for Perfetto.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Write the headers of all packets to this file, for --replay.
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub record: Option<PathBuf>,
+    /// Give and take the packets of a run that was recorded: the same drops, the same order, the same JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -52,6 +52,8 @@ fn help_of_every_command_says_what_it_is_for() {
                 "--set",
                 "--duration",
                 "--summary",
+                "--record",
+                "--replay",
                 "`-` reads it from stdin",
                 "Ctrl-C",
             ],

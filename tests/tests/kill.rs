@@ -37,7 +37,8 @@ fn whole_lines(path: &Path) -> Vec<Value> {
     let bytes = std::fs::read(path).unwrap();
     let end = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
     let text = std::str::from_utf8(&bytes[..end]).unwrap();
-    let line = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{}: {e}: {line}", path.display()));
+    let line =
+        |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{}: {e}: {line}", path.display()));
     text.lines().map(line).collect()
 }
 
@@ -53,12 +54,17 @@ fn read(folder: &Path, what: &str, kind: &str) -> (u64, u64) {
     let summary = json(folder.join("read.json"));
     assert_balanced(&summary);
     let (taken, given) = (&summary["ledger"]["in"], &summary["ledger"]["out"]);
-    (given.as_u64().unwrap(), taken.as_u64().unwrap() - given.as_u64().unwrap())
+    (
+        given.as_u64().unwrap(),
+        taken.as_u64().unwrap() - given.as_u64().unwrap(),
+    )
 }
 
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
-    entries.filter(|p| p.extension().is_some_and(|e| e == ending)).collect()
+    entries
+        .filter(|p| p.extension().is_some_and(|e| e == ending))
+        .collect()
 }
 
 /// Runs the pipeline, kills it after `wait`, and reads what there is.
@@ -71,7 +77,9 @@ fn kill_after(wait: Duration) {
     let begun = ["video.avi.part", "video.y4m.part", "video.mjpeg.part"].map(|name| path.join(name));
     running.until("the outputs", || {
         let written = |p: &PathBuf| std::fs::metadata(p).is_ok_and(|m| m.len() > 0);
-        begun.iter().all(written) && path.join("jpg/000001.jpg").exists() && path.join("png/000001.png").exists()
+        begun.iter().all(written)
+            && path.join("jpg/000001.jpg").exists()
+            && path.join("png/000001.png").exists()
     });
     std::thread::sleep(wait);
     let finished = running.kill();
@@ -79,24 +87,44 @@ fn kill_after(wait: Duration) {
 
     for name in ["lines.jsonl", "blocks.jsonl"] {
         let lines = whole_lines(&path.join(name));
-        assert!(lines.iter().zip(0u64..).all(|(line, seq)| line["seq"] == seq), "{name}");
+        assert!(
+            lines.iter().zip(0u64..).all(|(line, seq)| line["seq"] == seq),
+            "{name}"
+        );
         assert!(name == "blocks.jsonl" || !lines.is_empty());
     }
     let size = |name: &str| std::fs::metadata(path.join(name)).unwrap().len();
     // Cut off within a frame or not: all before it is there.
     for name in ["video.avi.part", "video.y4m.part", "video.mjpeg.part"] {
         let (whole, cut) = read(path, name, "file");
-        assert!(whole > 0 && cut <= 1, "{name}: {whole} whole and {cut} cut frames in {} bytes", size(name));
+        assert!(
+            whole > 0 && cut <= 1,
+            "{name}: {whole} whole and {cut} cut frames in {} bytes",
+            size(name)
+        );
         if name == "video.y4m.part" {
-            let header = std::fs::read(path.join(name)).unwrap().iter().position(|&b| b == b'\n').unwrap() + 1;
+            let header = std::fs::read(path.join(name))
+                .unwrap()
+                .iter()
+                .position(|&b| b == b'\n')
+                .unwrap()
+                + 1;
             let frame = 6 + 96 * 64 * 3;
-            assert_eq!(whole, (size(name) - header as u64) / frame, "each whole frame is read");
+            assert_eq!(
+                whole,
+                (size(name) - header as u64) / frame,
+                "each whole frame is read"
+            );
         }
     }
     for ending in ["png", "jpg"] {
         let written = files(&path.join(ending), ending);
         let (whole, cut) = read(path, &format!("{ending}/*.{ending}"), "images");
-        assert_eq!((whole, cut), (written.len() as u64, 0), "a picture with its final name is whole");
+        assert_eq!(
+            (whole, cut),
+            (written.len() as u64, 0),
+            "a picture with its final name is whole"
+        );
         assert!(files(&path.join(ending), "part").len() <= 1);
     }
 }
@@ -106,7 +134,9 @@ fn outputs_are_readable_up_to_their_last_whole_record() {
     // A 64-bit linear congruential generator (Knuth's MMIX).
     let mut state = number("FLOW_KILL_SEED", 0);
     for _ in 0..number("FLOW_KILLS", 8) {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let wait = Duration::from_micros((state >> 33) % 250_000);
         println!("killed after {wait:?}");
         kill_after(wait);

@@ -103,6 +103,13 @@ spent.",
 with a new epoch; without it, its stream ends and the run counts as failed.",
     },
     Explanation {
+        code: "E0416",
+        title: "a replay does not follow its record",
+        text: "`flowrun run --replay` gives and takes the packets that a record holds, and a source gives others now, or one that was
+recorded does not come. Replay the same pipeline file on the same media; a camera shows something new each time, so record
+from a file or a synthetic scene, or write its video first and run on that.",
+    },
+    Explanation {
         code: "E0490",
         title: "a fault on purpose",
         text: "`flowrun soak --chaos` damaged this packet, or made a sink refuse it, to see whether the pipeline bears it. Nothing is

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use flow::config;
 use flow::config::plan::{Pipeline, PreparedPipeline};
+use flow::observe::record::Recorder;
+use flow::observe::replay::Recording;
 use flow::pins;
 use flow::registry::PreparedComponent;
 use flow::runtime::{self, RunHandle, RunOptions, RunReport};
@@ -39,6 +41,14 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
     standard_streams(args, &prepared)?;
     let http = args.http.map(|address| address.0);
     let mut observing = Observing::prepare(&mut prepared, &args.pipeline, http, args.trace.as_deref())?;
+    let recorder = args
+        .record
+        .as_deref()
+        .map(|path| record(&mut prepared, path))
+        .transpose()?;
+    if let Some(path) = &args.replay {
+        replay(&mut prepared, path)?;
+    }
     let running = runtime::start(prepared, &options).map_err(|e| cannot_start(e, &pipeline))?;
     let handle = running.handle();
     forward_signals(handle.clone())?;
@@ -58,10 +68,27 @@ pub fn run(args: &Run, quiet: bool) -> Result<ExitCode, Failure> {
         eprint!("{report}");
     }
     observing.finish()?;
+    if let (Some(recorder), Some(path)) = (recorder, &args.record) {
+        recorder.finish().map_err(|e| Failure::file("write", path, e))?;
+    }
     if let Some(summary) = summary {
         summary.write(&report)?;
     }
     Ok(ExitCode::from(report.exit_code()))
+}
+
+fn record(prepared: &mut PreparedPipeline, path: &Path) -> Result<Arc<Recorder>, Failure> {
+    let fault = |e: std::io::Error| Failure::usage(format!("--record {}: {e}", path.display()));
+    let file = std::fs::File::create(path).map_err(fault)?;
+    Recorder::of(prepared, Box::new(std::io::BufWriter::new(file))).map_err(fault)
+}
+
+fn replay(prepared: &mut PreparedPipeline, path: &Path) -> Result<(), Failure> {
+    let fault = |why: String| Failure::usage(format!("--replay {}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| fault(e.to_string()))?;
+    Recording::read(&text)
+        .and_then(|recording| recording.replay(prepared))
+        .map_err(fault)
 }
 
 /// Refuses what would mix two things in one stream: the pipeline and its frames, or results and the summary.
