@@ -1,6 +1,6 @@
 //! Quantization within a limit: what costs most accuracy goes back to floating point, until the limit holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use flow_model::{Graph, NodeId};
 
@@ -68,7 +68,7 @@ impl Accuracy {
 }
 
 /// Takes layers back to floating point until the score is at most `max_drop` below that of the f32 network. Layers are
-/// ranked by the error of the outputs on `data` when they alone are in floating point.
+/// ranked by the error of the outputs on `data` when they alone are quantized.
 ///
 /// # Errors
 /// If a network does not run or cannot be scored.
@@ -114,27 +114,8 @@ pub fn within(
     )?;
     loop {
         let units = units(&original, &quantized.scheme);
-        let mut changed = false;
-        for unit in rank(quantized, units, &ranking, storage, progress)? {
-            let scheme = without(&quantized.scheme, &unit);
-            let graph = insert(&original, &scheme, storage)?;
-            let score = scored(metric, &graph)?;
-            if score < accuracy.reached {
-                // It made things worse together with what went before.
-                continue;
-            }
-            changed = true;
-            (quantized.scheme, quantized.graph, accuracy.reached) = (scheme, graph, score);
-            let names = unit
-                .nodes
-                .iter()
-                .map(|&id| original.node(id).name.to_string())
-                .collect();
-            accuracy.reverted.push(Revert { layers: names, score });
-            if accuracy.holds() {
-                break;
-            }
-        }
+        let ranked = rank(quantized, units, &ranking, storage, progress)?;
+        let changed = revert(quantized, &ranked, metric, &mut accuracy, storage, progress)?;
         // What was passed over may help now that others changed.
         if accuracy.holds() || !changed {
             return Ok(accuracy);
@@ -142,7 +123,79 @@ pub fn within(
     }
 }
 
-/// The units, those first that lower the error most when they alone are in floating point.
+/// Takes units back to floating point in order until the limit holds, and tells whether there was any that helped. Steps
+/// double while they help, and the step with which the limit holds is cut down to what it takes: scores are measured some
+/// times the logarithm of the number of units, not once for each.
+fn revert(
+    quantized: &mut Quantized,
+    ranked: &[Unit],
+    metric: &mut dyn Metric,
+    accuracy: &mut Accuracy,
+    storage: WeightStorage,
+    progress: &dyn Progress,
+) -> Result<bool, QuantizeError> {
+    progress.phase("taking layers back", ranked.len());
+    let original = quantized.original.clone();
+    let (mut at, mut step, mut changed) = (0, 1, false);
+    while at < ranked.len() && !accuracy.holds() {
+        let mut batch = &ranked[at..ranked.len().min(at + step)];
+        let mut attempt = Attempt::of(quantized, batch, metric, storage)?;
+        if attempt.score < accuracy.reached {
+            // Together with what went before it makes things worse. A single unit is passed over.
+            at += usize::from(batch.len() == 1);
+            step = 1;
+            continue;
+        }
+        let holds = |score: f64| accuracy.reference - score <= accuracy.max_drop;
+        if holds(attempt.score) {
+            // The fewest that suffice lie in `few..=batch.len()`.
+            let mut few = 1;
+            while few < batch.len() {
+                let half = few + (batch.len() - few) / 2;
+                let less = Attempt::of(quantized, &batch[..half], metric, storage)?;
+                if holds(less.score) {
+                    (batch, attempt) = (&batch[..half], less);
+                } else {
+                    few = half + 1;
+                }
+            }
+        }
+        let nodes = batch.iter().flat_map(|unit| &unit.nodes);
+        let layers = nodes.map(|&id| original.node(id).name.to_string()).collect();
+        let score = attempt.score;
+        (quantized.scheme, quantized.graph, accuracy.reached) = (attempt.scheme, attempt.graph, score);
+        accuracy.reverted.push(Revert { layers, score });
+        batch.iter().for_each(|_| progress.step());
+        (at, step, changed) = (at + batch.len(), step * 2, true);
+    }
+    Ok(changed)
+}
+
+/// A network with some units more in floating point.
+struct Attempt {
+    scheme: Scheme,
+    graph: Graph,
+    score: f64,
+}
+
+impl Attempt {
+    fn of(
+        quantized: &Quantized,
+        units: &[Unit],
+        metric: &mut dyn Metric,
+        storage: WeightStorage,
+    ) -> Result<Self, QuantizeError> {
+        let scheme = units
+            .iter()
+            .fold(quantized.scheme.clone(), |scheme, unit| without(&scheme, unit));
+        let graph = insert(&quantized.original, &scheme, storage)?;
+        let score = scored(metric, &graph)?;
+        Ok(Self { scheme, graph, score })
+    }
+}
+
+/// The units, those first that cost most when they alone are quantized. Errors of single layers add up about; what a layer
+/// buys when it alone is in floating point drowns in the noise of the others.
 fn rank(
     quantized: &Quantized,
     units: Vec<Unit>,
@@ -153,11 +206,11 @@ fn rank(
     progress.phase("ranking layers", units.len());
     let mut ranked = Vec::with_capacity(units.len());
     for unit in units {
-        let graph = insert(&quantized.original, &without(&quantized.scheme, &unit), storage)?;
+        let graph = insert(&quantized.original, &only(&quantized.scheme, &unit), storage)?;
         ranked.push((ranking.error(&graph)?, unit));
         progress.step();
     }
-    ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
     Ok(ranked.into_iter().map(|(_, unit)| unit).collect())
 }
 
@@ -220,6 +273,19 @@ fn sources(
     }
 }
 
+/// The scheme with nothing but a unit quantized.
+fn only(scheme: &Scheme, unit: &Unit) -> Scheme {
+    let mut left = scheme.clone();
+    for (point, _) in &mut left.activations {
+        point.edges.retain(|e| unit.edges.contains(e));
+    }
+    left.activations.retain(|(point, _)| !point.edges.is_empty());
+    left.weights
+        .retain(|(point, _)| unit.nodes.contains(&point.edge.node));
+    left.shifts.retain(|id, _| unit.nodes.contains(id));
+    left
+}
+
 /// The scheme with a unit in floating point.
 fn without(scheme: &Scheme, unit: &Unit) -> Scheme {
     let mut left = scheme.clone();
@@ -229,10 +295,6 @@ fn without(scheme: &Scheme, unit: &Unit) -> Scheme {
     left.activations.retain(|(point, _)| !point.edges.is_empty());
     left.weights
         .retain(|(point, _)| !unit.nodes.contains(&point.edge.node));
-    let shifts: BTreeMap<NodeId, Vec<f32>> = std::mem::take(&mut left.shifts);
-    left.shifts = shifts
-        .into_iter()
-        .filter(|(id, _)| !unit.nodes.contains(id))
-        .collect();
+    left.shifts.retain(|id, _| !unit.nodes.contains(id));
     left
 }

@@ -191,17 +191,15 @@ impl KeptOutputs {
         self.values.is_empty()
     }
 
-    /// The mean likeness of what a quantized network gives for `data`, whose outputs are those at `places` here.
+    /// The mean likeness of what a network gives for `data`, whose outputs are those at `places` here.
     fn likeness(
         &self,
         likeness: Likeness,
-        graph: &Graph,
         (data, places): (&dyn Dataset, &[usize]),
-        threads: usize,
-        progress: &dyn Progress,
+        runner: &Runner<'_>,
     ) -> Result<f64, QuantizeError> {
         let mut sum = 0.0;
-        run_network(graph, data, threads, progress, |at, found| {
+        each_output(runner, data, "measuring", |at, found| {
             sum += likeness.of(&self.float, &self.values[places[at]], &found);
             Ok(())
         })?;
@@ -279,8 +277,9 @@ impl Metric for AgainstReference<'_> {
     fn score(&mut self, graph: &Graph) -> Result<f64, QuantizeError> {
         let places: Vec<usize> = (0..self.data.len()).collect();
         let on = (self.data, &places[..]);
-        self.outputs
-            .likeness(self.likeness, graph, on, self.threads, self.progress)
+        let unheard = Unheard(self.progress);
+        let runner = Runner::lowered(graph, self.threads, &unheard)?;
+        self.outputs.likeness(self.likeness, on, &runner)
     }
 
     fn reference(&mut self, _: &Graph) -> Result<f64, QuantizeError> {
@@ -337,9 +336,9 @@ impl<'a> Ranking<'a> {
     /// Mean square error of the outputs of a quantized network.
     pub(crate) fn error(&self, graph: &Graph) -> Result<f64, QuantizeError> {
         let on: (&dyn Dataset, _) = (&self.data, &self.places[..]);
-        let like = self
-            .outputs
-            .likeness(Likeness::Nmse, graph, on, self.threads, self.progress)?;
+        let unheard = Unheard(self.progress);
+        let runner = Runner::about(graph, self.threads, &unheard)?;
+        let like = self.outputs.likeness(Likeness::Nmse, on, &runner)?;
         Ok(1.0 - like)
     }
 }

@@ -130,10 +130,29 @@ impl<'a> Runner<'a> {
         threads: usize,
         progress: &'a dyn Progress,
     ) -> Result<Self, QuantizeError> {
+        Self::integer(graph, Some(graph), threads, progress)
+    }
+
+    /// As [`Runner::lowered`], but a value that lies between two levels may fall to the other one than the network as it is
+    /// written has it. That is faster, and enough to put layers in an order.
+    pub(crate) fn about(
+        graph: &Graph,
+        threads: usize,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, QuantizeError> {
+        Self::integer(graph, None, threads, progress)
+    }
+
+    fn integer(
+        graph: &Graph,
+        rounding_of: Option<&Graph>,
+        threads: usize,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, QuantizeError> {
         let lowered = flow_lpt::transform(graph, &flow_lpt::Options::default())?;
         let options = CompileOptions {
             isa: None,
-            rounding_of: Some(graph),
+            rounding_of,
         };
         let program = compile(&lowered.graph, &options)?;
         Ok(Self {
