@@ -13,7 +13,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 # Debian packages the build needs: the linker and C++ (openh264), nasm (its fast paths), hwloc.
 PACKAGES := build-essential pkg-config nasm libhwloc-dev
 
-.PHONY: help deps build models demo soak kill test check-kernels test-models differential bench-openvino lint deny bench fuzz-short docs clean
+.PHONY: help deps build models demo soak kill test check-kernels test-models differential bench-openvino bench-runtime lint deny bench fuzz-short docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -61,6 +61,10 @@ soak: build ## Run a pipeline under load and faults for $(SOAK), and judge it
 
 kill: deps ## Kill a run 100 times at random moments and read what it wrote
 	FLOW_KILLS=100 FLOW_KILL_SEED=$(SEED) $(CARGO) test -p flow-tests --test kill -- --nocapture
+
+bench-runtime: deps ## Measure the cost of a hop from thread to thread, beside GStreamer's (needs gstreamer1.0-tools)
+	@command -v gst-launch-1.0 >/dev/null || { echo "bench-runtime: install gstreamer1.0-tools"; exit 1; }
+	$(PYTHON) tests/compare/hop_cost.py
 
 differential: deps ## Compare COUNT random graphs from SEED on with OpenVINO (needs PYTHON with openvino, numpy)
 	$(CARGO) build --release -p flow-tests --bin differential

@@ -13,9 +13,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use serde::Serialize;
 
@@ -78,7 +79,14 @@ pub(crate) struct Account {
     out: CachePadded<AtomicU64>,
     losses: Mutex<Losses>,
     aborted: Arc<AtomicBool>,
+    /// Tickets that are not in use, so that a packet costs no allocation.
+    free: ArrayQueue<Arc<Ticket>>,
+    /// Tickets are not kept any more.
+    closed: AtomicBool,
 }
+
+/// Tickets that an account keeps; further packets under way at one time cost an allocation each.
+const KEPT: usize = 1024;
 
 #[derive(Default)]
 struct Losses {
@@ -96,16 +104,29 @@ impl Account {
             out: CachePadded::default(),
             losses: Mutex::default(),
             aborted,
+            free: ArrayQueue::new(KEPT),
+            closed: AtomicBool::new(false),
         })
+    }
+
+    /// The run is over: lets go of the tickets that are kept, each of which holds the account.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        while self.free.pop().is_some() {}
     }
 
     /// Enters one source packet.
     pub(crate) fn enter(self: &Arc<Self>) -> Claim {
         self.entered.fetch_add(1, Ordering::Relaxed);
-        Claim(Some(Arc::new(Ticket {
-            account: self.clone(),
-            worst: Mutex::new(None),
-        })))
+        let ticket = self.free.pop().unwrap_or_else(|| {
+            Arc::new(Ticket {
+                account: self.clone(),
+                claims: AtomicUsize::new(1),
+                lost: AtomicBool::new(false),
+                worst: Mutex::new(None),
+            })
+        });
+        Claim(Some(ticket))
     }
 
     /// Packets entered, and packets booked so far.
@@ -164,9 +185,13 @@ impl Account {
     }
 }
 
-/// One packet's entry; booked when its last claim is gone.
+/// One packet's entry; booked when its last claim is settled.
 struct Ticket {
     account: Arc<Account>,
+    /// Claims that are not settled; 1 while it is not in use.
+    claims: AtomicUsize,
+    /// Whether there is a `worst`.
+    lost: AtomicBool,
     worst: Mutex<Option<Loss>>,
 }
 
@@ -175,14 +200,28 @@ impl Ticket {
         let mut worst = lock(&self.worst);
         if worst.is_none_or(|w| w.severity() < loss.severity()) {
             *worst = Some(loss);
+            self.lost.store(true, Ordering::Relaxed);
         }
     }
-}
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let worst = *self.worst.get_mut().unwrap_or_else(PoisonError::into_inner);
+    /// A claim is settled; the last one books the packet and gives the ticket back.
+    fn settle(self: Arc<Self>) {
+        // Whoever has the only claim is alone with the ticket.
+        if self.claims.load(Ordering::Acquire) != 1 && self.claims.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        let worst = if self.lost.load(Ordering::Relaxed) {
+            self.lost.store(false, Ordering::Relaxed);
+            lock(&self.worst).take()
+        } else {
+            None
+        };
+        self.claims.store(1, Ordering::Relaxed);
         self.account.book(worst);
+        if !self.account.closed.load(Ordering::Acquire) {
+            // Without room it is let go.
+            let _ = self.account.free.push(self.clone());
+        }
     }
 }
 
@@ -197,18 +236,24 @@ impl Claim {
 
     /// A further claim on the same packet, for another way.
     pub(crate) fn fork(&self) -> Self {
+        if let Some(ticket) = &self.0 {
+            ticket.claims.fetch_add(1, Ordering::Relaxed);
+        }
         Self(self.0.clone())
     }
 
     /// The packet was delivered on this way.
     pub(crate) fn acknowledge(mut self) {
-        self.0.take();
+        if let Some(ticket) = self.0.take() {
+            ticket.settle();
+        }
     }
 
     /// The packet was lost on this way.
     pub(crate) fn lose(mut self, loss: Loss) {
         if let Some(ticket) = self.0.take() {
             ticket.lose(loss);
+            ticket.settle();
         }
     }
 }
@@ -221,6 +266,7 @@ impl Drop for Claim {
             } else {
                 Loss::Unaccounted
             });
+            ticket.settle();
         }
     }
 }
@@ -323,6 +369,24 @@ mod tests {
         aborted.store(true, Ordering::Release);
         drop(account.enter());
         assert_eq!(account.report(false).dropped.get("aborted"), Some(&1));
+    }
+
+    #[test]
+    fn tickets_are_used_again_and_remember_nothing() {
+        let (account, _) = account();
+        for round in 0..3 {
+            let claim = account.enter();
+            let other = claim.fork();
+            claim.lose(Loss::Dropped(Reason::Overflow));
+            other.acknowledge();
+            account.enter().acknowledge();
+            let report = account.report(false);
+            assert_eq!((report.out, report.dropped["overflow"]), (round + 1, round + 1));
+        }
+        assert_eq!(account.free.len(), 1);
+        account.close();
+        account.enter().acknowledge();
+        assert_eq!(Arc::strong_count(&account), 1, "nothing holds a closed account");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::utils::CachePadded;
@@ -158,14 +158,25 @@ struct WorkerTimes {
 
 impl Meter {
     /// Records one call of the instance: how long its packet waited in the queue, when the call began, how long
-    /// it took without the time it spent waiting for room downstream, and when it ended.
-    pub(crate) fn served(&self, wait: Option<Duration>, began: Instant, service: Duration, ended: Instant) {
+    /// it took without the time it spent waiting for room downstream, and when it ended; for a sink, the age of the
+    /// packet it delivered.
+    pub(crate) fn served(
+        &self,
+        wait: Option<Duration>,
+        began: Instant,
+        service: Duration,
+        ended: Instant,
+        age: Option<Duration>,
+    ) {
         let mut times = lock(&self.times);
         times.service.record(service);
         times.busy += service;
         times.blocked += ended.saturating_duration_since(began).saturating_sub(service);
         if let Some(wait) = wait {
             times.wait.record(wait);
+        }
+        if let Some(age) = age {
+            times.latency.record(age);
         }
         times.first.get_or_insert(began);
         times.last = Some(ended);
@@ -182,11 +193,6 @@ impl Meter {
         *batches.sizes.entry(packets).or_default() += 1;
         *batches.closed.entry(close).or_default() += 1;
         batches.padding += padded.saturating_sub(packets) as u64;
-    }
-
-    /// Records the age of a delivered packet.
-    pub(crate) fn delivered(&self, latency: Duration) {
-        lock(&self.times).latency.record(latency);
     }
 }
 
@@ -214,8 +220,6 @@ pub(crate) struct EdgeMeter {
     pub(crate) dropped: AtomicU64,
     /// Packets the consumer took.
     pub(crate) taken: CachePadded<AtomicU64>,
-    /// Most packets that waited at one time.
-    pub(crate) deepest: AtomicUsize,
 }
 
 impl EdgeMeter {
@@ -229,12 +233,6 @@ impl EdgeMeter {
 
     pub(crate) fn taken(&self) {
         self.taken.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn depth(&self, now: usize) {
-        if now > self.deepest.load(Ordering::Relaxed) {
-            self.deepest.fetch_max(now, Ordering::Relaxed);
-        }
     }
 }
 
@@ -348,7 +346,7 @@ mod tests {
                 meter.passed.bump();
                 let service = Duration::from_millis(1 + i as u64);
                 let ended = start + Duration::from_millis(20) * (n + 1);
-                meter.served(Some(Duration::from_micros(500)), start, service, ended);
+                meter.served(Some(Duration::from_micros(500)), start, service, ended, None);
             }
         }
         let report = merge(&meters, false);

@@ -30,7 +30,7 @@
 //! * **Ledger.** See [`crate::ledger`]. Errors and dead letters count as loss, and more of it than `max_loss` allows
 //!   is [`Outcome::LossBeyondLimit`]; drops of lossy queues and of stages are declared in the pipeline.
 
-mod channel;
+mod bell;
 mod component;
 mod core;
 mod dead_letter;
@@ -38,6 +38,7 @@ mod edge;
 mod event;
 mod exit;
 mod fair;
+mod fifo;
 mod inlet;
 mod join;
 mod limits;

@@ -104,3 +104,33 @@ fn faults_that_cannot_happen_are_usage_errors() {
     let said = soak(folder.path(), PIPELINE, &arguments).expect(2).stderr;
     assert!(said.contains("did you mean `boxes`?"), "{said}");
 }
+
+#[test]
+fn sixty_four_cameras_share_a_stage_without_loss_or_disorder() {
+    let folder = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..64).map(|n| format!("cam{n}")).collect();
+    let sources: String = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| format!("  {name}: {{type: synthetic, size: [16, 16], objects: [1, 1], seed: {n}}}\n"))
+        .collect();
+    let pipeline = format!(
+        "version: 1\nsources:\n{sources}stages:\n  input: {{type: letterbox, inputs: [{}], size: [16, 16], \
+         replicas: 2}}\nsinks:\n  out: {{type: \"null\", inputs: [input]}}\n",
+        names.join(", ")
+    );
+    let arguments = ["--duration", "6s", "--load", "constant:30", "--min-packets", "2000"];
+    let report = soak(folder.path(), &pipeline, &arguments).expect(0).json();
+
+    assert_balanced(&report["run"]);
+    for name in ["ledger", "end of the run", "order", "threads"] {
+        assert_eq!(check(&report, name)["status"], "pass", "{name}: {report}");
+    }
+    let ledger = &report["run"]["ledger"];
+    assert_eq!(ledger["in"], ledger["out"], "nothing is dropped: {ledger}");
+    let streams = report["run"]["streams"].as_object().unwrap();
+    assert_eq!(streams.len(), 64);
+    for (name, stream) in streams {
+        assert!(stream["in"].as_u64().unwrap() > 20, "{name}: {stream}");
+    }
+}

@@ -59,8 +59,9 @@ impl Core {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let aborted = Arc::new(AtomicBool::new(false));
-        let (cutter, cut_short) = bounded(0);
-        let (stopper, stopped) = bounded(0);
+        // Nothing is ever sent; but a wait for a channel without room allocates, and one with room does not.
+        let (cutter, cut_short) = bounded(1);
+        let (stopper, stopped) = bounded(1);
         let (wake, woken) = bounded(1);
         Self {
             pipeline,
@@ -193,6 +194,12 @@ impl Core {
     /// Packets booked so far, over all streams.
     pub(crate) fn booked(&self) -> u64 {
         self.accounts.iter().map(|account| account.progress().1).sum()
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.accounts.iter().for_each(|account| account.close());
     }
 }
 

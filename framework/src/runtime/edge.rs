@@ -7,10 +7,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::channel::ChannelLane;
 use super::core::Core;
 use super::event;
 use super::fair::FairLane;
+use super::fifo::FifoLane;
 use super::report::EdgeReport;
 use crate::config::plan::Overflow;
 use crate::ledger::Claim;
@@ -25,15 +25,6 @@ pub(crate) struct Envelope {
     pub(crate) stream: usize,
     /// When it was queued.
     pub(crate) queued: Instant,
-}
-
-/// What travels in a lane's channel.
-pub(crate) enum Item {
-    Packet(Envelope),
-    /// The slot of that number has been filled ([`Overflow::Latest`]).
-    Slot(usize),
-    /// The stream has ended.
-    End(usize),
 }
 
 /// What a consumer finds in a lane.
@@ -71,20 +62,16 @@ impl Edge {
             self.meter.dropped();
             event::Overflowed { edge: self, fails }.emit(core, lost);
         };
-        let waited = match &lane.queue {
-            Queue::Channel(channel) => channel.send(core, envelope, &mut lose),
+        match &lane.queue {
+            Queue::Fifo(fifo) => fifo.send(core, envelope, &mut lose),
             Queue::Fair(fair) => fair.send(core, envelope, &mut lose),
-        };
-        self.meter.depth(lane.len());
-        waited
+        }
     }
 
     /// Queues the end of a stream, behind all its packets.
-    pub(crate) fn end(&self, core: &Core, stream: usize) {
+    pub(crate) fn end(&self, stream: usize) {
         match self.lane(stream).map(|lane| &lane.queue) {
-            Some(Queue::Channel(channel)) => {
-                channel.send_item(core, Item::End(stream));
-            }
+            Some(Queue::Fifo(fifo)) => fifo.end(stream),
             Some(Queue::Fair(fair)) => fair.end(stream),
             None => {}
         }
@@ -108,7 +95,7 @@ impl Edge {
             offered: self.meter.offered.load(Ordering::Relaxed),
             dropped: self.meter.dropped.load(Ordering::Relaxed),
             taken: self.meter.taken.load(Ordering::Relaxed),
-            deepest: self.meter.deepest.load(Ordering::Relaxed),
+            deepest: self.lanes.iter().map(Lane::deepest).max().unwrap_or_default(),
         }
     }
 
@@ -132,7 +119,7 @@ pub(crate) struct Lane {
 /// How a lane is built.
 pub(crate) enum Queue {
     /// Packets come out as they went in.
-    Channel(ChannelLane),
+    Fifo(FifoLane),
     /// The consumer picks the stream.
     Fair(FairLane),
 }
@@ -140,7 +127,7 @@ pub(crate) enum Queue {
 impl Lane {
     fn policy(&self) -> Overflow {
         match &self.queue {
-            Queue::Channel(channel) => channel.policy,
+            Queue::Fifo(fifo) => fifo.policy,
             Queue::Fair(fair) => fair.policy,
         }
     }
@@ -148,15 +135,23 @@ impl Lane {
     /// Packets waiting now, and ends.
     pub(crate) fn len(&self) -> usize {
         match &self.queue {
-            Queue::Channel(channel) => channel.rx.len(),
+            Queue::Fifo(fifo) => fifo.len(),
             Queue::Fair(fair) => fair.len(),
         }
     }
 
-    /// The channel, where it is one.
-    pub(crate) fn channel(&self) -> Option<&ChannelLane> {
+    /// Most packets that waited at one time.
+    fn deepest(&self) -> usize {
         match &self.queue {
-            Queue::Channel(channel) => Some(channel),
+            Queue::Fifo(fifo) => fifo.deepest(),
+            Queue::Fair(fair) => fair.deepest(),
+        }
+    }
+
+    /// The queue in order of arrival, where it is one.
+    pub(crate) fn fifo(&self) -> Option<&FifoLane> {
+        match &self.queue {
+            Queue::Fifo(fifo) => Some(fifo),
             Queue::Fair(_) => None,
         }
     }
@@ -165,7 +160,7 @@ impl Lane {
     pub(crate) fn fair(&self) -> Option<&FairLane> {
         match &self.queue {
             Queue::Fair(fair) => Some(fair),
-            Queue::Channel(_) => None,
+            Queue::Fifo(_) => None,
         }
     }
 }

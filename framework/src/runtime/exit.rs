@@ -1,7 +1,7 @@
 //! The way out of a component: fan-out to its consumers, in order where the component asks for it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::edge::{Edge, Envelope};
@@ -29,7 +29,7 @@ impl Exit {
         Self { edges, order }
     }
 
-    /// Sends a packet that was taken with that number. Returns how long the caller waited for room.
+    /// Sends a packet that was taken with that number, `now`. Returns how long the caller waited for room.
     pub(crate) fn emit(
         &self,
         core: &Core,
@@ -37,9 +37,10 @@ impl Exit {
         number: u64,
         packet: Packet,
         claim: Claim,
+        now: Instant,
     ) -> Duration {
         match &self.order {
-            None => self.fan_out(core, stream, packet, claim),
+            None => self.fan_out(core, stream, packet, claim, now),
             Some(order) => {
                 order.settle(stream, number, Some(Outgoing { packet, claim }));
                 self.release(core, order, stream)
@@ -76,7 +77,7 @@ impl Exit {
     /// All packets of the stream have been settled.
     pub(crate) fn end(&self, core: &Core, stream: usize) {
         match &self.order {
-            None => self.fan_out_end(core, stream),
+            None => self.fan_out_end(stream),
             Some(order) => {
                 order.end(stream);
                 self.release(core, order, stream);
@@ -88,23 +89,22 @@ impl Exit {
         let mut waited = Duration::ZERO;
         order.release(stream, |released| match released {
             Released::Item(Outgoing { packet, claim }) => {
-                waited += self.fan_out(core, stream, packet, claim);
+                waited += self.fan_out(core, stream, packet, claim, core.clock.now());
             }
             Released::Gone(count) => {
                 let marked = self.edges.iter().filter(|edge| edge.marks);
                 marked.for_each(|edge| edge.gone(stream, count));
             }
-            Released::End => self.fan_out_end(core, stream),
+            Released::End => self.fan_out_end(stream),
         });
         waited
     }
 
-    fn fan_out(&self, core: &Core, stream: usize, packet: Packet, claim: Claim) -> Duration {
+    fn fan_out(&self, core: &Core, stream: usize, packet: Packet, claim: Claim, queued: Instant) -> Duration {
         let Some((last, others)) = self.edges.split_last() else {
             return Duration::ZERO;
         };
         let mut waited = Duration::ZERO;
-        let queued = core.clock.now();
         for edge in others {
             let envelope = Envelope {
                 packet: packet.clone(),
@@ -128,9 +128,9 @@ impl Exit {
         waited + last.send(core, envelope)
     }
 
-    fn fan_out_end(&self, core: &Core, stream: usize) {
+    fn fan_out_end(&self, stream: usize) {
         for edge in &self.edges {
-            edge.end(core, stream);
+            edge.end(stream);
         }
     }
 }

@@ -14,31 +14,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
-
+use super::bell::Bell;
 use super::core::Core;
 use super::edge::Envelope;
 use crate::config::plan::{Overflow, QueueSpec};
 use crate::ledger::lock;
-
-/// Wakes one who waits; rung twice, it wakes once.
-#[derive(Clone)]
-pub(crate) struct Bell {
-    ring: Sender<()>,
-    pub(crate) rung: Receiver<()>,
-}
-
-impl Bell {
-    pub(crate) fn new() -> Self {
-        let (ring, rung) = bounded(1);
-        Self { ring, rung }
-    }
-
-    pub(crate) fn ring(&self) {
-        // Full: it has been rung already.
-        let _ = self.ring.try_send(());
-    }
-}
 
 pub(crate) struct FairLane {
     pub(super) policy: Overflow,
@@ -60,6 +40,8 @@ pub(crate) struct FairLane {
 struct State {
     streams: Vec<StreamQueue>,
     packets: usize,
+    /// Most packets that waited at one time.
+    deepest: usize,
     bytes: u64,
     /// Numbers packets as they come.
     arrivals: u64,
@@ -149,6 +131,7 @@ impl FairLane {
             state: Mutex::new(State {
                 streams: streams.iter().map(queue).collect(),
                 packets: 0,
+                deepest: 0,
                 bytes: 0,
                 arrivals: 0,
             }),
@@ -162,6 +145,11 @@ impl FairLane {
     /// Packets waiting.
     pub(crate) fn len(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Most packets that waited at one time.
+    pub(super) fn deepest(&self) -> usize {
+        lock(&self.state).deepest
     }
 
     fn place(&self, stream: usize) -> Option<usize> {
@@ -180,7 +168,7 @@ impl FairLane {
                 let mut waited = Duration::ZERO;
                 while !self.has_room(&state, size) {
                     drop(state);
-                    waited += self.wait_for_room(core);
+                    waited += self.room.wait(core);
                     if core.is_aborted() {
                         return waited;
                     }
@@ -236,20 +224,11 @@ impl FairLane {
         state.packets == 0 || state.packets < self.capacity && state.bytes.saturating_add(size) <= self.bytes
     }
 
-    fn wait_for_room(&self, core: &Core) -> Duration {
-        let began = core.clock.now();
-        select! {
-            recv(self.room.rung) -> _ => {}
-            recv(core.cut_short) -> _ => {}
-        }
-        core.clock.now().duration_since(began)
-    }
-
     /// Waits until nothing waits any more.
     fn wait_until_taken(&self, core: &Core) -> Duration {
         let mut waited = Duration::ZERO;
         while lock(&self.state).packets > 0 && !core.is_aborted() {
-            waited += self.wait_for_room(core);
+            waited += self.room.wait(core);
         }
         // Another producer may be waiting for the same.
         self.room.ring();
@@ -338,6 +317,7 @@ impl State {
         if let Some(queue) = self.streams.get_mut(place) {
             queue.entries.push_back(Entry::Packet { envelope, arrival });
             self.packets += 1;
+            self.deepest = self.deepest.max(self.packets);
             self.bytes += size;
             self.arrivals += 1;
         }

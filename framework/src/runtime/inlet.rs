@@ -1,15 +1,21 @@
 //! The way into a worker: the lanes of all edges that feed it, and what its fellow replicas tell it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Select, Sender, never, select};
+use crossbeam_channel::{Receiver, Sender, never, select};
 
+use super::bell::Bell;
 use super::core::Core;
-use super::edge::{Arrival, Edge, Envelope, Item};
+use super::edge::{Arrival, Edge, Envelope};
 use super::exit::Exit;
-use super::fair::{Bell, FairLane, Front, Taken};
+use super::fair::{FairLane, Front, Taken};
+use super::fifo::{FifoLane, Item};
 use super::join::{Join, Parts};
 use crate::clock::Timer;
+
+/// How often a worker that finds nothing lets other threads go first, before it sleeps.
+pub(super) const YIELDS: u32 = 1;
 
 /// What replicas that share packets tell each other.
 #[derive(Debug, Clone, Copy)]
@@ -48,22 +54,8 @@ pub(crate) struct Inlet {
 /// The lanes of all edges, of one sort for all of them.
 #[derive(Clone)]
 pub(crate) enum Ways {
-    Channels(Lanes),
+    Fifo(FifoLanes),
     Fair(FairLanes),
-}
-
-/// What ended a wait.
-enum Woken {
-    Item(usize, Item),
-    Otherwise(Control),
-    CutShort,
-}
-
-#[derive(Clone)]
-pub(crate) struct Lanes {
-    lanes: Vec<(Arc<Edge>, usize)>,
-    /// Lane that is asked first, so that none starves.
-    turn: usize,
 }
 
 impl Inlet {
@@ -85,13 +77,21 @@ impl Inlet {
             return other;
         }
         let next = match &mut self.ways {
-            Ways::Channels(lanes) => lanes.take(core, exit, &self.control),
+            Ways::Fifo(lanes) => lanes.next(core, exit, &self.control),
             Ways::Fair(lanes) => lanes.next(core, exit, &self.control),
         };
         if !matches!(next, Next::Packet(..) | Next::Joined(..)) {
             self.pass_on();
         }
         next
+    }
+
+    /// Whether the last wait for something to do may have taken time.
+    pub(crate) fn has_slept(&self) -> bool {
+        match &self.ways {
+            Ways::Fifo(lanes) => lanes.slept || self.baton.is_some(),
+            Ways::Fair(_) => true,
+        }
     }
 
     /// Waits for the baton, unless there is something else to do. Whoever gets `None` passes it on afterwards.
@@ -124,81 +124,135 @@ impl Inlet {
     }
 }
 
-impl Lanes {
-    pub(crate) fn new(lanes: Vec<(Arc<Edge>, usize)>) -> Self {
-        Self { lanes, turn: 0 }
+/// Lanes that give what came first.
+pub(crate) struct FifoLanes {
+    lanes: Vec<Feed>,
+    bell: Bell,
+    /// Whether other replicas take from the same lanes.
+    shared: bool,
+    /// Lane that is asked first, so that none starves.
+    turn: usize,
+    /// Whether the last call found nothing at first.
+    slept: bool,
+}
+
+struct Feed {
+    edge: Arc<Edge>,
+    lane: usize,
+    /// What was taken ahead of its turn.
+    ahead: VecDeque<Item>,
+}
+
+impl Clone for FifoLanes {
+    /// What the original has taken ahead stays with it.
+    fn clone(&self) -> Self {
+        let lanes = self.lanes.iter().map(|feed| (feed.edge.clone(), feed.lane));
+        Self::new(lanes.collect(), self.bell.clone(), self.shared)
+    }
+}
+
+impl Feed {
+    fn fifo(&self) -> Option<&FifoLane> {
+        self.edge.lanes.get(self.lane)?.fifo()
     }
 
-    fn take(&mut self, core: &Core, exit: &Exit, control: &Receiver<Control>) -> Next {
+    fn take(&mut self) -> Option<Arrival> {
+        let fifo = self.edge.lanes.get(self.lane)?.fifo()?;
+        fifo.take(&mut self.ahead)
+    }
+}
+
+impl FifoLanes {
+    pub(crate) fn new(lanes: Vec<(Arc<Edge>, usize)>, bell: Bell, shared: bool) -> Self {
+        let feed = |(edge, lane)| Feed {
+            edge,
+            lane,
+            ahead: VecDeque::new(),
+        };
+        Self {
+            lanes: lanes.into_iter().map(feed).collect(),
+            bell,
+            shared,
+            turn: 0,
+            slept: false,
+        }
+    }
+
+    fn next(&mut self, core: &Core, exit: &Exit, control: &Receiver<Control>) -> Next {
+        self.slept = false;
+        let mut yields = 0;
         loop {
-            let count = self.lanes.len();
-            for step in 0..count {
-                let index = (self.turn + step) % count;
-                let item = self.lane(index).and_then(|rx| rx.try_recv().ok());
-                if let Some(next) = item.and_then(|item| self.arrived(index, item, exit)) {
-                    return next;
-                }
-            }
-            let (index, item) = match self.wait(core, control) {
-                Woken::Item(index, item) => (index, item),
-                Woken::Otherwise(control) => return Next::Control(control),
-                Woken::CutShort => return Next::Aborted,
-            };
-            if let Some(next) = self.arrived(index, item, exit) {
+            if let Some(next) = self.take(exit) {
                 return next;
             }
-        }
-    }
-
-    fn lane(&self, index: usize) -> Option<&Receiver<Item>> {
-        let (edge, lane) = self.lanes.get(index)?;
-        Some(&edge.lanes.get(*lane)?.channel()?.rx)
-    }
-
-    fn wait(&self, core: &Core, control: &Receiver<Control>) -> Woken {
-        // Senders live as long as the run: what is disconnected has been cut short.
-        if let (1, Some(rx)) = (self.lanes.len(), self.lane(0)) {
-            return select! {
-                recv(rx) -> item => item.map_or(Woken::CutShort, |item| Woken::Item(0, item)),
-                recv(control) -> told => told.map_or(Woken::CutShort, Woken::Otherwise),
-                recv(core.cut_short) -> _ => Woken::CutShort,
-            };
-        }
-        let mut select = Select::new();
-        let receivers: Vec<_> = (0..self.lanes.len()).filter_map(|i| self.lane(i)).collect();
-        for rx in &receivers {
-            select.recv(rx);
-        }
-        let told = select.recv(control);
-        select.recv(&core.cut_short);
-        let ready = select.select();
-        let index = ready.index();
-        if let Some(rx) = receivers.get(index) {
-            return ready
-                .recv(rx)
-                .map_or(Woken::CutShort, |item| Woken::Item(index, item));
-        }
-        if index == told {
-            return ready.recv(control).map_or(Woken::CutShort, Woken::Otherwise);
-        }
-        let _ = ready.recv(&core.cut_short);
-        Woken::CutShort
-    }
-
-    fn arrived(&mut self, index: usize, item: Item, exit: &Exit) -> Option<Next> {
-        self.turn = index + 1;
-        let (edge, lane) = self.lanes.get(index)?;
-        match edge.lanes.get(*lane)?.channel()?.open(item)? {
-            Arrival::End(stream) => Some(Next::End(stream)),
-            Arrival::Packet(envelope) => {
-                edge.meter.taken();
-                let number = exit
-                    .order
-                    .as_ref()
-                    .map_or(0, |order| order.number(envelope.stream));
-                Some(Next::Packet(envelope, number))
+            self.slept = true;
+            // Falling asleep and being woken costs more than letting others of this core go first.
+            if yields < YIELDS {
+                yields += 1;
+                std::thread::yield_now();
+                continue;
+            }
+            match self.wait(core, control) {
+                Waited::Rung | Waited::Expired => {}
+                Waited::Told(control) => return Next::Control(control),
+                Waited::CutShort => return Next::Aborted,
             }
         }
+    }
+
+    fn take(&mut self, exit: &Exit) -> Option<Next> {
+        let count = self.lanes.len();
+        for step in 0..count {
+            let index = match self.turn + step {
+                index if index < count => index,
+                beyond => beyond - count,
+            };
+            let Some(arrival) = self.lanes.get_mut(index).and_then(Feed::take) else {
+                continue;
+            };
+            self.turn = if index + 1 < count { index + 1 } else { 0 };
+            if self.shared && count > 1 {
+                // The bell may have been rung for what lies in another lane.
+                let more = self.lanes.iter().filter_map(Feed::fifo).any(|fifo| fifo.len() > 0);
+                if more {
+                    self.bell.ring();
+                }
+            }
+            let feed = self.lanes.get(index)?;
+            return Some(match arrival {
+                Arrival::End(stream) => Next::End(stream),
+                Arrival::Packet(envelope) => {
+                    feed.edge.meter.taken();
+                    let order = exit.order.as_ref();
+                    let number = order.map_or(0, |order| order.number(envelope.stream));
+                    Next::Packet(envelope, number)
+                }
+            });
+        }
+        None
+    }
+
+    /// Sleeps until there may be something to take.
+    fn wait(&self, core: &Core, control: &Receiver<Control>) -> Waited {
+        let mut asleep = 0;
+        for fifo in self.lanes.iter().filter_map(Feed::fifo) {
+            if !fifo.falls_asleep() {
+                break;
+            }
+            asleep += 1;
+        }
+        let waited = if asleep < self.lanes.len() {
+            Waited::Rung
+        } else {
+            select! {
+                recv(self.bell.rung) -> _ => Waited::Rung,
+                recv(control) -> told => told.map_or(Waited::CutShort, Waited::Told),
+                recv(core.cut_short) -> _ => Waited::CutShort,
+            }
+        };
+        let lanes = self.lanes.iter().filter_map(Feed::fifo);
+        lanes.take(asleep).for_each(FifoLane::wakes);
+        waited
     }
 }
 

@@ -38,6 +38,11 @@ impl Limits {
         }
     }
 
+    /// Whether there are any.
+    pub(crate) fn any(&self) -> bool {
+        self.deadline.is_some() || self.rate.is_some()
+    }
+
     /// Whether a packet captured at that time is too old.
     pub(crate) fn expired(&self, captured: Instant, now: Instant) -> bool {
         let age = now.saturating_duration_since(captured);

@@ -146,21 +146,23 @@ impl SourceWorker {
             given: false,
         };
         let mut last = self.core.clock.now();
+        let mut began = last;
         while self.core.wants(self.stream) {
-            let began = self.core.clock.now();
             out.blocked = Duration::ZERO;
             out.given = false;
             let progress = guard(name, "next", || source.next(&mut out));
             if out.given {
                 let ended = self.core.clock.now();
-                let service = ended.duration_since(began).saturating_sub(out.blocked);
-                self.meter.served(None, began, service, ended);
-                last = ended;
-            } else if let Some(limit) = self.component.stall_timeout
-                && began.saturating_duration_since(last) > limit
-            {
-                let message = format!("`{name}` has given nothing for {limit:?}, its `stall_timeout`");
-                return Err(StageError::fatal(Code("E0415"), message));
+                let service = ended.saturating_duration_since(began).saturating_sub(out.blocked);
+                self.meter.served(None, began, service, ended, None);
+                (last, began) = (ended, ended);
+            } else {
+                began = self.core.clock.now();
+                let idle = began.saturating_duration_since(last);
+                if let Some(limit) = self.component.stall_timeout.filter(|limit| idle > *limit) {
+                    let message = format!("`{name}` has given nothing for {limit:?}, its `stall_timeout`");
+                    return Err(StageError::fatal(Code("E0415"), message));
+                }
             }
             match progress {
                 Ok(Progress::More) => {}
@@ -219,14 +221,14 @@ impl SourceEmitter for SourceOut<'_> {
         let Some(account) = worker.core.accounts.get(worker.stream) else {
             return;
         };
-        let mut packet = Packet::new(self.next_header(pts), payload);
+        let header = self.next_header(pts);
+        let captured = header.captured;
+        let mut packet = Packet::new(header, payload);
         attach(&mut packet);
         worker.meter.passed.bump();
         let claim = account.enter();
-        self.blocked += worker
-            .component
-            .exit
-            .emit(&worker.core, worker.stream, 0, packet, claim);
+        let exit = &worker.component.exit;
+        self.blocked += exit.emit(&worker.core, worker.stream, 0, packet, claim, captured);
     }
 
     fn fail(&mut self, pts: Option<Duration>, error: StageError) {

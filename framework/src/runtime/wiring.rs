@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::channel::ChannelLane;
+use super::bell::Bell;
 use super::component::{Component, StreamProgress, Traits};
 use super::edge::{Edge, Lane, Queue};
 use super::exit::Exit;
-use super::fair::{Bell, FairLane};
-use super::inlet::{Control, FairLanes, Inlet, Lanes, Ways};
+use super::fair::FairLane;
+use super::fifo::{FifoLane, Use};
+use super::inlet::{Control, FairLanes, FifoLanes, Inlet, Ways};
 use super::limits::Limits;
 use super::marks::marked;
 use super::resequencer::Resequencer;
@@ -52,8 +53,10 @@ struct Facts {
     sharing: Sharing,
     /// Whether a required sink depends on it.
     required: bool,
-    /// One for each group of replicas that share packets, where it picks the streams it takes from.
-    bells: Option<Vec<Bell>>,
+    /// Whether it picks the streams it takes from.
+    picks: bool,
+    /// One for each group of replicas that share packets, rung when there is something to take.
+    bells: Vec<Bell>,
 }
 
 impl Facts {
@@ -77,6 +80,8 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
     };
     let marks = marked(&pipeline);
     let facts = facts(&pipeline, &streams, &marks);
+    // The ways to a join wait for each other: what is free there must be usable at once.
+    let joins = pipeline.components.iter().any(|c| c.join.is_some());
 
     let mut edges = Vec::new();
     let mut edges_into = vec![Vec::new(); pipeline.components.len()];
@@ -102,7 +107,7 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
                 Sharing::Split => (0..consumer.replicas).map(Some).collect(),
             };
             for (number, group) in groups.into_iter().enumerate() {
-                let bell = consumer.bells.as_ref().and_then(|bells| bells.get(number));
+                let bell = consumer.bells.get(number).cloned().unwrap_or_else(Bell::new);
                 let carried = |(place, stream): (usize, &usize)| {
                     let ours = consumer.replica_of(place) == group && producer.streams.contains(stream);
                     ours.then_some(*stream)
@@ -136,12 +141,17 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
                         }
                     }
                     let all = streams.len();
-                    let queue = match bell {
-                        None => Queue::Channel(ChannelLane::new(policy, capacity, &members, all)),
-                        Some(bell) => {
-                            let spec = QueueSpec { capacity, ..queue };
-                            Queue::Fair(FairLane::new(policy, spec, &members, all, marked, bell.clone()))
-                        }
+                    let bell = bell.clone();
+                    let queue = if consumer.picks {
+                        let spec = QueueSpec { capacity, ..queue };
+                        Queue::Fair(FairLane::new(policy, spec, &members, all, marked, bell))
+                    } else {
+                        let used = Use {
+                            // A worker that is left behind would keep what it has taken ahead.
+                            ahead: (group.is_some() || consumer.replicas == 1) && component.timeout.is_none(),
+                            lazy: !joins,
+                        };
+                        Queue::Fifo(FifoLane::new(policy, capacity, &members, all, bell, used))
                     };
                     lanes.push(Lane {
                         replica: group,
@@ -199,7 +209,7 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
                 StreamProgress::new(carriers.count(), flushes, facts.replicas)
             })
             .collect();
-        let alone = ordered || shared && facts.bells.is_some();
+        let alone = ordered || shared && facts.picks;
         let baton = alone.then(|| {
             let (give, take) = bounded(1);
             // The channel has room for the one baton.
@@ -285,9 +295,12 @@ fn worker_plan(
         Sharing::Shared => 0,
         Sharing::Split => replica,
     };
-    let ways = match facts.bells.as_ref().and_then(|bells| bells.get(group)) {
-        None => Ways::Channels(Lanes::new(lanes)),
-        Some(bell) => Ways::Fair(FairLanes::new(lanes, bell.clone(), all, component.join.is_some())),
+    let bell = facts.bells.get(group).cloned().unwrap_or_else(Bell::new);
+    let ways = if facts.picks {
+        Ways::Fair(FairLanes::new(lanes, bell, all, component.join.is_some()))
+    } else {
+        let shared = facts.sharing == Sharing::Shared && facts.replicas > 1;
+        Ways::Fifo(FifoLanes::new(lanes, bell, shared))
     };
     WorkerPlan {
         inlet: Inlet::new(ways, told, baton),
@@ -326,13 +339,13 @@ fn facts(pipeline: &Pipeline, streams: &[StreamId], marks: &[Vec<bool>]) -> Vec<
         let split = component.replicas == Replicas::PerStream || component.route == Route::ByStream;
         let groups = if split { replicas } else { 1 };
         let picks = picks_streams(component) || marks.contains(&true);
-        let bells = picks.then(|| (0..groups).map(|_| Bell::new()).collect());
         facts.push(Facts {
             streams: reached,
             replicas,
             sharing: if split { Sharing::Split } else { Sharing::Shared },
             required: false,
-            bells,
+            picks,
+            bells: (0..groups).map(|_| Bell::new()).collect(),
         });
     }
     let sinks = || pipeline.components.iter().filter(|c| c.role == Role::Sink);

@@ -12,11 +12,11 @@ mod out;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use batch::Batch;
 use crossbeam_channel::select;
-use held::{Desk, Holding};
+use held::{Desk, Holding, Key};
 
 use super::component::Component;
 use super::core::Core;
@@ -27,7 +27,7 @@ use super::limits::Verdict;
 use crate::error::{Code, StageError};
 use crate::ledger::{Claim, Loss, Reason};
 use crate::metrics::Meter;
-use crate::packet::{Header, Packet, PacketId};
+use crate::packet::{Header, Packet};
 use crate::registry::Role;
 use crate::stage::{Sink, Stage, WorkerContext};
 
@@ -69,6 +69,10 @@ pub(crate) struct Worker {
     /// Why there is no instance.
     dead: Option<StageError>,
     desk: Arc<Desk>,
+    /// The packet at work, where no supervisor needs to reach it.
+    hand: Option<Holding>,
+    /// When the last packet was done, if nothing has happened since.
+    ended: Option<Instant>,
     /// Its call took too long and another one has its place: it may not touch anything any more.
     replaced: bool,
     /// By stream.
@@ -91,6 +95,9 @@ impl Worker {
             meter: component.meters.get(replica).cloned().unwrap_or_default(),
             known: vec![Known::default(); component.streams.len()],
             batch: Batch::new(component.streams.len()),
+            desk: Arc::new(Desk::new(streams.len(), component.streams.clone())),
+            hand: None,
+            ended: None,
             core,
             component,
             replica,
@@ -98,7 +105,6 @@ impl Worker {
             cx,
             instance: None,
             dead: None,
-            desk: Arc::new(Desk::new(streams.len())),
             replaced: false,
             streams,
         }
@@ -161,8 +167,10 @@ impl Worker {
                 }
                 break;
             }
-            match self.inlet.next(&self.core, &self.component.exit) {
-                Next::Packet(envelope, number) => self.take(envelope, number),
+            let next = self.inlet.next(&self.core, &self.component.exit);
+            let ended = self.ended.take().filter(|_| !self.inlet.has_slept());
+            match next {
+                Next::Packet(envelope, number) => self.take(envelope, number, ended),
                 Next::End(stream) => self.ended_on_edge(stream),
                 Next::Gone(stream) => self.component.exit.pass_gone(&self.core, stream),
                 Next::Joined(parts, number) => self.take_joined(parts, number),
@@ -214,8 +222,9 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, envelope: Envelope, number: u64) {
-        let taken = self.core.clock.now();
+    /// Takes a packet; `now`, where the caller knows what time it is.
+    fn take(&mut self, envelope: Envelope, number: u64, now: Option<Instant>) {
+        let taken = now.unwrap_or_else(|| self.core.clock.now());
         self.meter.taken.bump();
         let Envelope {
             packet,
@@ -231,31 +240,36 @@ impl Worker {
             claim.lose(Loss::Dropped(Reason::Aborted));
             return;
         }
-        let Some(claim) = self.admit(&packet.header, stream, number, claim) else {
+        let key = Key::new(&packet.header.id, stream);
+        let Some(claim) = self.admit(&packet.header, key, number, claim) else {
             return self.catch_up();
         };
-        self.notice(stream, &packet);
-        let id = packet.header.id.clone();
-        self.hold(id.clone(), claim, stream, number);
-        let began = self.core.clock.now();
-        let blocked = self.process(packet, &id);
+        let told = self.notice(stream, &packet);
+        let waited = told || self.component.exit.order.is_some() || self.component.limits.any();
+        let began = if waited { self.core.clock.now() } else { taken };
+        self.hold(Holding { key, claim, number });
+        let served = self.process(packet, key);
         if self.replaced {
             return;
         }
         let ended = self.core.clock.now();
-        let service = ended.duration_since(began).saturating_sub(blocked);
-        self.meter.served(Some(wait), began, service, ended);
+        let service = ended.saturating_duration_since(began).saturating_sub(served.blocked);
+        let age = served.delivered.map(|captured| ended.saturating_duration_since(captured));
+        self.meter.served(Some(wait), began, service, ended, age);
+        self.ended = Some(ended);
         self.catch_up();
     }
 
     /// Puts a packet under the deadline and the rate limit of the component; `None`: it was settled.
-    fn admit(&mut self, header: &Header, stream: usize, number: u64, claim: Claim) -> Option<Claim> {
-        let component = self.component.clone();
-        let limits = &component.limits;
+    fn admit(&mut self, header: &Header, key: Key, number: u64, claim: Claim) -> Option<Claim> {
+        let limits = &self.component.limits;
+        if !limits.any() {
+            return Some(claim);
+        }
         let now = self.core.clock.now();
         let mut reason = limits.expired(header.captured, now).then_some(DEADLINE);
         if reason.is_none() {
-            match limits.rate(stream, now) {
+            match limits.rate(key.stream, now) {
                 Verdict::Take => {}
                 Verdict::Drop => reason = Some(RATE_LIMIT),
                 Verdict::WaitUntil(at) => {
@@ -272,24 +286,17 @@ impl Worker {
         let Some(reason) = reason else {
             return Some(claim);
         };
-        let id = header.id.clone();
-        let holding = Holding {
-            id,
-            claim,
-            stream,
-            number,
-        };
-        self.out().drop_holding(holding, reason);
+        self.out().drop_holding(Holding { key, claim, number }, reason);
         None
     }
 
-    fn hold(&mut self, id: PacketId, claim: Claim, stream: usize, number: u64) {
-        self.desk.push(Holding {
-            id,
-            claim,
-            stream,
-            number,
-        });
+    /// Remembers a packet that is about to be given to the instance.
+    fn hold(&mut self, holding: Holding) {
+        if self.component.timeout.is_some() {
+            self.desk.push(holding);
+        } else {
+            self.hand = Some(holding);
+        }
     }
 
     /// Does what has come up while packets were in hand.
@@ -305,6 +312,7 @@ impl Worker {
             self.fail_instance(StageError::fatal(Code("E0405"), message));
         }
         while let Some(pending) = self.desk.next() {
+            self.ended = None;
             match pending {
                 Pending::Told(control) => self.told(control),
                 Pending::End(stream) => self.ended_on_edge(stream),
@@ -314,14 +322,17 @@ impl Worker {
 
     /// Waits for a credit of the stream, where its order is kept; `false`: the run is cut short.
     fn acquire_credit(&mut self, stream: usize) -> bool {
+        let Some(order) = &self.component.exit.order else {
+            return true;
+        };
+        if order.credits(stream).is_none_or(|credits| credits.try_recv().is_ok()) {
+            return true;
+        }
         let component = self.component.clone();
         let credits = component.exit.order.as_ref().and_then(|o| o.credits(stream));
         let Some(credits) = credits else {
             return true;
         };
-        if credits.try_recv().is_ok() {
-            return true;
-        }
         // Whoever holds back the oldest packet must settle it, or the wait would never end.
         self.settle(stream);
         component.ask_to_settle(stream, self.replica);
@@ -339,12 +350,12 @@ impl Worker {
         }
     }
 
-    /// Tells the instance when a stream has started anew, or goes on in another shape.
-    fn notice(&mut self, stream: usize, packet: &Packet) {
+    /// Tells the instance when a stream has started anew, or goes on in another shape; `true` if it did so.
+    fn notice(&mut self, stream: usize, packet: &Packet) -> bool {
         let id = &packet.header.id;
         let shape = packet.raw_payload().shape_key();
         let Some(known) = self.known.get_mut(stream) else {
-            return;
+            return false;
         };
         let before = std::mem::replace(
             known,
@@ -354,18 +365,21 @@ impl Worker {
                 shape,
             },
         );
-        if before.seen && before.epoch != id.epoch {
+        let anew = before.seen && before.epoch != id.epoch;
+        if anew {
             self.tell("discontinuity", |instance, out| match instance {
                 Instance::Stage(stage) => stage.discontinuity(&id.stream, out),
                 Instance::Sink(_) => Ok(()),
             });
         }
-        if before.seen && before.shape != shape {
+        let other = before.seen && before.shape != shape;
+        if other {
             self.tell("shape_changed", |instance, out| match instance {
                 Instance::Stage(stage) => stage.shape_changed(&id.stream, out),
                 Instance::Sink(sink) => sink.shape_changed(&id.stream),
             });
         }
+        anew || other
     }
 
     fn tell(

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::held::{Holding, Key};
 use super::{Pending, Worker};
 use crate::clock::Timer;
 use crate::config::plan::BatchSpec;
@@ -229,11 +230,12 @@ impl Worker {
             claim.lose(Loss::Dropped(Reason::Aborted));
             return false;
         }
-        let Some(claim) = self.admit(&packet.header, stream, number, claim) else {
+        let header = &packet.header;
+        let key = Key::new(&header.id, stream);
+        let Some(claim) = self.admit(header, key, number, claim) else {
             return !self.core.is_aborted();
         };
-        let header = &packet.header;
-        self.hold(header.id.clone(), claim, stream, number);
+        self.desk.push(Holding { key, claim, number });
         let batch = &mut self.batch;
         if batch.packets.is_empty() {
             batch.shape = packet.raw_payload().shape_key();
@@ -269,7 +271,7 @@ impl Worker {
             let blocked = self.process_batch(&packets);
             let ended = self.core.clock.now();
             let service = ended.duration_since(began).saturating_sub(blocked);
-            self.meter.served(None, began, service, ended);
+            self.meter.served(None, began, service, ended, None);
             self.batch.service.record(service);
         }
         self.batch.packets = packets;
@@ -299,9 +301,21 @@ impl Worker {
     /// Calls the stage with all packets. If that fails, those that were not settled are processed one by one, so that
     /// only what is at fault fails. Returns the time spent waiting for room downstream.
     fn process_batch(&mut self, packets: &[Packet]) -> Duration {
+        let queued = std::mem::take(&mut self.batch.queued);
+        let blocked = self.process_all(packets, &queued);
+        self.batch.queued = queued;
+        blocked
+    }
+
+    fn process_all(&mut self, packets: &[Packet], queued: &[(usize, Instant)]) -> Duration {
         let mut blocked = Duration::ZERO;
-        if let [packet] = packets {
-            return self.process(packet.clone(), &packet.header.id.clone());
+        let keys = packets.iter().zip(queued);
+        let keys = keys.map(|(packet, (stream, _))| (packet, Key::new(&packet.header.id, *stream)));
+        if let [packet] = packets
+            && let Some((stream, _)) = queued.first()
+        {
+            let key = Key::new(&packet.header.id, *stream);
+            return self.process(packet.clone(), key).blocked;
         }
         let mut failed = None;
         if self.dead.is_none() {
@@ -329,10 +343,9 @@ impl Worker {
                 self.fail_instance(error);
             }
         }
-        for packet in packets {
-            let id = &packet.header.id;
-            if !self.replaced && self.desk.take_up(id) {
-                blocked += self.process(packet.clone(), id);
+        for (packet, key) in keys {
+            if !self.replaced && self.desk.take_up(&key) {
+                blocked += self.process(packet.clone(), key).blocked;
             }
         }
         blocked

@@ -2,86 +2,100 @@
 
 use std::time::{Duration, Instant};
 
+use super::held::{Holding, Key};
 use super::out::Out;
 use super::{Instance, Worker};
 use crate::config::plan::OnError;
 use crate::error::StageError;
-use crate::packet::{Packet, PacketId};
+use crate::packet::Packet;
 use crate::registry::Role;
 use crate::runtime::component::guard;
 
+/// How a call for a packet went.
+#[derive(Default)]
+pub(super) struct Served {
+    /// Time spent waiting for room downstream.
+    pub(super) blocked: Duration,
+    /// Capture of the packet, where a sink has taken it.
+    pub(super) delivered: Option<Instant>,
+}
+
 impl Worker {
-    /// Gives a packet to the instance, again as often as `on_error` says. Returns the time spent waiting for room
-    /// downstream.
-    pub(super) fn process(&mut self, packet: Packet, id: &PacketId) -> Duration {
-        let component = self.component.clone();
-        let retries = match &component.on_error {
+    /// Gives a packet to the instance, again as often as `on_error` says.
+    pub(super) fn process(&mut self, packet: Packet, key: Key) -> Served {
+        let retries = match &self.component.on_error {
             OnError::Retry { max, .. } => *max,
             _ => 0,
         };
         let mut packet = packet;
         let mut attempts = 1;
-        let mut blocked = Duration::ZERO;
+        let mut served = Served::default();
         loop {
             if let Some(error) = self.dead.clone() {
-                self.fail(id, &error, attempts);
-                return blocked;
+                self.fail(&key, &error, attempts);
+                return served;
             }
             let captured = packet.header.captured;
             let spare = (attempts <= retries).then(|| packet.clone());
-            let outcome = self.call_watched("process", &mut blocked, |instance, out| match instance {
+            let outcome = self.call_watched("process", &mut served.blocked, |instance, out| match instance {
                 Instance::Stage(stage) => stage.process(packet, out),
                 Instance::Sink(sink) => sink.consume(packet),
             });
             if self.replaced {
-                return blocked;
+                return served;
             }
             let error = match outcome {
                 Ok(()) => {
-                    if component.role == Role::Sink {
-                        self.acknowledge(id, captured);
+                    if self.component.role == Role::Sink {
+                        if let Some(holding) = self.let_go(&key) {
+                            self.meter.passed.bump();
+                            served.delivered = Some(captured);
+                            holding.claim.acknowledge();
+                        }
+                    } else if let Some(holding) = self.hand.take() {
+                        // It will settle the packet later.
+                        self.desk.push(holding);
                     }
-                    return blocked;
+                    return served;
                 }
                 Err(error) => error,
             };
-            let settled = !self.desk.has(id);
+            let settled = self.hand.is_none() && !self.desk.has(&key);
             let again = spare.filter(|_| !settled);
             if again.is_none() {
                 if settled {
                     self.core.warn(format!(
                         "`{}` reported an error after it had settled the packet: {error}",
-                        component.name
+                        self.component.name
                     ));
                 } else {
-                    self.fail(id, &error, attempts);
+                    self.fail(&key, &error, attempts);
                 }
             }
             if !error.recoverable {
-                let kept = self.desk.take(id);
+                let kept = self.let_go(&key);
                 self.fail_instance(error);
-                kept.into_iter().for_each(|holding| self.desk.push(holding));
+                kept.into_iter().for_each(|holding| self.hold(holding));
             }
             match again {
                 Some(again) => packet = again,
-                None => return blocked,
+                None => return served,
             }
             attempts += 1;
         }
     }
 
-    pub(super) fn acknowledge(&mut self, id: &PacketId, captured: Instant) {
-        if let Some(holding) = self.desk.take(id) {
-            self.meter.passed.bump();
-            let age = self.core.clock.now().saturating_duration_since(captured);
-            self.meter.delivered(age);
-            holding.claim.acknowledge();
+    /// Takes a packet out of the hand, or from the desk.
+    fn let_go(&mut self, key: &Key) -> Option<Holding> {
+        match self.hand.take_if(|holding| holding.key == *key) {
+            Some(holding) => Some(holding),
+            None => self.desk.take(key),
         }
     }
 
     /// Settles a packet as failed.
-    pub(super) fn fail(&mut self, id: &PacketId, error: &StageError, attempts: u32) {
-        if let Some(holding) = self.desk.take(id) {
+    pub(super) fn fail(&mut self, key: &Key, error: &StageError, attempts: u32) {
+        if let Some(holding) = self.let_go(key) {
             self.out().fail_holding(holding, error, attempts);
         }
     }
@@ -124,6 +138,7 @@ impl Worker {
             replica: self.replica,
             meter: &self.meter,
             desk: &self.desk,
+            hand: &mut self.hand,
             blocked: Duration::ZERO,
         };
         let Some(instance) = &mut self.instance else {
@@ -141,6 +156,7 @@ impl Worker {
             replica: self.replica,
             meter: &self.meter,
             desk: &self.desk,
+            hand: &mut self.hand,
             blocked: Duration::ZERO,
         }
     }

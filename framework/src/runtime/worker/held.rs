@@ -2,20 +2,64 @@
 //! not keep its packets.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::Pending;
 use crate::ledger::{Claim, lock};
-use crate::packet::PacketId;
+use crate::packet::{PacketId, StreamId};
+
+/// Which packet: its id, with the index of the stream in place of the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(super) stream: usize,
+    epoch: u32,
+    seq: u64,
+}
 
 /// A packet taken and not yet settled.
 pub(crate) struct Holding {
-    pub(super) id: PacketId,
+    pub(super) key: Key,
     pub(super) claim: Claim,
-    pub(super) stream: usize,
     pub(super) number: u64,
+}
+
+/// What names a packet: a key, or the id that an instance gives back.
+pub(super) trait Names {
+    fn names(&self, key: &Key, streams: &[StreamId]) -> bool;
+}
+
+impl Names for Key {
+    fn names(&self, key: &Key, _: &[StreamId]) -> bool {
+        self == key
+    }
+}
+
+impl Names for PacketId {
+    fn names(&self, key: &Key, streams: &[StreamId]) -> bool {
+        let of_stream = |name: &StreamId| Arc::ptr_eq(name, &self.stream) || *name == self.stream;
+        self.seq == key.seq && self.epoch == key.epoch && streams.get(key.stream).is_some_and(of_stream)
+    }
+}
+
+impl Key {
+    pub(super) fn new(id: &PacketId, stream: usize) -> Self {
+        Self {
+            stream,
+            epoch: id.epoch,
+            seq: id.seq,
+        }
+    }
+
+    /// The id in full.
+    pub(super) fn id(&self, streams: &[StreamId]) -> PacketId {
+        PacketId {
+            stream: streams.get(self.stream).cloned().unwrap_or_else(|| "".into()),
+            epoch: self.epoch,
+            seq: self.seq,
+        }
+    }
 }
 
 /// What a worker hands over to the one that takes its place.
@@ -24,6 +68,11 @@ pub(crate) struct Desk {
     /// Streams that are to be flushed before the worker is done.
     pub(super) unflushed: AtomicUsize,
     pending: Mutex<Vec<Pending>>,
+    /// Number of packets held and things pending, for those who only look.
+    held: AtomicUsize,
+    due: AtomicUsize,
+    /// Names of the pipeline's streams.
+    streams: Arc<[StreamId]>,
 }
 
 #[derive(Default)]
@@ -50,11 +99,15 @@ pub(crate) enum Found {
 }
 
 impl Desk {
-    pub(super) fn new(streams: usize) -> Self {
+    /// For a worker that is to flush that many streams.
+    pub(super) fn new(unflushed: usize, streams: Arc<[StreamId]>) -> Self {
         Self {
             state: Mutex::default(),
-            unflushed: AtomicUsize::new(streams),
+            unflushed: AtomicUsize::new(unflushed),
             pending: Mutex::default(),
+            held: AtomicUsize::new(0),
+            due: AtomicUsize::new(0),
+            streams,
         }
     }
 
@@ -63,43 +116,62 @@ impl Desk {
     }
 
     pub(super) fn push(&self, holding: Holding) {
-        self.state().held.push(holding);
+        let mut state = self.state();
+        state.held.push(holding);
+        self.note(&state);
     }
 
-    pub(super) fn has(&self, id: &PacketId) -> bool {
-        self.state().held.iter().any(|holding| holding.is(id))
+    fn note(&self, state: &State) {
+        self.held
+            .store(state.held.len() + state.aside.len(), Ordering::Relaxed);
+    }
+
+    fn place(&self, state: &State, which: &impl Names) -> Option<usize> {
+        let mut held = state.held.iter();
+        held.position(|holding| which.names(&holding.key, &self.streams))
+    }
+
+    pub(super) fn has(&self, which: &impl Names) -> bool {
+        self.place(&self.state(), which).is_some()
     }
 
     pub(super) fn has_stream(&self, stream: usize) -> bool {
-        self.state().held.iter().any(|holding| holding.stream == stream)
+        self.state().held.iter().any(|holding| holding.key.stream == stream)
     }
 
+    /// Packets held.
     pub(super) fn len(&self) -> usize {
-        let state = self.state();
-        state.held.len() + state.aside.len()
+        self.held.load(Ordering::Relaxed)
     }
 
-    pub(super) fn take(&self, id: &PacketId) -> Option<Holding> {
+    pub(super) fn take(&self, which: &impl Names) -> Option<Holding> {
         let mut state = self.state();
-        let place = state.held.iter().position(|holding| holding.is(id))?;
-        Some(state.held.remove(place))
+        let place = self.place(&state, which)?;
+        let holding = state.held.remove(place);
+        self.note(&state);
+        Some(holding)
     }
 
     pub(super) fn take_stream(&self, stream: usize) -> Option<Holding> {
         let mut state = self.state();
-        let place = state.held.iter().position(|holding| holding.stream == stream)?;
-        Some(state.held.remove(place))
+        let place = state.held.iter().position(|holding| holding.key.stream == stream)?;
+        let holding = state.held.remove(place);
+        self.note(&state);
+        Some(holding)
     }
 
     pub(super) fn take_all(&self) -> Vec<Holding> {
-        std::mem::take(&mut self.state().held)
+        let mut state = self.state();
+        let all = std::mem::take(&mut state.held);
+        self.note(&state);
+        all
     }
 
     /// Puts packets out of reach of what fails before their turn comes.
     pub(super) fn put_aside<'a>(&self, ids: impl Iterator<Item = &'a PacketId>) {
         let mut state = self.state();
         for id in ids {
-            if let Some(place) = state.held.iter().position(|holding| holding.is(id)) {
+            if let Some(place) = self.place(&state, id) {
                 let holding = state.held.remove(place);
                 state.aside.push_back(holding);
             }
@@ -107,9 +179,9 @@ impl Desk {
     }
 
     /// Takes the next packet back, if it is that one.
-    pub(super) fn take_up(&self, id: &PacketId) -> bool {
+    pub(super) fn take_up(&self, key: &Key) -> bool {
         let mut state = self.state();
-        if !state.aside.front().is_some_and(|holding| holding.is(id)) {
+        if state.aside.front().is_none_or(|holding| holding.key != *key) {
             return false;
         }
         let next = state.aside.pop_front();
@@ -134,9 +206,11 @@ impl Desk {
     /// Takes a packet that the call settles, which may wait for room downstream from now on.
     pub(super) fn settle(&self, id: &PacketId) -> Option<Holding> {
         let mut state = self.state();
-        let place = state.held.iter().position(|holding| holding.is(id))?;
+        let place = self.place(&state, id)?;
         state.paused = true;
-        Some(state.held.remove(place))
+        let holding = state.held.remove(place);
+        self.note(&state);
+        Some(holding)
     }
 
     /// The call goes on after waiting for so long.
@@ -163,6 +237,7 @@ impl Desk {
                 state.abandoned = true;
                 let aside = std::mem::take(&mut state.aside);
                 let held = std::mem::take(&mut state.held);
+                self.note(&state);
                 Found::Overdue(held.into_iter().chain(aside).collect())
             }
         }
@@ -170,32 +245,37 @@ impl Desk {
 
     /// A desk for the worker that takes over, with what was left to do.
     pub(super) fn inherit(&self) -> Self {
-        let unflushed = self.unflushed.load(std::sync::atomic::Ordering::Acquire);
-        let desk = Self::new(unflushed);
-        *lock(&desk.pending) = std::mem::take(&mut *lock(&self.pending));
+        let unflushed = self.unflushed.load(Ordering::Acquire);
+        let desk = Self::new(unflushed, self.streams.clone());
+        let pending = std::mem::take(&mut *lock(&self.pending));
+        pending.into_iter().for_each(|what| desk.later(what));
         desk
     }
 
     pub(super) fn later(&self, what: Pending) {
-        lock(&self.pending).push(what);
+        let mut pending = lock(&self.pending);
+        pending.push(what);
+        self.due.store(pending.len(), Ordering::Relaxed);
     }
 
     /// Whether something waits to be done, and whether a replica asked for it.
     pub(super) fn waits(&self) -> Option<bool> {
+        if self.due.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
         let pending = lock(&self.pending);
         let asked = pending.iter().any(|p| matches!(p, Pending::Told(_)));
         (!pending.is_empty()).then_some(asked)
     }
 
     pub(super) fn next(&self) -> Option<Pending> {
+        if self.due.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
         let mut pending = lock(&self.pending);
-        (!pending.is_empty()).then(|| pending.remove(0))
-    }
-}
-
-impl Holding {
-    fn is(&self, id: &PacketId) -> bool {
-        self.id.seq == id.seq && self.id.epoch == id.epoch && self.id.stream == id.stream
+        let next = (!pending.is_empty()).then(|| pending.remove(0));
+        self.due.store(pending.len(), Ordering::Relaxed);
+        next
     }
 }
 
@@ -205,26 +285,33 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
+    fn id(seq: u64) -> PacketId {
+        PacketId {
+            stream: "cam".into(),
+            epoch: 0,
+            seq,
+        }
+    }
+
     fn holding(seq: u64) -> Holding {
         Holding {
-            id: PacketId {
-                stream: "cam".into(),
-                epoch: 0,
-                seq,
-            },
+            key: Key::new(&id(seq), 0),
             claim: Claim::none(),
-            stream: 0,
             number: seq,
         }
     }
 
+    fn desk() -> Desk {
+        Desk::new(1, ["cam".into()].into())
+    }
+
     #[test]
     fn the_time_of_a_call_stands_still_while_it_waits_for_room_downstream() {
-        let (desk, start) = (Desk::new(1), Instant::now());
+        let (desk, start) = (desk(), Instant::now());
         desk.push(holding(0));
         desk.begin(start);
         assert!(matches!(desk.look(start + S, 2 * S), Found::Until(at) if at == start + 2 * S));
-        assert!(desk.settle(&holding(0).id).is_some());
+        assert!(desk.settle(&id(0)).is_some());
         assert!(matches!(desk.look(start + 9 * S, 2 * S), Found::Idle));
         desk.resume(8 * S);
         assert!(matches!(desk.look(start + 9 * S, 2 * S), Found::Until(at) if at == start + 10 * S));
@@ -234,15 +321,15 @@ mod tests {
 
     #[test]
     fn an_overdue_call_loses_its_packets_once_and_gives_none_any_more() {
-        let (desk, start) = (Desk::new(1), Instant::now());
+        let (desk, start) = (desk(), Instant::now());
         (0..3).for_each(|seq| desk.push(holding(seq)));
         desk.begin(start);
-        desk.put_aside([holding(1).id, holding(2).id].iter());
+        desk.put_aside([id(1), id(2)].iter());
         let Found::Overdue(packets) = desk.look(start + S, S) else {
             panic!("it took as long as it may");
         };
         assert_eq!(packets.iter().map(|p| p.number).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(matches!(desk.look(start + 2 * S, S), Found::Idle));
-        assert!(desk.settle(&holding(0).id).is_none() && desk.is_abandoned() && !desk.finish());
+        assert!(desk.settle(&id(0)).is_none() && desk.is_abandoned() && !desk.finish());
     }
 }

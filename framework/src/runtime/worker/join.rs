@@ -21,7 +21,7 @@ impl Worker {
         let alike = ids.all(|id| Some(id) == first);
         if alike && (whole || self.component.join == Some(Join::Any)) {
             if let Some(envelope) = joined(parts) {
-                self.take(envelope, number);
+                self.take(envelope, number, None);
             }
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::held::{Desk, Holding};
+use super::held::{Desk, Holding, Names};
 use crate::error::StageError;
 use crate::metrics::Meter;
 use crate::packet::{Header, Packet, PacketId};
@@ -18,11 +18,22 @@ pub(super) struct Out<'a> {
     pub(super) replica: usize,
     pub(super) meter: &'a Meter,
     pub(super) desk: &'a Desk,
+    /// The packet at work, where no supervisor needs to reach it.
+    pub(super) hand: &'a mut Option<Holding>,
     /// Time spent waiting for room downstream.
     pub(super) blocked: Duration,
 }
 
 impl Out<'_> {
+    /// Takes a packet that the instance settles.
+    fn settle(&mut self, id: &PacketId) -> Option<Holding> {
+        let streams = &self.component.streams;
+        match self.hand.take_if(|holding| id.names(&holding.key, streams)) {
+            Some(holding) => Some(holding),
+            None => self.desk.settle(id),
+        }
+    }
+
     /// The instance goes on with its call.
     fn resume(&self, waited: Duration) {
         if self.component.timeout.is_some() {
@@ -35,7 +46,7 @@ impl Out<'_> {
             component: &self.component.name,
             required: self.component.required,
             replica: self.replica,
-            id: &holding.id,
+            id: &holding.key.id(&self.component.streams),
             attempts,
             error,
             on_error: &self.component.on_error,
@@ -44,29 +55,30 @@ impl Out<'_> {
         self.blocked += self
             .component
             .exit
-            .skip(self.core, holding.stream, holding.number);
+            .skip(self.core, holding.key.stream, holding.number);
     }
 
     pub(super) fn drop_holding(&mut self, holding: Holding, reason: &'static str) {
         event::Dropped {
             component: &self.component.name,
-            id: &holding.id,
+            id: &holding.key.id(&self.component.streams),
             reason,
         }
         .emit(self.meter, holding.claim);
         self.blocked += self
             .component
             .exit
-            .skip(self.core, holding.stream, holding.number);
+            .skip(self.core, holding.key.stream, holding.number);
     }
 
     pub(super) fn lose_holding(&mut self, holding: Holding) {
-        self.violated(&holding.id, "had not settled, by the flush, the packet")
+        let id = holding.key.id(&self.component.streams);
+        self.violated(&id, "had not settled, by the flush, the packet")
             .emit_lost(self.core, self.meter, holding.claim);
         self.blocked += self
             .component
             .exit
-            .skip(self.core, holding.stream, holding.number);
+            .skip(self.core, holding.key.stream, holding.number);
     }
 
     fn violated<'b>(&'b self, id: &'b PacketId, deed: &'static str) -> event::Violated<'b> {
@@ -81,7 +93,7 @@ impl Out<'_> {
 
 impl Emitter for Out<'_> {
     fn emit(&mut self, packet: Packet) {
-        let Some(holding) = self.desk.settle(&packet.header.id) else {
+        let Some(holding) = self.settle(&packet.header.id) else {
             if self.desk.is_abandoned() {
                 return;
             }
@@ -94,13 +106,15 @@ impl Emitter for Out<'_> {
         };
         self.meter.passed.bump();
         let exit = &self.component.exit;
-        let waited = exit.emit(self.core, holding.stream, holding.number, packet, holding.claim);
+        let now = self.core.clock.now();
+        let (stream, number) = (holding.key.stream, holding.number);
+        let waited = exit.emit(self.core, stream, number, packet, holding.claim, now);
         self.resume(waited);
         self.blocked += waited;
     }
 
     fn drop_packet(&mut self, header: &Header, reason: &'static str) {
-        let Some(holding) = self.desk.settle(&header.id) else {
+        let Some(holding) = self.settle(&header.id) else {
             if self.desk.is_abandoned() {
                 return;
             }
@@ -114,7 +128,7 @@ impl Emitter for Out<'_> {
     }
 
     fn fail(&mut self, header: &Header, error: StageError) {
-        match self.desk.settle(&header.id) {
+        match self.settle(&header.id) {
             Some(holding) => {
                 let before = self.blocked;
                 self.fail_holding(holding, &error, 1);
