@@ -93,16 +93,23 @@ fn pipeline(packets: u64, capacity: usize, pause: Duration) -> PreparedPipeline 
     ];
     let roles = [Role::Source, Role::Stage, Role::Stage, Role::Sink];
     let names = ["source", "first", "second", "sink"];
-    let components = names.into_iter().zip(roles).enumerate().map(|(index, (name, role))| {
-        let mut component = Component::new(name, role, "empty", Arc::new(()));
-        component.streams.push("source".into());
-        component.inputs.extend(index.checked_sub(1).map(|from| {
-            let mut edge = InputEdge::new(from);
-            edge.queue = QueueSpec { capacity, ..edge.queue };
-            edge
-        }));
-        component
-    });
+    let components = names
+        .into_iter()
+        .zip(roles)
+        .enumerate()
+        .map(|(index, (name, role))| {
+            let mut component = Component::new(name, role, "empty", Arc::new(()));
+            component.streams.push("source".into());
+            component.inputs.extend(index.checked_sub(1).map(|from| {
+                let mut edge = InputEdge::new(from);
+                edge.queue = QueueSpec {
+                    capacity,
+                    ..edge.queue
+                };
+                edge
+            }));
+            component
+        });
     PreparedPipeline {
         pipeline: Pipeline::new("hops", components.collect()),
         parts,
@@ -121,7 +128,11 @@ fn measure(packets: u64, capacity: usize, pause: Duration) -> Option<(RunReport,
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: f64 = fields.skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
+    let ticks: f64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|t| t.parse::<f64>().ok())
+        .sum();
     // USER_HZ is 100 on Linux.
     ticks / 100.0
 }
@@ -139,7 +150,9 @@ fn main() {
     };
     let idle_cpu = cpu_seconds() - cpu;
     let waits = idle.stages.iter().skip(1).map(|(_, stage)| stage.queue_wait_ms);
-    let (p50, p99) = waits.fold((0.0_f64, 0.0_f64), |(p50, p99), wait| (p50.max(wait.p50), p99.max(wait.p99)));
+    let (p50, p99) = waits.fold((0.0_f64, 0.0_f64), |(p50, p99), wait| {
+        (p50.max(wait.p50), p99.max(wait.p99))
+    });
     println!(
         "{{\"packets\": {packets}, \"seconds\": {seconds:.4}, \"packets_per_second\": {:.0}, \"cpu_seconds\": {cpu:.2}, \
          \"idle_hop_p50_us\": {:.1}, \"idle_hop_p99_us\": {:.1}, \"idle_cpu_share\": {:.3}}}",

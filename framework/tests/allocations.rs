@@ -107,7 +107,9 @@ fn allocations(shape: impl FnOnce(&mut Component)) -> u64 {
     let given = found.clone();
     let stage = || PreparedComponent::Stage(Prepared::<dyn Stage>::new(|_| Ok(Box::new(Pass))));
     let parts = vec![
-        PreparedComponent::Source(Prepared::<dyn Source>::new(|_| Ok(Box::new(Same(Arc::new(Empty), 0))))),
+        PreparedComponent::Source(Prepared::<dyn Source>::new(|_| {
+            Ok(Box::new(Same(Arc::new(Empty), 0)))
+        })),
         stage(),
         stage(),
         PreparedComponent::Sink(Prepared::<dyn Sink>::new(move |_| {
@@ -136,7 +138,10 @@ fn allocations(shape: impl FnOnce(&mut Component)) -> u64 {
 
 /// None per packet: what is counted is that more packets than ever were under way at one time, or more threads asleep.
 fn assert_rare(found: u64, what: &str) {
-    assert!(found <= COUNTED / 200, "{what}: {found} allocations for {COUNTED} packets");
+    assert!(
+        found <= COUNTED / 200,
+        "{what}: {found} allocations for {COUNTED} packets"
+    );
 }
 
 /// One test, since the harness allocates when another one begins or ends.

@@ -112,14 +112,23 @@ fn sixty_four_cameras_share_a_stage_without_loss_or_disorder() {
     let sources: String = names
         .iter()
         .enumerate()
-        .map(|(n, name)| format!("  {name}: {{type: synthetic, size: [16, 16], objects: [1, 1], seed: {n}}}\n"))
+        .map(|(n, name)| {
+            format!("  {name}: {{type: synthetic, size: [16, 16], objects: [1, 1], seed: {n}}}\n")
+        })
         .collect();
     let pipeline = format!(
         "version: 1\nsources:\n{sources}stages:\n  input: {{type: letterbox, inputs: [{}], size: [16, 16], \
          replicas: 2}}\nsinks:\n  out: {{type: \"null\", inputs: [input]}}\n",
         names.join(", ")
     );
-    let arguments = ["--duration", "6s", "--load", "constant:30", "--min-packets", "2000"];
+    let arguments = [
+        "--duration",
+        "6s",
+        "--load",
+        "constant:30",
+        "--min-packets",
+        "2000",
+    ];
     let report = soak(folder.path(), &pipeline, &arguments).expect(0).json();
 
     assert_balanced(&report["run"]);

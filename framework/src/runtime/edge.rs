@@ -119,7 +119,7 @@ pub(crate) struct Lane {
 /// How a lane is built.
 pub(crate) enum Queue {
     /// Packets come out as they went in.
-    Fifo(FifoLane),
+    Fifo(Box<FifoLane>),
     /// The consumer picks the stream.
     Fair(FairLane),
 }

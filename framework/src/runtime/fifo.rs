@@ -229,7 +229,10 @@ impl FifoLane {
     }
 
     fn drop_oldest(&self, state: &mut State) -> Option<Envelope> {
-        let oldest = state.items.iter().position(|item| matches!(item, Item::Packet(_)))?;
+        let oldest = state
+            .items
+            .iter()
+            .position(|item| matches!(item, Item::Packet(_)))?;
         let Some(Item::Packet(envelope)) = state.items.remove(oldest) else {
             return None;
         };

@@ -213,7 +213,11 @@ impl FifoLanes {
             self.turn = if index + 1 < count { index + 1 } else { 0 };
             if self.shared && count > 1 {
                 // The bell may have been rung for what lies in another lane.
-                let more = self.lanes.iter().filter_map(Feed::fifo).any(|fifo| fifo.len() > 0);
+                let more = self
+                    .lanes
+                    .iter()
+                    .filter_map(Feed::fifo)
+                    .any(|fifo| fifo.len() > 0);
                 if more {
                     self.bell.ring();
                 }

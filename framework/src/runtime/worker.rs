@@ -253,8 +253,12 @@ impl Worker {
             return;
         }
         let ended = self.core.clock.now();
-        let service = ended.saturating_duration_since(began).saturating_sub(served.blocked);
-        let age = served.delivered.map(|captured| ended.saturating_duration_since(captured));
+        let service = ended
+            .saturating_duration_since(began)
+            .saturating_sub(served.blocked);
+        let age = served
+            .delivered
+            .map(|captured| ended.saturating_duration_since(captured));
         self.meter.served(Some(wait), began, service, ended, age);
         self.ended = Some(ended);
         self.catch_up();
@@ -325,7 +329,10 @@ impl Worker {
         let Some(order) = &self.component.exit.order else {
             return true;
         };
-        if order.credits(stream).is_none_or(|credits| credits.try_recv().is_ok()) {
+        if order
+            .credits(stream)
+            .is_none_or(|credits| credits.try_recv().is_ok())
+        {
             return true;
         }
         let component = self.component.clone();

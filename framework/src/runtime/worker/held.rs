@@ -136,7 +136,10 @@ impl Desk {
     }
 
     pub(super) fn has_stream(&self, stream: usize) -> bool {
-        self.state().held.iter().any(|holding| holding.key.stream == stream)
+        self.state()
+            .held
+            .iter()
+            .any(|holding| holding.key.stream == stream)
     }
 
     /// Packets held.
@@ -154,7 +157,10 @@ impl Desk {
 
     pub(super) fn take_stream(&self, stream: usize) -> Option<Holding> {
         let mut state = self.state();
-        let place = state.held.iter().position(|holding| holding.key.stream == stream)?;
+        let place = state
+            .held
+            .iter()
+            .position(|holding| holding.key.stream == stream)?;
         let holding = state.held.remove(place);
         self.note(&state);
         Some(holding)
