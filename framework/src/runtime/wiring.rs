@@ -151,7 +151,9 @@ pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
                             ahead: (group.is_some() || consumer.replicas == 1) && component.timeout.is_none(),
                             lazy: !joins,
                         };
-                        Queue::Fifo(Box::new(FifoLane::new(policy, capacity, &members, all, bell, used)))
+                        Queue::Fifo(Box::new(FifoLane::new(
+                            policy, capacity, &members, all, bell, used,
+                        )))
                     };
                     lanes.push(Lane {
                         replica: group,
