@@ -19,7 +19,10 @@ impl Worker {
         let mut ids = parts.iter().flatten().map(|part| &part.packet.header.id);
         let first = ids.next();
         let alike = ids.all(|id| Some(id) == first);
-        if alike && (whole || self.component.join == Some(Join::Any)) {
+        // A lossy queue may have dropped what was seen in it before it could be taken: then nothing came at all, and
+        // the place is given up below like any other.
+        let some = first.is_some();
+        if some && alike && (whole || self.component.join == Some(Join::Any)) {
             if let Some(envelope) = joined(parts) {
                 self.take(envelope, number, None);
             }
