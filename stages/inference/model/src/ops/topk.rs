@@ -62,24 +62,35 @@ pub(crate) fn evaluate(
     let values = data.to_f64();
     let count = outer * k * inner;
     let (mut offsets, mut indices) = (vec![0; count], vec![0i128; count]);
+    let mut order = Vec::new();
     for o in 0..outer {
         for i in 0..inner {
             let at = |j: usize| (o * length + j) * inner + i;
-            let mut order: Vec<usize> = (0..length).collect();
-            // A stable sort: ties keep the order of their indices.
-            order.sort_by(|&a, &b| {
-                let (a, b) = (values[at(a)], values[at(b)]);
+            let by_value = |&a: &usize, &b: &usize| {
+                let (x, y) = (values[at(a)], values[at(b)]);
                 if attrs.max {
-                    b.total_cmp(&a)
+                    y.total_cmp(&x)
                 } else {
-                    a.total_cmp(&b)
+                    x.total_cmp(&y)
                 }
-            });
-            order.truncate(k);
+            };
+            let first = |a: &usize, b: &usize| by_value(a, b).then(a.cmp(b));
+            order.clear();
+            match k {
+                1 => order.extend((0..length).min_by(by_value)),
+                _ => {
+                    order.extend(0..length);
+                    if k < length {
+                        order.select_nth_unstable_by(k, first);
+                        order.truncate(k);
+                    }
+                    order.sort_unstable_by(first);
+                }
+            }
             if attrs.sort == TopKSort::Index {
                 order.sort_unstable();
             }
-            for (rank, j) in order.into_iter().enumerate() {
+            for (rank, &j) in order.iter().enumerate() {
                 let to = (o * k + rank) * inner + i;
                 offsets[to] = at(j);
                 indices[to] = j as i128;
@@ -114,5 +125,24 @@ mod tests {
         assert_eq!(run(true, TopKSort::Value), (vec![3.0, 3.0, 2.0], vec![1, 3, 2]));
         assert_eq!(run(true, TopKSort::Index), (vec![3.0, 2.0, 3.0], vec![1, 2, 3]));
         assert_eq!(run(false, TopKSort::Value), (vec![0.0, 1.0, 2.0], vec![4, 0, 2]));
+    }
+
+    #[test]
+    fn of_equal_values_the_first_are_taken_however_many() {
+        let values: Vec<f32> = (0..200).map(|i| (i * 7 % 5) as f32).collect();
+        let x = Tensor::from_slice(&[200], &values).unwrap();
+        let mut sorted: Vec<i64> = (0..200).collect();
+        sorted.sort_by(|&a, &b| values[b as usize].total_cmp(&values[a as usize]));
+        for k in [0, 1, 2, 41, 199, 200] {
+            let attrs = TopKAttrs {
+                axis: 0,
+                max: true,
+                sort: TopKSort::Value,
+                index_type: ElementType::I64,
+                stable: true,
+            };
+            let y = crate::ops::evaluate(&Op::TopK(attrs), &[x.clone(), Tensor::scalar(k as i64)]).unwrap();
+            assert_eq!(y[1].to_i64(), sorted[..k], "{k}");
+        }
     }
 }
