@@ -180,25 +180,38 @@ impl Recall {
                 detect(simd, &mut doubts, values, at as u32, constants, last);
             }
         } else {
-            let mut values = [0.0; PIECE];
+            // Rows may be short: values of several are looked at together, as long as the constants are the same.
+            let (mut values, mut filled, mut channel) = ([0.0; PIECE], 0, 0);
             for row in (0..count).step_by(length.max(1)) {
                 let first = from_at.of(row);
-                for piece in (0..length).step_by(if varies { 1 } else { PIECE }) {
-                    let values = &mut values[..if varies { 1 } else { PIECE.min(length - piece) }];
-                    for (i, value) in values.iter_mut().enumerate() {
-                        *value = from[first + (piece + i) * stride];
+                for i in 0..length {
+                    let own = if varies || i == 0 { level(row + i) } else { channel };
+                    if filled == PIECE || own != channel {
+                        let at = (row + i - filled) as u32;
+                        detect(
+                            simd,
+                            &mut doubts,
+                            &values[..filled],
+                            at,
+                            self.detection[channel],
+                            last,
+                        );
+                        filled = 0;
                     }
-                    let at = row + piece;
-                    detect(
-                        simd,
-                        &mut doubts,
-                        values,
-                        at as u32,
-                        self.detection[level(at)],
-                        last,
-                    );
+                    channel = own;
+                    values[filled] = from[first + i * stride];
+                    filled += 1;
                 }
             }
+            let at = (count - filled) as u32;
+            detect(
+                simd,
+                &mut doubts,
+                &values[..filled],
+                at,
+                self.detection[channel],
+                last,
+            );
         }
         let again = doubts.len();
         if again > 0 {
