@@ -250,7 +250,7 @@ pub struct StageReport {
     /// Time all replicas spent in the stage itself, in seconds. Where it comes near to the time of the run times the
     /// number of replicas, the stage is what holds up the others.
     pub busy_seconds: f64,
-    /// Time all replicas waited for room downstream, in seconds.
+    /// Time all replicas waited for room downstream, or before they tried a packet again, in seconds.
     pub blocked_seconds: f64,
     /// Sinks: age of the packets when they were delivered, since their source took them in.
     #[serde(skip_serializing_if = "Option::is_none")]

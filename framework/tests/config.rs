@@ -5,7 +5,7 @@ mod registry;
 
 use std::time::Duration;
 
-use flow::config::plan::{Lossy, OnError, Order, Overflow, Replicas, Route};
+use flow::config::plan::{BackoffSpec, Lossy, OnError, Order, Overflow, Replicas, Route};
 use flow::config::{Checked, Options, check, parse, prepare};
 use flow::diagnostics::Diagnostics;
 
@@ -109,6 +109,7 @@ fn a_complete_file_becomes_a_plan() {
         detect.on_error,
         OnError::Retry {
             max: 2,
+            backoff: BackoffSpec::default(),
             then: Box::new(OnError::Drop)
         }
     );

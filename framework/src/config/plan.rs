@@ -357,6 +357,8 @@ pub enum OnError {
     Retry {
         /// Number of further tries, at least 1.
         max: u32,
+        /// How long to wait before each.
+        backoff: BackoffSpec,
         /// What happens after the last of them; never `Retry`.
         then: Box<OnError>,
     },

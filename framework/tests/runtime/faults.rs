@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use flow::config::plan::{OnError, Replicas};
+use flow::config::plan::{BackoffSpec, OnError, Replicas};
 use flow::error::StageError;
 use flow::packet::{Packet, StreamId};
 use flow::runtime::Outcome;
@@ -149,6 +149,7 @@ fn retries_give_the_packet_again_and_then_do_what_follows() {
     });
     stage.on_error = OnError::Retry {
         max: 2,
+        backoff: BackoffSpec::default(),
         then: Box::new(OnError::DeadLetter {
             path: None,
             max_bytes: 0,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flow::config::plan::{BatchSpec, Join, Lossy, OnError, Order, Overflow, QueueSpec, Replicas, Route};
+use flow::config::plan::{BackoffSpec, BatchSpec, Join, Lossy, OnError, Order, Overflow, QueueSpec, Replicas, Route};
 use flow::packet::Packet;
 use flow::runtime::{Outcome, RunOptions, start};
 use flow::stage::Emitter;
@@ -110,6 +110,7 @@ fn random_with(seed: u64, timeouts: bool) -> Build {
             },
             2 => OnError::Retry {
                 max: 2,
+                backoff: BackoffSpec::default(),
                 then: Box::new(OnError::Drop),
             },
             _ => OnError::Drop,

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use flow::clock::ManualClock;
-use flow::config::plan::{BatchSpec, OnExceed, RateLimitSpec, RateScope, Replicas};
+use flow::config::plan::{BackoffSpec, BatchSpec, OnError, OnExceed, RateLimitSpec, RateScope, Replicas};
 use flow::runtime::{Outcome, RunReport};
 
-use super::harness::{Barrier, Build, Seen, number, taken, until};
+use super::harness::{Barrier, Build, Seen, number, oops, taken, until};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -39,6 +39,42 @@ fn packets_that_have_grown_too_old_are_dropped_when_they_are_taken() {
         Outcome::Ok,
         "declared drops are no loss: {report}"
     );
+    assert!(report.ledger.balanced);
+}
+
+#[test]
+fn a_packet_is_tried_again_after_a_wait_and_a_stop_ends_it() {
+    let clock = ManualClock::new();
+    let barrier = Barrier::new();
+    let inside = barrier.clone();
+    let mut build = Build::new();
+    build.source("cam", 1);
+    let stage = build.each("stage", &["cam"], move |_, _| {
+        inside.pass();
+        Err(oops())
+    });
+    let wait = Duration::from_secs(3600);
+    stage.on_error = OnError::Retry {
+        max: 2,
+        backoff: BackoffSpec {
+            initial: wait,
+            max: wait,
+        },
+        then: Box::new(OnError::Drop),
+    };
+    build.sink("out", &["stage"]);
+    let running = build.start(&clock);
+    barrier.open(1);
+    barrier.reached.recv().unwrap();
+    std::thread::sleep(20 * MS);
+    assert!(barrier.reached.is_empty(), "it waits before the second try");
+    clock.advance(wait);
+    barrier.open(1);
+    barrier.reached.recv().unwrap();
+    barrier.open(1);
+    running.handle().stop();
+    let report = running.wait();
+    assert_eq!(report.ledger.dropped["error:E0499"], 1, "{report}");
     assert!(report.ledger.balanced);
 }
 

@@ -23,6 +23,8 @@ pub struct OnErrorKeys {
     /// `retry`: number of further tries. Default: 1.
     #[schemars(range(min = 1, max = 100))]
     pub max: Option<u32>,
+    /// `retry`: how long to wait before each further try. Default: no wait.
+    pub backoff: Option<BackoffKeys>,
     /// `retry`: what is done after the last try. Default: `drop`.
     pub then: Option<ThenKey>,
 }
@@ -66,6 +68,7 @@ impl OnErrorKeys {
             ActionKey::DeadLetter => dead_letter(),
             ActionKey::Retry => OnError::Retry {
                 max: self.max.unwrap_or(1),
+                backoff: self.backoff.map(BackoffKeys::spec).unwrap_or_default(),
                 then: Box::new(match self.then {
                     Some(ThenKey::Fail) => OnError::Fail,
                     Some(ThenKey::DeadLetter) => dead_letter(),
@@ -80,6 +83,7 @@ impl OnErrorKeys {
             ("path", self.path.is_some() && !letters),
             ("max_bytes", self.max_bytes.is_some() && !letters),
             ("max", self.max.is_some() && !retries),
+            ("backoff", self.backoff.is_some() && !retries),
             ("then", self.then.is_some() && !retries),
         ];
         let foreign = foreign.into_iter().filter(|(_, is)| *is).map(|(key, _)| key);

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use super::held::{Holding, Key};
 use super::out::Out;
 use super::{Instance, Worker};
-use crate::config::plan::OnError;
+use crate::config::plan::{BackoffSpec, OnError};
 use crate::error::StageError;
 use crate::packet::Packet;
 use crate::registry::Role;
-use crate::runtime::component::guard;
+use crate::runtime::component::{guard, random};
 
 /// How a call for a packet went.
 #[derive(Default)]
@@ -23,9 +23,9 @@ pub(super) struct Served {
 impl Worker {
     /// Gives a packet to the instance, again as often as `on_error` says.
     pub(super) fn process(&mut self, packet: Packet, key: Key) -> Served {
-        let retries = match &self.component.on_error {
-            OnError::Retry { max, .. } => *max,
-            _ => 0,
+        let (retries, backoff) = match &self.component.on_error {
+            OnError::Retry { max, backoff, .. } => (*max, *backoff),
+            _ => (0, BackoffSpec::default()),
         };
         let mut packet = packet;
         let mut attempts = 1;
@@ -81,8 +81,19 @@ impl Worker {
                 Some(again) => packet = again,
                 None => return served,
             }
+            served.blocked += self.wait_before(backoff.wait(attempts - 1, random()));
             attempts += 1;
         }
+    }
+
+    /// Waits before a packet is tried again; a stop ends the wait. Returns how long it took.
+    fn wait_before(&self, wait: Duration) -> Duration {
+        let began = self.core.clock.now();
+        if let Some(until) = began.checked_add(wait).filter(|_| !wait.is_zero()) {
+            self.core.wait_until_or_stop(until);
+            return self.core.clock.now().saturating_duration_since(began);
+        }
+        Duration::ZERO
     }
 
     /// Takes a packet out of the hand, or from the desk.
