@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use flow::config::plan::{BackoffSpec, BatchSpec, Join, Lossy, OnError, Order, Overflow, QueueSpec, Replicas, Route};
+use flow::config::plan::{
+    BackoffSpec, BatchSpec, Join, Lossy, OnError, Order, Overflow, QueueSpec, Replicas, Route,
+};
 use flow::packet::Packet;
 use flow::runtime::{Outcome, RunOptions, start};
 use flow::stage::Emitter;
