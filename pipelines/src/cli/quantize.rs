@@ -50,6 +50,10 @@ pub struct Quantize {
     /// How ranges of weights are found.
     #[arg(long, value_enum, default_value_t = WeightRangeName::Extreme)]
     pub weights: WeightRangeName,
+    /// Make channels of a value alike before it is quantized, by factors that the weights behind it take back: from 0, as
+    /// these weights would have it, to 1, as the values would. 0.5 where no number is given; it needs a `=` before it.
+    #[arg(long, value_name = "ALPHA", num_args = 0..=1, require_equals = true, default_missing_value = "0.5", value_parser = alpha)]
+    pub equalize: Option<f32>,
     /// Weights that use half of their range, for machines whose 8-bit sums saturate. flowrun's never do.
     #[arg(long, value_enum, default_value_t = OverflowName::None)]
     pub overflow_fix: OverflowName,
@@ -133,6 +137,13 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("expected at least 1".to_owned()),
         Ok(number) => Ok(number),
         Err(e) => Err(format!("{e}; expected a whole number from 1")),
+    }
+}
+
+fn alpha(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(alpha) if (0.0..=1.0).contains(&alpha) => Ok(alpha),
+        _ => Err("expected a number from 0 to 1".to_owned()),
     }
 }
 

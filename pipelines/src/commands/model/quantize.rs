@@ -59,6 +59,15 @@ pub fn quantize(args: &Quantize, quiet: bool) -> Result<ExitCode, Failure> {
     let samples = Samples::read(&graph, &reading, &bars)?;
     tell_skipped(&samples);
     let division = Division::new(&samples, args)?;
+    let graph = match args.equalize {
+        Some(alpha) => {
+            let calibration = flow_quantize::Part::new(&samples, division.calibration.clone());
+            flow_quantize::equalize(&graph, &calibration, alpha, threads(args.threads), &bars)
+                .map_err(Failure::failed)?
+                .0
+        }
+        None => graph,
+    };
     let options = options::options(args, &graph, &samples, &preprocess);
     let keys = state::Keys::of(&graph, &samples, &division.calibration, &options)?;
     let state = State::open(&args.output, keys)?;
