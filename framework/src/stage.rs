@@ -83,6 +83,10 @@ pub trait Source: Send {
     /// when nothing arrives, so that a stop is noticed. A recoverable error is counted and reading goes on;
     /// another ends the stream.
     fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError>;
+    /// Whether it gives nothing on purpose, so that its `stall_timeout` does not run.
+    fn idle(&self) -> bool {
+        false
+    }
     /// Number of packets the source will give, if it knows.
     fn size_hint(&self) -> Option<u64> {
         None

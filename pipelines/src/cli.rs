@@ -212,9 +212,9 @@ pub struct Control {
 /// A change to a running pipeline.
 #[derive(Debug, Subcommand)]
 pub enum ControlAction {
-    /// Change a value of a stage, as `run --set` does.
+    /// Change a value of a stage or source, as `run --set` does.
     Set {
-        /// `stages.NAME.KEY=VALUE`.
+        /// `stages.NAME.KEY=VALUE` or `sources.NAME.KEY=VALUE`.
         change: String,
     },
     /// Build the instances of a stage anew.
@@ -224,6 +224,16 @@ pub enum ControlAction {
     },
     /// Read the pipeline file again and make what differs so.
     Reload,
+    /// Close a source until `start`: its stream waits, the others go on.
+    Pause {
+        /// The source.
+        source: String,
+    },
+    /// Open a source again, with a new epoch.
+    Start {
+        /// The source.
+        source: String,
+    },
     /// End a source; what is under way drains, and the others go on.
     End {
         /// The source.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use flow::config::Details;
 use flow::config::edit::Editor;
 use flow::config::plan::{Pipeline, PreparedPipeline};
-use flow::observe::control::Replaceable;
+use flow::observe::control::{Replaceable, Switchable};
 use flow::observe::http::Server;
 use flow::observe::trace::{MAX_SLICES, Trace};
 use flow::observe::{Controls, Graph, Preview, Service};
@@ -129,8 +129,8 @@ fn controls(
         true => Err("the pipeline came from standard input, which cannot be read again".to_owned()),
         false => Editor::new(kinds::registry(), &args.file, &args.set, details).map_err(|e| e.render(false)),
     };
-    let stages = Replaceable::all(prepared);
-    Controls::new(token, stages, editor).map_err(|e| Failure::usage(format!("{TOKEN}: {e}")))
+    let (stages, sources) = (Replaceable::all(prepared), Switchable::all(prepared));
+    Controls::new(token, stages, sources, editor).map_err(|e| Failure::usage(format!("{TOKEN}: {e}")))
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {

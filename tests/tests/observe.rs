@@ -365,6 +365,52 @@ fn a_run_is_changed_by_whoever_has_the_token() {
     std::fs::write(folder.path().join("pipeline.yaml"), text).unwrap();
     control(token, &["reload"]).expect(0);
 
+    let source = |on: bool| {
+        for _ in 0..600 {
+            let state = control(token, &["status"]).expect(0).json();
+            if state["west"]["on"] == on && state["west"]["pending"] == false {
+                return state["west"].clone();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("`west` never answered");
+    };
+    let epochs = || {
+        let text = std::fs::read_to_string(folder.path().join("boxes.jsonl")).unwrap();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole).to_owned();
+        let lines = whole.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+        let west = lines.filter(|l| l["stream"] == "west");
+        west.map(|l| l["epoch"].as_u64().unwrap())
+            .collect::<BTreeSet<_>>()
+    };
+    control(token, &["pause", "west"]).expect(0);
+    source(false);
+    let given = |name: &str| {
+        get(address, "/graph").json()["streams"][name]["in"]
+            .as_u64()
+            .unwrap()
+    };
+    let (east, west) = (given("east"), given("west"));
+    until(address, "/graph", |a| {
+        a.json()["streams"]["east"]["in"].as_u64().unwrap() > east + 10
+    });
+    assert_eq!(given("west"), west, "a source that is paused gives nothing");
+    assert_eq!(epochs(), BTreeSet::from([0]));
+    control(token, &["start", "west"]).expect(0);
+    source(true);
+    until(address, "/graph", |a| {
+        a.json()["streams"]["west"]["in"].as_u64().unwrap() > west + 10
+    });
+    let changed = control(token, &["set", "sources.west.seed=9"]).expect(0).json();
+    assert_eq!(changed["replacing"], serde_json::json!(["west"]));
+    assert_eq!(source(true)["refused"], Value::Null);
+    let west = given("west");
+    until(address, "/graph", |a| {
+        a.json()["streams"]["west"]["in"].as_u64().unwrap() > west + 10
+    });
+    assert_eq!(epochs(), BTreeSet::from([0, 1, 2]), "each opening is an epoch");
+    refused(&["pause", "nobody"], &["404", "east, west"]);
+
     control(token, &["end", "west"]).expect(0);
     let west = || {
         get(address, "/graph").json()["streams"]["west"]["in"]

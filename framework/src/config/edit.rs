@@ -10,7 +10,7 @@ use super::prepare::{Details, prepare_again};
 use super::{check, load};
 use crate::diagnostics::Diagnostics;
 use crate::registry::{Prepared, PreparedComponent, Registry, Role};
-use crate::stage::Stage;
+use crate::stage::{Source, Stage};
 
 /// Why a change is refused; the pipeline goes on as it was.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub struct Change {
     pub paths: Vec<String>,
     /// The stages it concerns: their names, and what their instances are built from now on.
     pub stages: Vec<(String, Prepared<dyn Stage>)>,
+    /// The sources it concerns, in the same way.
+    pub sources: Vec<(String, Prepared<dyn Source>)>,
     next: State,
 }
 
@@ -55,6 +57,8 @@ pub struct Editor {
     registry: Registry,
     file: PathBuf,
     state: State,
+    /// What the last change began from.
+    before: Option<State>,
     details: Details,
 }
 
@@ -82,6 +86,7 @@ impl Editor {
                 set: set.to_vec(),
                 json: document.root.to_json(),
             },
+            before: None,
             details,
         })
     }
@@ -113,7 +118,14 @@ impl Editor {
 
     /// The change has been made: later ones begin from it.
     pub fn made(&mut self, change: Change) {
-        self.state = change.next;
+        self.before = Some(std::mem::replace(&mut self.state, change.next));
+    }
+
+    /// The last change has been taken back: later ones begin from what was before it.
+    pub fn taken_back(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.state = before;
+        }
     }
 
     fn change(&self, mut next: State) -> Result<Change, Refusal> {
@@ -132,7 +144,7 @@ impl Editor {
         let mut indices = Vec::new();
         let mut reasons = Vec::new();
         for path in &paths {
-            match self.stage_of(&pipeline, path) {
+            match self.component_of(&pipeline, path) {
                 Ok(index) if indices.contains(&index) => {}
                 Ok(index) => indices.push(index),
                 Err(reason) => reasons.push(format!("{}: {reason}", path.join("."))),
@@ -141,24 +153,29 @@ impl Editor {
         if !reasons.is_empty() {
             return Err(Refusal::NewRun(reasons));
         }
-        let mut stages = Vec::new();
+        let (mut stages, mut sources) = (Vec::new(), Vec::new());
         for index in indices {
             let part =
                 prepare_again(&pipeline, &self.registry, index, &self.details).map_err(Refusal::Faults)?;
-            if let (PreparedComponent::Stage(part), Some(component)) = (part, pipeline.components.get(index))
-            {
-                stages.push((component.name.to_string(), part));
+            let Some(component) = pipeline.components.get(index) else {
+                continue;
+            };
+            match part {
+                PreparedComponent::Stage(part) => stages.push((component.name.to_string(), part)),
+                PreparedComponent::Source(part) => sources.push((component.name.to_string(), part)),
+                PreparedComponent::Sink(_) => {}
             }
         }
         Ok(Change {
             paths: paths.iter().map(|path| path.join(".")).collect(),
             stages,
+            sources,
             next,
         })
     }
 
-    /// The stage that a changed value belongs to, if building its instances anew is all that it takes.
-    fn stage_of(&self, pipeline: &Pipeline, path: &[String]) -> Result<usize, &'static str> {
+    /// The stage or source that a changed value belongs to, if building its instances anew is all that it takes.
+    fn component_of(&self, pipeline: &Pipeline, path: &[String]) -> Result<usize, &'static str> {
         let section = path.first().map_or("", String::as_str);
         let (Some(name), Some(key)) = (path.get(1), path.get(2)) else {
             return Err(match section {
@@ -168,16 +185,16 @@ impl Editor {
                 _ => "it concerns the run as a whole",
             });
         };
-        match section {
-            "stages" => {}
+        let role = match section {
+            "stages" => Role::Stage,
+            "sources" => Role::Source,
             "sinks" => return Err("the output of a sink would start over"),
-            "sources" => return Err("a source would start over"),
             _ => return Err("it concerns the run as a whole"),
-        }
-        let (index, component) = pipeline.component(name).ok_or("there is no such stage")?;
+        };
+        let (index, component) = pipeline.component(name).ok_or("there is no such component")?;
         let kind = self
             .registry
-            .get(Role::Stage, component.kind)
+            .get(role, component.kind)
             .ok_or("there is no such kind")?;
         let own = kind.schema.as_value().get("properties").and_then(Json::as_object);
         if own.is_some_and(|own| own.contains_key(key)) {

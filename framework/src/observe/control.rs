@@ -1,7 +1,11 @@
-//! Changes to a run: stages whose instances are replaced between two packets.
+//! Changes to a run: stages whose instances are replaced between two packets, and sources that are switched off and on.
 //!
 //! A replica lets go of what it holds back, as at the end of a stream, opens a new instance, and only then closes the old
-//! one: where the new one cannot be had, the old one goes on. The ledger holds throughout.
+//! one: where the new one cannot be had, the old one goes on, and whatever was changed with it is changed back. The ledger
+//! holds throughout.
+
+mod group;
+mod source;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +20,9 @@ use crate::packet::Packet;
 use crate::registry::{Build, Prepared, PreparedComponent};
 use crate::stage::{Emitter, Stage, WorkerContext};
 
+pub use group::Group;
+pub use source::{SourceState, Switchable};
+
 /// A stage whose instances can be replaced while it runs.
 #[derive(Clone)]
 pub struct Replaceable {
@@ -27,10 +34,16 @@ pub struct Replaceable {
 struct Shared {
     /// Raised by each request.
     asked: AtomicU64,
-    build: Mutex<Arc<Build<dyn Stage>>>,
+    current: Mutex<Current>,
     /// By replica: the request that it has answered.
     answered: Mutex<Vec<u64>>,
     refused: Mutex<Option<String>>,
+}
+
+/// What instances are built from, and what changes with it.
+struct Current {
+    build: Arc<Build<dyn Stage>>,
+    group: Option<Arc<Group>>,
 }
 
 /// Where the replacement of a stage stands.
@@ -40,7 +53,7 @@ pub struct Replacement {
     pub asked: u64,
     /// Replicas that have not answered the last one: they do so at their next packet.
     pub pending: usize,
-    /// Why a replica went on with its old instance, if one did.
+    /// Why the last request was refused or taken back, if it was: the old instances go on.
     pub refused: Option<String>,
 }
 
@@ -55,7 +68,10 @@ impl Replaceable {
             let unbuilt: Build<dyn Stage> = Box::new(|_| unreachable!("replaced at once"));
             let shared = Arc::new(Shared {
                 asked: AtomicU64::new(0),
-                build: Mutex::new(Arc::new(std::mem::replace(&mut part.build, unbuilt))),
+                current: Mutex::new(Current {
+                    build: Arc::new(std::mem::replace(&mut part.build, unbuilt)),
+                    group: None,
+                }),
                 // A replica that no stream reaches is never opened, and has nothing to answer.
                 answered: Mutex::new(vec![u64::MAX; component.replica_count()]),
                 refused: Mutex::default(),
@@ -65,7 +81,7 @@ impl Replaceable {
                 shared: shared.clone(),
             });
             part.build = Box::new(move |replica| {
-                let (asked, build) = shared.latest();
+                let (asked, build, _) = shared.latest();
                 Ok(Box::new(Replaced {
                     inner: build(replica)?,
                     shared: shared.clone(),
@@ -80,12 +96,15 @@ impl Replaceable {
 
     /// Builds the instances anew, as they are.
     pub fn restart(&self) {
-        self.shared.ask(None);
+        self.shared.ask(None, None);
     }
 
-    /// Builds the instances anew, from another preparation.
-    pub fn replace(&self, part: Prepared<dyn Stage>) {
-        self.shared.ask(Some(Arc::new(part.build)));
+    /// Builds the instances anew, from another preparation. What changes with it in `group` is changed back if it cannot be
+    /// had, as it is if any of those cannot.
+    pub fn replace(&self, part: Prepared<dyn Stage>, group: &Arc<Group>) {
+        let (shared, before) = (self.shared.clone(), lock(&self.shared.current).build.clone());
+        group.add(self.name.clone(), move |why| shared.take_back(before, why));
+        self.shared.ask(Some(Arc::new(part.build)), Some(group.clone()));
     }
 
     /// Where the last request stands.
@@ -101,19 +120,27 @@ impl Replaceable {
 }
 
 impl Shared {
-    fn ask(&self, build: Option<Arc<Build<dyn Stage>>>) {
+    fn ask(&self, build: Option<Arc<Build<dyn Stage>>>, group: Option<Arc<Group>>) {
         *lock(&self.refused) = None;
-        let mut current = lock(&self.build);
+        let mut current = lock(&self.current);
         if let Some(build) = build {
-            *current = build;
+            current.build = build;
         }
+        current.group = group;
         self.asked.fetch_add(1, Ordering::Release);
     }
 
-    /// The last request and what it builds.
-    fn latest(&self) -> (u64, Arc<Build<dyn Stage>>) {
-        let build = lock(&self.build);
-        (self.asked.load(Ordering::Acquire), build.clone())
+    /// Goes back to what was before, for a reason.
+    fn take_back(&self, build: Arc<Build<dyn Stage>>, why: &str) {
+        self.ask(Some(build), None);
+        *lock(&self.refused) = Some(why.to_owned());
+    }
+
+    /// The last request, what it builds, and what changes with it.
+    fn latest(&self) -> (u64, Arc<Build<dyn Stage>>, Option<Arc<Group>>) {
+        let current = lock(&self.current);
+        let asked = self.asked.load(Ordering::Acquire);
+        (asked, current.build.clone(), current.group.clone())
     }
 
     fn answer(&self, replica: usize, asked: u64, refused: Option<StageError>) {
@@ -137,14 +164,24 @@ struct Replaced {
 impl Replaced {
     /// Replaces the instance, if that was asked for.
     fn heed(&mut self, out: &mut dyn Emitter) {
-        if self.shared.asked.load(Ordering::Relaxed) != self.answered {
-            let (asked, build) = self.shared.latest();
-            let refused = self.replace(&build, out).err();
-            if let Some(error) = &refused {
-                tracing::warn!(code = error.code.0, "The instance is not replaced: {error}");
-            }
-            self.answered = asked;
-            self.shared.answer(self.replica, asked, refused);
+        if self.shared.asked.load(Ordering::Relaxed) == self.answered {
+            return;
+        }
+        let (asked, build, group) = self.shared.latest();
+        let refused = self.replace(&build, out).err();
+        self.answered = asked;
+        let Some(error) = refused else {
+            return self.shared.answer(self.replica, asked, None);
+        };
+        tracing::warn!(code = error.code.0, "The instance is not replaced: {error}");
+        self.shared.answer(self.replica, asked, Some(error.clone()));
+        if let Some(group) = group
+            && group.take_back(&error.to_string())
+        {
+            // This instance is still the old one: it need not be built again for that.
+            let (now, ..) = self.shared.latest();
+            self.answered = now;
+            self.shared.answer(self.replica, now, None);
         }
     }
 
@@ -181,3 +218,6 @@ impl StageLayer for Replaced {
         self.inner.process_batch(packets, out)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -196,6 +196,9 @@ impl Source for Recorded<dyn Source> {
         };
         self.inner.next(&mut out)
     }
+    fn idle(&self) -> bool {
+        self.inner.idle()
+    }
     fn size_hint(&self) -> Option<u64> {
         self.inner.size_hint()
     }

@@ -299,6 +299,9 @@ impl Source for Replayed {
         }
         progress
     }
+    fn idle(&self) -> bool {
+        self.inner.idle()
+    }
     fn size_hint(&self) -> Option<u64> {
         self.inner.size_hint()
     }

@@ -194,6 +194,9 @@ impl Source for Watched<dyn Source> {
         let observer = &*self.observer;
         self.inner.next(&mut Watching { out, observer })
     }
+    fn idle(&self) -> bool {
+        self.inner.idle()
+    }
     fn size_hint(&self) -> Option<u64> {
         self.inner.size_hint()
     }

@@ -291,6 +291,9 @@ impl Source for Traced<dyn Source> {
         }
         progress
     }
+    fn idle(&self) -> bool {
+        self.inner.idle()
+    }
     fn size_hint(&self) -> Option<u64> {
         self.inner.size_hint()
     }

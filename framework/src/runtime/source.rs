@@ -158,6 +158,9 @@ impl SourceWorker {
                 (last, began) = (ended, ended);
             } else {
                 began = self.core.clock.now();
+                if source.idle() {
+                    last = began;
+                }
                 let idle = began.saturating_duration_since(last);
                 if let Some(limit) = self.component.stall_timeout.filter(|limit| idle > *limit) {
                     let message = format!("`{name}` has given nothing for {limit:?}, its `stall_timeout`");

@@ -24,6 +24,8 @@ pub fn control(args: &Control) -> Result<ExitCode, Failure> {
         ControlAction::Set { change } => ("POST", "/control/set".to_owned(), change.as_str()),
         ControlAction::Restart { stage } => ("POST", format!("/control/restart?stage={}", named(stage)?), ""),
         ControlAction::Reload => ("POST", "/control/reload".to_owned(), ""),
+        ControlAction::Pause { source } => ("POST", format!("/control/pause?source={}", named(source)?), ""),
+        ControlAction::Start { source } => ("POST", format!("/control/start?source={}", named(source)?), ""),
         ControlAction::End { source } => ("POST", format!("/control/end?source={}", named(source)?), ""),
         ControlAction::Stop => ("POST", "/control/stop".to_owned(), ""),
         ControlAction::Status => ("GET", "/control".to_owned(), ""),
