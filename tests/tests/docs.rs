@@ -140,6 +140,40 @@ fn every_page_is_in_the_list() {
 }
 
 #[test]
+fn whole_pipelines_in_pages_pass_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("page.yaml");
+    let mut count = 0;
+    for (page, text) in pages() {
+        for block in text
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|b| b.split("```").next())
+        {
+            if !block.starts_with("version: 1\n") {
+                continue;
+            }
+            count += 1;
+            std::fs::write(&file, block).unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_flowrun-under-test"));
+            let done = command
+                .arg("check")
+                .arg(&file)
+                .env("DOOR", "rtsp://door")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&done.stderr);
+            assert!(
+                done.status.success() && said.is_empty(),
+                "{}:\n{block}{said}",
+                page.display()
+            );
+        }
+    }
+    assert!(count >= 2, "only {count} pipelines found");
+}
+
+#[test]
 fn kinds_exist() {
     let registry = flowrun::registry();
     let mut known: BTreeSet<&str> = registry.kinds().map(|k| k.info.name).collect();
