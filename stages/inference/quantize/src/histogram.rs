@@ -7,6 +7,9 @@ const OCTAVES: u32 = 48;
 /// Exponent field of the least of them.
 const FIRST: u32 = 127 - 24;
 
+/// Bins that zeros are counted in.
+const ZEROS: usize = 8;
+
 /// Counts of values by sign and magnitude. Bins are logarithmic, `2^bits` to an octave, so that no range need be known in
 /// advance, and counts of several threads add up to the same whatever thread counted what.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,24 +24,28 @@ impl Histogram {
     pub(crate) fn new(bits: u32) -> Self {
         Self {
             bits,
-            counts: vec![0; 2 * (OCTAVES << bits) as usize],
+            counts: with_room(2 * (OCTAVES << bits) as usize),
             zeros: 0,
         }
     }
 
-    pub(crate) fn add(&mut self, value: f32) {
-        let raw = value.to_bits();
-        let magnitude = raw & 0x7fff_ffff;
-        if magnitude == 0 {
-            self.zeros += 1;
-            return;
-        }
+    pub(crate) fn add(&mut self, values: &[f32]) {
         let shift = 23 - self.bits;
         let bins = OCTAVES << self.bits;
-        let bin = (magnitude >> shift)
-            .saturating_sub(FIRST << self.bits)
-            .min(bins - 1);
-        self.counts[(bin + bins * (raw >> 31)) as usize] += 1;
+        let first = FIRST << self.bits;
+        // Zeros are common behind a ReLU, and come in no order that a branch could be foretold by: they are counted in bins of
+        // their own behind the others, in turn, so that no count waits for the one before.
+        let size = 2 * bins as usize;
+        self.counts.resize(size + ZEROS, 0);
+        for (at, value) in values.iter().enumerate() {
+            let raw = value.to_bits();
+            let magnitude = raw & 0x7fff_ffff;
+            let bin = (magnitude >> shift).saturating_sub(first).min(bins - 1);
+            let place = (bin + bins * (raw >> 31)) as usize;
+            let place = if magnitude == 0 { size + at % ZEROS } else { place };
+            self.counts[place] += 1;
+        }
+        self.zeros += self.counts.drain(size..).sum::<u64>();
     }
 
     /// Adds the counts of another of the same form.
@@ -65,6 +72,12 @@ impl Histogram {
         };
         self.counts.iter().enumerate().filter_map(counted).collect()
     }
+}
+
+fn with_room(size: usize) -> Vec<u64> {
+    let mut counts = Vec::with_capacity(size + ZEROS);
+    counts.resize(size, 0);
+    counts
 }
 
 impl Known for Histogram {
@@ -128,7 +141,7 @@ mod tests {
     fn bins_keep_a_value_within_their_width() {
         for value in [1.0f32, -3.7, 1e-5, 12345.6, -0.004] {
             let mut histogram = Histogram::new(6);
-            histogram.add(value);
+            histogram.add(&[value]);
             let values = histogram.values();
             assert_eq!(values.len(), 1);
             let off = (values[0].0 / f64::from(value) - 1.0).abs();
@@ -139,9 +152,7 @@ mod tests {
     #[test]
     fn values_out_of_range_and_zeros_do_no_harm() {
         let mut histogram = Histogram::new(4);
-        for value in [0.0, -0.0, 1e-30, f32::MAX, -f32::MAX] {
-            histogram.add(value);
-        }
+        histogram.add(&[0.0, -0.0, 1e-30, f32::MAX, -f32::MAX]);
         assert_eq!(histogram.zeros, 2);
         assert_eq!(histogram.values().iter().map(|v| v.1).sum::<f64>(), 3.0);
     }
@@ -149,8 +160,9 @@ mod tests {
     #[test]
     fn clipping_one_far_value_costs_less_than_coarse_steps_for_many() {
         let mut histogram = Histogram::new(6);
-        (1..=100_000).for_each(|i| histogram.add(i as f32 / 100_000.0));
-        histogram.add(10.0);
+        let values: Vec<f32> = (1..=100_000).map(|i| i as f32 / 100_000.0).collect();
+        histogram.add(&values);
+        histogram.add(&[10.0]);
         let values = histogram.values();
         let cost = |high: f64| error(&values, 0.0, high, high / 255.0, 2.0);
         assert!(
@@ -164,8 +176,8 @@ mod tests {
     #[test]
     fn a_greater_power_clips_less() {
         let mut histogram = Histogram::new(6);
-        (1..=100_000).for_each(|i| histogram.add(i as f32 / 100_000.0));
-        histogram.add(10.0);
+        (1..=100_000).for_each(|i| histogram.add(&[i as f32 / 100_000.0]));
+        histogram.add(&[10.0]);
         let values = histogram.values();
         let best = |power: f64| {
             let cost = |i: i32| {

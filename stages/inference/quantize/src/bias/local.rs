@@ -11,12 +11,16 @@ use flow_model::{Graph, NodeId, Tensor, Value};
 use super::Governing;
 use super::probe::{Means, over_samples, push, push_mean};
 use crate::checkpoint::Place;
-use crate::data::Dataset;
+use crate::data::{Dataset, Part};
 use crate::error::QuantizeError;
 use crate::insert::{Scheme, channel_axis, rounded};
 use crate::placement::Edge;
 use crate::placement::kinds::{computed, data_inputs};
 use crate::run::Progress;
+
+/// Samples that means are taken over. A mean over places and samples needs fewer than a range does, and a sample costs two
+/// passes here.
+const SAMPLES: usize = 128;
 
 /// What to add to the output channels of each operation with quantized weights.
 pub(crate) fn correct(
@@ -31,7 +35,8 @@ pub(crate) fn correct(
     if layers.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let means = over_samples(probe, data, threads, progress, "bias correction", place)?;
+    let part = Part::spread(data, SAMPLES);
+    let means = over_samples(probe, &part, threads, progress, "bias correction", place)?;
     let shift = |means: Means| means.into_iter().map(|m| m as f32).collect();
     Ok(layers
         .into_iter()
