@@ -170,6 +170,10 @@ impl Source for DisturbedSource {
         self.inner.as_mut().map_or(Ok(()), |inner| inner.open(cx))
     }
 
+    fn idle(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.idle())
+    }
+
     fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError> {
         let seq = self.given.load(Ordering::Relaxed);
         let name = self.dice.name.clone();

@@ -174,6 +174,10 @@ impl Source for Driven {
         self.inner.open(cx)
     }
 
+    fn idle(&self) -> bool {
+        self.inner.idle()
+    }
+
     fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError> {
         let now = Instant::now();
         let due = match (self.due, self.load) {
