@@ -116,11 +116,14 @@ def main():
             + ["!", "video/x-raw,width=320,height=240,format=RGB", "!", "fakesink", "sync=false"],
         }
         for name, options in alone.items():
-            if shutil.which(name):
+            if not shutil.which(name):
+                print(f"{name} is not installed: decode and scale alone were not timed")
+                continue
+            try:
                 times = [timed([name, *options]) for _ in range(arguments.pairs)]
                 print(f"{name}, decode and scale alone: {frames / statistics.median(times):.1f} frames/s")
-            else:
-                print(f"{name} is not installed: decode and scale alone were not timed")
+            except subprocess.CalledProcessError as failed:
+                print(f"{name} did not decode the clip (exit code {failed.returncode}; a plugin may be missing)")
 
 
 if __name__ == "__main__":
