@@ -200,7 +200,7 @@ impl Lowering<'_> {
             };
             let noise = noise_of_sums(sum.weights, &values, &given, length);
             let root = known(root, lost)?;
-            self.finish_literal(chain, site, path, root, values, Some(length), |c| noise[c])
+            self.finish_literal(chain, site, path, root, values, (Some(length), |c| noise[c]))
         })
     }
 
@@ -241,7 +241,7 @@ impl Lowering<'_> {
                 right: distances[1],
                 values: second,
             });
-            self.finish_literal(chain, site, path, root, first, None, |_| noise)
+            self.finish_literal(chain, site, path, root, first, (None, |_| noise))
         })
     }
 
@@ -277,7 +277,7 @@ impl Lowering<'_> {
                 spread: sum * additions.sqrt(),
                 fixed: 0.0,
             };
-            self.finish_literal(chain, site, path, root, values, None, |_| noise)
+            self.finish_literal(chain, site, path, root, values, (None, |_| noise))
         })
     }
 
@@ -295,14 +295,18 @@ impl Lowering<'_> {
             };
             let path = model.path(source, last, site)?;
             let values = model.values(source)?.along(site.axis)?;
-            self.finish_literal(chain, site, path, Root::Identity, values, None, |_| {
-                Noise::default()
-            })
+            self.finish_literal(
+                chain,
+                site,
+                path,
+                Root::Identity,
+                values,
+                (None, |_| Noise::default()),
+            )
         })
     }
 
-    /// `terms` of a sum of products.
-    #[allow(clippy::too_many_arguments)]
+    /// `terms` of a sum of products, and how far it may be off in each channel.
     fn finish_literal(
         &self,
         chain: &Chain,
@@ -310,8 +314,7 @@ impl Lowering<'_> {
         path: Path,
         root: Root,
         values: Values,
-        terms: Option<usize>,
-        noise: impl Fn(usize) -> Noise,
+        (terms, noise): (Option<usize>, impl Fn(usize) -> Noise),
     ) -> Known<Literal> {
         let epilogue = super::heavy::epilogue(site.channels, chain).map_err(|e| e.to_string())?;
         let mut rounds = path.operations.iter().filter_map(|o| match o {
