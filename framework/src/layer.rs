@@ -1,10 +1,42 @@
 //! Instances around others: what a layer does not say itself, the one inside it does.
 //!
-//! Whatever is added to [`Stage`] or [`Sink`] is passed on here, once for all layers.
+//! Whatever is added to [`Source`], [`Stage`] or [`Sink`] is passed on here, once for all layers.
 
 use crate::error::StageError;
 use crate::packet::{Packet, StreamId};
-use crate::stage::{Emitter, Sink, Stage, WorkerContext};
+use crate::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage, WorkerContext};
+
+/// A source around another.
+pub(crate) trait SourceLayer: Send {
+    /// The one inside.
+    fn inner(&self) -> &dyn Source;
+    /// The same, to be changed.
+    fn inner_mut(&mut self) -> &mut dyn Source;
+    /// [`Source::open`].
+    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
+        self.inner_mut().open(cx)
+    }
+    /// [`Source::next`].
+    fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError>;
+}
+
+impl<L: SourceLayer> Source for L {
+    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
+        SourceLayer::open(self, cx)
+    }
+    fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError> {
+        SourceLayer::next(self, out)
+    }
+    fn idle(&self) -> bool {
+        self.inner().idle()
+    }
+    fn size_hint(&self) -> Option<u64> {
+        self.inner().size_hint()
+    }
+    fn close(&mut self) -> Result<(), StageError> {
+        self.inner_mut().close()
+    }
+}
 
 /// A stage around another.
 pub(crate) trait StageLayer: Send {

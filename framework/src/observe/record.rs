@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::plan::PreparedPipeline;
 use crate::error::StageError;
-use crate::layer::{SinkLayer, StageLayer};
+use crate::layer::{SinkLayer, SourceLayer, StageLayer};
 use crate::ledger::lock;
 use crate::packet::{Header, Packet, Payload};
 use crate::registry::PreparedComponent;
-use crate::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage, WorkerContext};
+use crate::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage};
 use std::time::Duration;
 
 /// First line of a record.
@@ -185,9 +185,12 @@ impl SourceEmitter for Giving<'_> {
     }
 }
 
-impl Source for Recorded<dyn Source> {
-    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
-        self.inner.open(cx)
+impl SourceLayer for Recorded<dyn Source> {
+    fn inner(&self) -> &dyn Source {
+        &*self.inner
+    }
+    fn inner_mut(&mut self) -> &mut dyn Source {
+        &mut *self.inner
     }
     fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError> {
         let mut out = Giving {
@@ -195,15 +198,6 @@ impl Source for Recorded<dyn Source> {
             note: &self.note,
         };
         self.inner.next(&mut out)
-    }
-    fn idle(&self) -> bool {
-        self.inner.idle()
-    }
-    fn size_hint(&self) -> Option<u64> {
-        self.inner.size_hint()
-    }
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }
 

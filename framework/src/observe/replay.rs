@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::record::{Entry, Heading};
 use crate::config::plan::{Overflow, PreparedPipeline};
 use crate::error::{Code, StageError};
-use crate::layer::StageLayer;
+use crate::layer::{SourceLayer, StageLayer};
 use crate::ledger::lock;
 use crate::packet::{Packet, PacketId, Payload, StreamId};
 use crate::registry::{PreparedComponent, Role};
@@ -272,7 +272,13 @@ impl SourceEmitter for InTurn<'_> {
     }
 }
 
-impl Source for Replayed {
+impl SourceLayer for Replayed {
+    fn inner(&self) -> &dyn Source {
+        &*self.inner
+    }
+    fn inner_mut(&mut self) -> &mut dyn Source {
+        &mut *self.inner
+    }
     fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
         self.stopping = cx.stopping.clone();
         self.inner.open(cx)
@@ -298,15 +304,6 @@ impl Source for Replayed {
             self.turns.leave(&self.stream);
         }
         progress
-    }
-    fn idle(&self) -> bool {
-        self.inner.idle()
-    }
-    fn size_hint(&self) -> Option<u64> {
-        self.inner.size_hint()
-    }
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }
 

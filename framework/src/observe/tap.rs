@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::config::plan::PreparedPipeline;
 use crate::error::StageError;
-use crate::layer::{SinkLayer, StageLayer};
+use crate::layer::{SinkLayer, SourceLayer, StageLayer};
 use crate::packet::{Header, Packet, Payload, StreamId};
 use crate::registry::{PreparedComponent, Role};
-use crate::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage, WorkerContext};
+use crate::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage};
 
 /// Sees packets pass, on the threads of the workers.
 pub trait Observer: Send + Sync + 'static {
@@ -186,22 +186,16 @@ impl SourceEmitter for Watching<'_, dyn SourceEmitter + '_> {
     }
 }
 
-impl Source for Watched<dyn Source> {
-    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
-        self.inner.open(cx)
+impl SourceLayer for Watched<dyn Source> {
+    fn inner(&self) -> &dyn Source {
+        &*self.inner
+    }
+    fn inner_mut(&mut self) -> &mut dyn Source {
+        &mut *self.inner
     }
     fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError> {
         let observer = &*self.observer;
         self.inner.next(&mut Watching { out, observer })
-    }
-    fn idle(&self) -> bool {
-        self.inner.idle()
-    }
-    fn size_hint(&self) -> Option<u64> {
-        self.inner.size_hint()
-    }
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }
 

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::config::plan::PreparedPipeline;
 use crate::error::StageError;
-use crate::layer::{SinkLayer, StageLayer};
+use crate::layer::{SinkLayer, SourceLayer, StageLayer};
 use crate::ledger::lock;
 use crate::packet::{Header, Packet, PacketId, Payload, StreamId};
 use crate::registry::PreparedComponent;
-use crate::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage, WorkerContext};
+use crate::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage};
 
 /// Most slices that are kept: some 100 MB of JSON.
 pub const MAX_SLICES: usize = 500_000;
@@ -277,9 +277,12 @@ impl<'a, T: ?Sized> Timing<'a, T> {
     }
 }
 
-impl Source for Traced<dyn Source> {
-    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
-        self.inner.open(cx)
+impl SourceLayer for Traced<dyn Source> {
+    fn inner(&self) -> &dyn Source {
+        &*self.inner
+    }
+    fn inner_mut(&mut self) -> &mut dyn Source {
+        &mut *self.inner
     }
     fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError> {
         let began = Instant::now();
@@ -290,15 +293,6 @@ impl Source for Traced<dyn Source> {
             self.track.keep(What::Next, began, given);
         }
         progress
-    }
-    fn idle(&self) -> bool {
-        self.inner.idle()
-    }
-    fn size_hint(&self) -> Option<u64> {
-        self.inner.size_hint()
-    }
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }
 
