@@ -50,5 +50,6 @@ pub mod runtime;
 pub mod schema;
 pub mod soak;
 pub mod stage;
+mod sync;
 pub mod topology;
 pub mod units;

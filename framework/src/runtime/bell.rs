@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
-
 use super::core::Core;
+use crate::sync::{Receiver, Sender, bounded, select};
 
 /// Wakes one who waits; rung twice, it wakes once. Whoever is woken looks again: it may have been for nothing.
 #[derive(Clone)]

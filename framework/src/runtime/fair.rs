@@ -10,8 +10,6 @@
 //! rung after each change; a bell that was rung for nothing costs a look.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::bell::Bell;
@@ -19,6 +17,8 @@ use super::core::Core;
 use super::edge::Envelope;
 use crate::config::plan::{Overflow, QueueSpec};
 use crate::ledger::lock;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) struct FairLane {
     pub(super) policy: Overflow,

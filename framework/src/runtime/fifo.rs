@@ -7,8 +7,6 @@
 //! wake each other for every packet.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
@@ -19,6 +17,8 @@ use super::edge::{Arrival, Envelope};
 use super::inlet::YIELDS;
 use crate::config::plan::Overflow;
 use crate::ledger::lock;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, yield_now};
 
 /// Queues below this size wake their producers for each free place: half of so little would be a long way to go.
 const SMALL: usize = 16;
@@ -210,7 +210,7 @@ impl FifoLane {
     }
 
     /// Lets go of the queue, and wakes a consumer where one sleeps.
-    fn wake(&self, mut state: std::sync::MutexGuard<'_, State>) {
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
         let ring = state.sleepers > 0 && !state.rung;
         state.rung |= ring;
         drop(state);
@@ -245,7 +245,7 @@ impl FifoLane {
     fn wait_and_send(&self, core: &Core, envelope: Envelope) -> Duration {
         let began = core.clock.now();
         for _ in 0..YIELDS {
-            std::thread::yield_now();
+            yield_now();
             let mut state = lock(&self.state);
             if self.has_room(&mut state) {
                 self.push(&mut state, Item::Packet(envelope));

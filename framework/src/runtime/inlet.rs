@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, never, select};
-
 use super::bell::Bell;
 use super::core::Core;
 use super::edge::{Arrival, Edge, Envelope};
@@ -13,6 +11,7 @@ use super::fair::{FairLane, Front, Taken};
 use super::fifo::{FifoLane, Item};
 use super::join::{Join, Parts};
 use crate::clock::Timer;
+use crate::sync::{Receiver, Sender, never, select, yield_now};
 
 /// How often a worker that finds nothing lets other threads go first, before it sleeps.
 pub(super) const YIELDS: u32 = 1;
@@ -189,7 +188,7 @@ impl FifoLanes {
             // Falling asleep and being woken costs more than letting others of this core go first.
             if yields < YIELDS {
                 yields += 1;
-                std::thread::yield_now();
+                yield_now();
                 continue;
             }
             match self.wait(core, control) {

@@ -16,11 +16,9 @@
 //! most `window + 1` entries between packets.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::ledger::lock;
+use crate::sync::{Mutex, Receiver, Sender, bounded};
 
 pub(crate) struct Resequencer<T> {
     streams: Vec<Stream<T>>,
