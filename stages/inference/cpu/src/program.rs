@@ -429,8 +429,8 @@ impl Request {
         Ok(())
     }
 
-    /// Vectors of 16 codes that were computed with the model's rounding so far, and how many of them lay so close
-    /// to a tie that they were evaluated again in f32.
+    /// Vectors of 16 codes that were computed with the model's rounding so far, and how many
+    /// evaluations in f32 there were of values close to a tie.
     pub fn rounding_counts(&self) -> [u64; 2] {
         self.scratch.iter().fold([0, 0], |[all, again], scratch| {
             let [a, b] = scratch.lock().unwrap_or_else(PoisonError::into_inner).counts;

@@ -133,6 +133,7 @@ pub(crate) struct Lanes {
     /// Those of [`Ties`](super::ties::Ties); empty without.
     pub near: AlignedVec<f32>,
     pub mid_near: AlignedVec<f32>,
+    pub spread: AlignedVec<f32>,
 }
 
 impl Lanes {
@@ -150,6 +151,10 @@ impl Lanes {
             }
             out
         };
+        let near = e.ties.as_ref().map(|ties| match e.is_plain() {
+            true => ties.near_values(&e.bias),
+            false => ties.near.clone(),
+        });
         let mut start = AlignedVec::zeroed(len);
         places().for_each(|(lane, c)| start[lane] = init[c]);
         Self {
@@ -160,8 +165,9 @@ impl Lanes {
             mid_offset: reorder(e.mid.as_ref().map(|m| &m.offset)),
             residual_scale: reorder(e.residual.as_ref().map(|r| &r.scale)),
             residual_offset: reorder(e.residual.as_ref().map(|r| &r.offset)),
-            near: reorder(e.ties.as_ref().map(|t| &t.near)),
+            near: reorder(near.as_ref()),
             mid_near: reorder(e.ties.as_ref().map(|t| &t.mid_near).filter(|n| !n.is_empty())),
+            spread: reorder(e.ties.as_ref().map(|t| &t.spread)),
         }
     }
 }
@@ -514,6 +520,8 @@ pub struct ConvU8Args<'a> {
     pub(crate) input: View<'a, u8>,
     pub(crate) residual: Option<View<'a, u8>>,
     pub(crate) output: Output<'a>,
+    /// For the output pixels of the band: see [`with_rests`](Self::with_rests).
+    pub(crate) rests: &'a [f32],
 }
 
 impl<'a> ConvU8Args<'a> {
@@ -554,7 +562,15 @@ impl<'a> ConvU8Args<'a> {
             input,
             residual,
             output,
+            rests: &[],
         })
+    }
+
+    /// With what the size of the data of each output pixel of the band falls short of the largest, as a share of that, row by
+    /// row: fewer values are in doubt then.
+    pub(crate) fn with_rests(mut self, rests: &'a [f32]) -> Self {
+        self.rests = rests;
+        self
     }
 
     /// All rows and panels.

@@ -2,7 +2,6 @@
 
 use super::epilogue::CHANNEL_BLOCK;
 use super::error::expect_len;
-use super::ties::Ties;
 use super::weights::{Centred, Packing, split};
 use super::{AlignedVec, ArgError, Epilogue, KernelTable, Output, View, Weights, Window};
 
@@ -94,7 +93,7 @@ pub(crate) struct Interleaved {
     pub init: AlignedVec<i32>,
     pub scale: AlignedVec<f32>,
     pub bias: AlignedVec<f32>,
-    /// That of [`Ties`](super::ties::Ties); empty without.
+    /// [`Ties::near_values`](super::ties::Ties::near_values), for plain codes; empty without ties.
     pub near: AlignedVec<f32>,
     /// Rounding may come before the clamp; see [`Epilogue::fits_i32`].
     pub round_first: bool,
@@ -108,6 +107,8 @@ pub(crate) struct Slots {
     pub weights: AlignedVec<i8>,
     /// First part of each `[block][ky][quad]`, and the number of all: most weights need one part.
     pub starts: Vec<u32>,
+    /// Whether all need one part.
+    pub whole: bool,
 }
 
 /// Channel in a block of four vectors that stands at `place` after unpacking bytes, then words, of 128-bit parts:
@@ -154,6 +155,7 @@ impl Slots {
         Ok(Self {
             outputs,
             weights: AlignedVec::from_slice(&weights),
+            whole: starts.iter().enumerate().all(|(i, &start)| start as usize == i),
             starts,
         })
     }
@@ -184,10 +186,10 @@ impl Interleaved {
             (0..padded).for_each(|n| out[n] = values[channel(n)]);
             out
         };
-        let of_ties = |f: &dyn Fn(&Ties) -> &AlignedVec<f32>| match &epilogue.ties {
-            Some(ties) => reorder(f(ties)),
-            None => AlignedVec::zeroed(0),
-        };
+        let near = epilogue
+            .ties
+            .as_ref()
+            .map(|ties| ties.near_values(&epilogue.bias));
         let mut start = AlignedVec::zeroed(padded);
         (0..padded).for_each(|n| start[n] = init[channel(n)]);
         Ok(Self {
@@ -197,7 +199,7 @@ impl Interleaved {
             init: start,
             scale: reorder(&epilogue.scale),
             bias: reorder(&epilogue.bias),
-            near: of_ties(&|t| &t.near),
+            near: near.map_or_else(|| AlignedVec::zeroed(0), |near| reorder(&near)),
             round_first: epilogue.fits_i32(magnitude),
         })
     }

@@ -261,19 +261,10 @@ impl Epilogue {
     }
 
     /// Lets kernels note values nearer than `margin` (codes, per channel) to a tie of the last rounding, and nearer than
-    /// `mid_margin` to one of the inner rounding.
-    pub(crate) fn with_ties(mut self, margin: &[f32], mid_margin: &[f32]) -> Self {
+    /// `mid_margin` to one of the inner rounding; what is refined replaces that of the first.
+    pub(crate) fn with_ties(mut self, margin: &[f32], mid_margin: &[f32], refined: Option<&Refined>) -> Self {
         let mid_margin = self.mid.as_ref().filter(|mid| mid.rounds).map(|_| mid_margin);
-        let ties = Ties::new(self.channels, margin, mid_margin, [&self.low, &self.high]);
-        self.ties = Some(Box::new(ties));
-        self
-    }
-
-    /// Lets doubts be narrowed down; without effect on an epilogue that knows no ties.
-    pub(crate) fn with_refined(mut self, refined: Option<Refined>) -> Self {
-        if let Some(ties) = &mut self.ties {
-            ties.refined = refined;
-        }
+        self.ties = Some(Box::new(Ties::new(&self, margin, mid_margin, refined)));
         self
     }
 
@@ -289,17 +280,15 @@ impl Epilogue {
         }
         let channels = self.channels;
         let ties = self.ties.as_ref().map(|ties| {
-            let of = |values: &[f32]| values.repeat(times);
             Box::new(Ties {
                 near: repeat(&ties.near, channels, times),
                 mid_near: AlignedVec::zeroed(0),
+                spread: repeat(&ties.spread, channels, times),
+                slope: ties.slope,
+                lowest: ties.lowest,
+                any_code: ties.any_code,
                 low: repeat(&ties.low, channels, times),
                 high: repeat(&ties.high, channels, times),
-                refined: ties.refined.as_ref().map(|refined| Refined {
-                    fixed: of(&refined.fixed),
-                    spread: of(&refined.spread),
-                    ..*refined
-                }),
             })
         });
         Self {
@@ -364,35 +353,16 @@ impl Epilogue {
     /// [`apply`](Self::apply) with another scale.
     #[inline(always)]
     pub(crate) fn apply_scaled(&self, acc: i32, scale: f32, c: usize, residual: impl FnOnce() -> u8) -> f32 {
-        self.apply_noting(acc, scale, c, residual, &mut false)
-    }
-
-    /// The same; sets `in_doubt` where a rounding is in doubt.
-    #[inline(always)]
-    pub(crate) fn apply_noting(
-        &self,
-        acc: i32,
-        scale: f32,
-        c: usize,
-        residual: impl FnOnce() -> u8,
-        in_doubt: &mut bool,
-    ) -> f32 {
         let mut f = acc as f32 * scale + self.bias[c];
         if let Some(mid) = &self.mid {
             f = clamp(f, mid.low, mid.high);
             if mid.rounds {
-                if let Some(ties) = &self.ties {
-                    *in_doubt |= ties.in_doubt_inside(f, c);
-                }
                 f = f.round_ties_even();
             }
             f = f * mid.scale[c] + mid.offset[c];
         }
         if let Some(r) = &self.residual {
             f += f32::from(residual()) * r.scale[c] + r.offset[c];
-        }
-        if let Some(ties) = &self.ties {
-            *in_doubt |= ties.in_doubt(f, c);
         }
         clamp(f, self.low[c], self.high[c])
     }

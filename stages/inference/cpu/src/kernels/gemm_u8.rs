@@ -1,7 +1,7 @@
 //! Products of two matrices of codes, both packed when they are known: sums of pairs of 16-bit products, which are
 //! exact for codes less any zero point.
 
-use super::ties::{Doubts, Share, note};
+use super::ties::{Doubts, note};
 use super::versions::{Simd, Width, versions};
 use super::{ArgError, Epilogue, error::expect_len, gemm};
 
@@ -247,11 +247,9 @@ fn noting(
     doubts: &mut Doubts,
 ) {
     for (c, (to, &sum)) in to.iter_mut().zip(sums).enumerate() {
-        let mut in_doubt = false;
-        let f = epilogue.apply_noting(sum, epilogue.scale[c], c, || residual[c], &mut in_doubt);
-        *to = epilogue.code(f);
-        if in_doubt {
-            note(doubts, (row, 0), std::iter::once((c, Share::ANY)));
+        *to = epilogue.code(epilogue.apply(sum, c, || residual[c]));
+        if epilogue.doubt(sum, c, residual.get(c).copied().unwrap_or_default(), 0.0) {
+            note(doubts, (row, 0), c);
         }
     }
 }

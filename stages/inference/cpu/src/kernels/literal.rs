@@ -9,15 +9,17 @@ mod fused;
 mod lines;
 mod portable;
 mod root;
+mod size;
 
 pub(crate) use fused::{EXTRA_BITS, MIDDLE, TINY, fused};
-pub(crate) use lines::{Line, Lines};
+pub(crate) use lines::{Line, Lines, QUAD};
 pub(crate) use portable::Portable;
 pub(crate) use root::{Count, Data, Depthwise, Matrices, Products, Root, Taps, Windows};
 use root::{Decode, Memory};
+pub(crate) use size::{RestsArgs, Size};
 
 use super::ties::unite;
-pub(crate) use super::ties::{Doubt, Doubts, LANES, Refined, Share};
+pub(crate) use super::ties::{Doubt, Doubts, LANES, Refined};
 use super::{AlignedVec, View, ViewMut};
 
 /// Pixels evaluated side by side, to hide the latency of a chain of additions.
@@ -81,11 +83,11 @@ impl Levels {
         }
     }
 
-    /// The levels of a vector of channels from `c` on.
+    /// The levels of values of those channels.
     #[inline(always)]
-    fn levels<const FMA: bool>(&self, x: [f32; LANES], c: usize) -> [f32; LANES] {
-        let (least, most) = (vector(&self.least, c), vector(&self.most, c));
-        let (scale, shift) = (vector(&self.scale, c), vector(&self.shift, c));
+    fn levels<const FMA: bool>(&self, x: [f32; LANES], at: &Places) -> [f32; LANES] {
+        let (least, most) = (at.pick(&self.least), at.pick(&self.most));
+        let (scale, shift) = (at.pick(&self.scale), at.pick(&self.shift));
         let mut out = [0.0; LANES];
         for i in 0..LANES {
             let level = Level {
@@ -101,10 +103,10 @@ impl Levels {
         out
     }
 
-    /// The values of levels of a vector of channels from `c` on.
+    /// The values of levels of those channels.
     #[inline(always)]
-    fn values<const FMA: bool>(&self, level: [f32; LANES], c: usize) -> [f32; LANES] {
-        let (scale, low) = (vector(&self.output_scale, c), vector(&self.output_low, c));
+    fn values<const FMA: bool>(&self, level: [f32; LANES], at: &Places) -> [f32; LANES] {
+        let (scale, low) = (at.pick(&self.output_scale), at.pick(&self.output_low));
         let mut out = [0.0; LANES];
         for i in 0..LANES {
             out[i] = fused::<FMA>(level[i], scale[i], low[i]);
@@ -113,10 +115,31 @@ impl Levels {
     }
 }
 
-/// A vector of channels from `c` on, of values padded to whole vectors.
-#[inline(always)]
-fn vector(values: &[f32], c: usize) -> [f32; LANES] {
-    values[c..].first_chunk().copied().unwrap_or([0.0; LANES])
+/// The channels of [`LANES`] values.
+#[derive(Debug, Clone, Copy)]
+enum Places {
+    /// Neighbours, from this one on.
+    From(usize),
+    Each([usize; LANES]),
+}
+
+impl Places {
+    /// What is said of them, in values padded to whole vectors.
+    #[inline(always)]
+    fn pick(&self, values: &[f32]) -> [f32; LANES] {
+        match self {
+            Self::From(c) => values[*c..].first_chunk().copied().unwrap_or([0.0; LANES]),
+            Self::Each(channels) => channels.map(|c| values[c]),
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, lane: usize) -> usize {
+        match self {
+            Self::From(c) => c + lane,
+            Self::Each(channels) => channels[lane],
+        }
+    }
 }
 
 /// What stored codes mean: the values of 256 codes for all channels, or for each channel.
@@ -192,49 +215,10 @@ pub(crate) struct Literal {
     pub margin: AlignedVec<f32>,
     /// The same for the last rounding.
     pub last_margin: AlignedVec<f32>,
-    /// What narrows doubts down, where that is known.
+    /// What is known better of the first rounding, where it is.
     pub refined: Option<Refined>,
-    /// How [shares](Share) of the data of sums of products are found; unknown for other roots.
+    /// How the size of the data of sums of products is found; unknown for other roots.
     pub size: Option<Size>,
-}
-
-/// The size of data: `unit * sum of (code - zero)^2` over a sum's data is the square of its [`Share`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Size {
-    pub zero: i32,
-    pub unit: f32,
-}
-
-impl Size {
-    /// For codes that mean `values`, `terms` to a sum: those of a line through zero.
-    pub(crate) fn new(values: &Values, terms: usize) -> Option<Self> {
-        let [z, scale, low] = values.affine()?;
-        let zero = (z - low / scale).round();
-        // What is nearly zero counts as zero.
-        if !(0.0..=255.0).contains(&zero) || ((zero - z) * scale + low).abs() > 1e-3 * scale.abs() {
-            return None;
-        }
-        let largest = values.0.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-        let unit = scale / largest;
-        Some(Self {
-            zero: zero as i32,
-            unit: unit * unit / terms as f32,
-        })
-        .filter(|size| size.unit.is_finite())
-    }
-
-    /// The sum of squares of codes.
-    #[inline(always)]
-    fn add(&self, codes: &[u8]) -> i64 {
-        // Squares are at most 2^16.
-        codes
-            .chunks(1 << 14)
-            .map(|codes| {
-                let square = |code: &u8| (i32::from(*code) - self.zero) * (i32::from(*code) - self.zero);
-                i64::from(codes.iter().map(square).sum::<i32>())
-            })
-            .sum()
-    }
 }
 
 /// The f32 arithmetic of an instruction set. All give the same bits.
@@ -249,6 +233,27 @@ pub(crate) trait Arithmetic {
     /// other and each rounded once.
     unsafe fn chain(terms: usize, weights: [Line<'_>; SIDE], columns: [&[f32]; SIDE])
     -> [[f32; LANES]; SIDE];
+
+    /// Goes on with a sum in each lane, each of its own data and weights, one term after the other and each rounded once.
+    /// Only for arithmetic that has the instruction ([`FMA`](Self::FMA)).
+    unsafe fn of_codes(sums: &mut [f32; LANES], coded: &Coded<'_>);
+
+    /// The sum of `(code - zero)^2`, at most `u32::MAX`; `zero` is a code.
+    unsafe fn squares(codes: &[u8], zero: i16) -> u32;
+}
+
+/// Terms of [`LANES`] sums.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Coded<'a> {
+    pub terms: usize,
+    /// Codes of the data, four terms to a word.
+    pub data: &'a [[[u8; QUAD]; LANES]],
+    /// What they mean: that of [`Values::affine`].
+    pub affine: [f32; 3],
+    /// Codes of the weights.
+    pub weights: &'a [[[i8; QUAD]; LANES]],
+    /// What is multiplied to them.
+    pub scale: &'a [f32; LANES],
 }
 
 /// [`Arithmetic::chain`] of a processor's instruction set.
@@ -272,6 +277,9 @@ pub(crate) struct LiteralArgs<'a, 'b> {
 pub(crate) struct Scratch {
     pub doubts: Doubts,
     memory: Memory,
+    /// See [`RestsArgs`].
+    pub rests: Vec<f32>,
+    pub squares: Vec<u32>,
     /// Vectors finished and vectors evaluated again.
     pub counts: [u64; 2],
 }
@@ -292,9 +300,9 @@ impl Literal {
         *to = unsafe { A::chain(terms, weights, columns) };
     }
 
-    /// The codes of one vector, from the root's result.
+    /// The codes of values of those channels, from the root's results.
     #[inline(always)]
-    fn codes<const FMA: bool>(&self, mut f: [f32; LANES], c: usize, operand: &[u8; LANES]) -> [u8; LANES] {
+    fn codes<const FMA: bool>(&self, mut f: [f32; LANES], at: &Places, operand: &[u8; LANES]) -> [u8; LANES] {
         macro_rules! each {
             (|$v:ident, $i:ident| $body:expr) => {
                 for $i in 0..LANES {
@@ -303,7 +311,7 @@ impl Literal {
                 }
             };
         }
-        let array = |values: &AlignedVec<f32>| vector(values, c);
+        let array = |values: &AlignedVec<f32>| at.pick(values);
         let last = self.channels - 1;
         for operation in &self.operations {
             match operation {
@@ -330,17 +338,17 @@ impl Literal {
                 Operation::Relu => each!(|v, i| if v < 0.0 { 0.0 } else { v }),
                 Operation::Clamp(low, high) => each!(|v, i| super::epilogue::clamp(v, *low, *high)),
                 Operation::Round(levels) => {
-                    f = levels.values::<FMA>(levels.levels::<FMA>(f, c), c);
+                    f = levels.values::<FMA>(levels.levels::<FMA>(f, at), at);
                 }
                 Operation::AddOperand(table) => {
-                    each!(|v, i| v + table.of(operand[i], (c + i).min(last)));
+                    each!(|v, i| v + table.of(operand[i], at.at(i).min(last)));
                 }
                 Operation::SubtractOperand(table) => {
-                    each!(|v, i| v - table.of(operand[i], (c + i).min(last)));
+                    each!(|v, i| v - table.of(operand[i], at.at(i).min(last)));
                 }
             }
         }
-        let codes = self.levels.levels::<FMA>(f, c).map(|level| level as i32 as u8);
+        let codes = self.levels.levels::<FMA>(f, at).map(|level| level as i32 as u8);
         match &self.table {
             Some(table) => codes.map(|code| table[usize::from(code)]),
             None => codes,
@@ -361,19 +369,45 @@ impl Literal {
             scratch,
             ..
         } = args;
-        unite(&mut scratch.doubts);
-        if let (Some(size), Root::Products(products), Data::Image(view)) =
-            (&literal.size, &literal.root, *input)
-        {
-            narrow(&mut scratch.doubts, size, products, view);
-        }
-        scratch.counts[1] += scratch.doubts.len() as u64;
-        let memory = &mut scratch.memory;
-        let channels = literal.channels;
         let decode = match literal.affine {
             Some(affine) if A::FMA => Decode::Affine(affine),
             _ => Decode::Table(&literal.values),
         };
+        let memory = &mut scratch.memory;
+        if let (Root::Products(products), Data::Image(view)) = (&literal.root, *input) {
+            for doubts in scratch.doubts.chunks(LANES) {
+                // SAFETY: the caller's contract.
+                let sums = unsafe { products.evaluate::<A>(view, doubts, (decode, &literal.values), memory) };
+                let (mut channels, mut operands) = ([0; LANES], [0; LANES]);
+                for (lane, doubt) in doubts.iter().enumerate() {
+                    channels[lane] = doubt.channel as usize;
+                    if let Some(view) = operand {
+                        let [y, x] = doubt.pixel();
+                        operands[lane] = view.pixel(y, x)[channels[lane]];
+                    }
+                }
+                let at = Places::Each(channels);
+                let codes = if A::FMA {
+                    literal.codes::<true>(sums, &at, &operands)
+                } else {
+                    literal.codes::<false>(sums, &at, &operands)
+                };
+                for ((doubt, channel), code) in doubts.iter().zip(channels).zip(codes) {
+                    // SAFETY: the doubt was noted for a pixel and a channel of this output.
+                    unsafe {
+                        *output
+                            .pixel(doubt.row as usize, doubt.column as usize)
+                            .add(channel) = code
+                    };
+                }
+            }
+            scratch.counts[1] += scratch.doubts.len() as u64;
+            scratch.doubts.clear();
+            return;
+        }
+        unite(&mut scratch.doubts);
+        scratch.counts[1] += scratch.doubts.len() as u64;
+        let channels = literal.channels;
         for doubts in scratch.doubts.chunks(SIDE) {
             // SAFETY: the caller's contract.
             let sums = unsafe {
@@ -389,10 +423,11 @@ impl Literal {
                     let [y, x] = doubt.pixel();
                     codes[..used].copy_from_slice(&view.pixel(y, x)[c..c + used]);
                 }
+                let at = Places::From(c);
                 let codes = if A::FMA {
-                    literal.codes::<true>(sums, c, &codes)
+                    literal.codes::<true>(sums, &at, &codes)
                 } else {
-                    literal.codes::<false>(sums, c, &codes)
+                    literal.codes::<false>(sums, &at, &codes)
                 };
                 // SAFETY: the doubt was noted for a pixel and channels of this output.
                 unsafe {
@@ -403,40 +438,6 @@ impl Literal {
         }
         scratch.doubts.clear();
     }
-}
-
-/// Leaves what is in doubt at the share that its data has.
-#[inline(always)]
-fn narrow(doubts: &mut Doubts, size: &Size, products: &Products, view: &View<'_, u8>) {
-    let layout = view.layout();
-    let place = |doubt: &Doubt| (doubt.row, doubt.column);
-    doubts.sort_unstable_by_key(place);
-    let mut known = None;
-    let mut kept = 0;
-    for i in 0..doubts.len() {
-        let doubt = &doubts[i];
-        let share = match known {
-            _ if doubt.share == Share::ANY => 0.0,
-            Some((at, share)) if at == place(doubt) => share,
-            _ => {
-                let mut squares = 0;
-                products
-                    .taps()
-                    .visit([layout.height, layout.width], doubt.pixel(), |_, y, x| {
-                        squares += size.add(view.pixel(y, x));
-                    });
-                let share = (squares as f32 * size.unit).sqrt();
-                known = Some((place(doubt), share));
-                share
-            }
-        };
-        if share >= doubt.share.get() {
-            doubts[kept] = *doubt;
-            kept += 1;
-        }
-    }
-    doubts.truncate(kept);
-    doubts.sort_unstable();
 }
 
 /// [`fused`] as `A` has it.

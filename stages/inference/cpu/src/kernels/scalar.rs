@@ -10,10 +10,10 @@ pub(crate) use peak::{peak_f32, peak_u8};
 pub(crate) use pixelwise::{affine_u8, copy, lookup_u8, quantize};
 pub(crate) use pool::{avg_pool_u8, max_pool};
 
-use super::ties::{Share, note};
+use super::ties::note;
 use super::{Epilogue, Output, View};
 
-/// Writes channels `first .. first + sums.len()` of output pixel `(y, x)`.
+/// Writes channels `first .. first + sums.len()` of output pixel `(y, x)`; `rest` as for [`Epilogue::doubt`].
 #[inline(always)]
 pub(super) fn finish(
     epilogue: &Epilogue,
@@ -21,15 +21,14 @@ pub(super) fn finish(
     residual: Option<&View<'_, u8>>,
     (y, x): (usize, usize),
     first: usize,
-    sums: &[i32],
+    (sums, rest): (&[i32], f32),
 ) {
     for (i, &sum) in sums.iter().enumerate() {
         let c = first + i;
         let code = || residual.map_or(0, |r| r.at(y as isize, x as isize, c));
-        let mut in_doubt = false;
-        let f = epilogue.apply_noting(sum, epilogue.scale[c], c, code, &mut in_doubt);
-        let share = in_doubt.then(|| epilogue.doubt(sum, c, code())).flatten();
-        write(epilogue, output, (y, x), c, f, share);
+        let f = epilogue.apply(sum, c, code);
+        let in_doubt = || epilogue.doubt(sum, c, code(), rest);
+        write(epilogue, output, (y, x), c, f, in_doubt);
     }
 }
 
@@ -41,7 +40,7 @@ fn write(
     (y, x): (usize, usize),
     c: usize,
     f: f32,
-    in_doubt: Option<Share>,
+    in_doubt: impl FnOnce() -> bool,
 ) {
     // SAFETY: (y, x, c) lies in the output, whose view was checked.
     unsafe {
@@ -49,8 +48,8 @@ fn write(
             Output::U8(view) => *view.pixel(y, x).add(c) = epilogue.code(f),
             Output::Noted(view, doubts) => {
                 *view.pixel(y, x).add(c) = epilogue.code(f);
-                if let Some(share) = in_doubt {
-                    note(doubts, (y, x), std::iter::once((c, share)));
+                if in_doubt() {
+                    note(doubts, (y, x), c);
                 }
             }
             Output::F32(view) => *view.pixel(y, x).add(c) = f,

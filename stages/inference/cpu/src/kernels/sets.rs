@@ -15,7 +15,7 @@ macro_rules! vector_kernels {
 
             use super::$vector;
             use super::simd::{Vector, conv_f32, depthwise_f32, peak, pixelwise, pool};
-            use crate::kernels::literal::{LANES, Level, Line, Literal, LiteralArgs, SIDE};
+            use crate::kernels::literal::{LANES, Level, Line, Literal, LiteralArgs, RestsArgs, SIDE, Size};
             use crate::kernels::{
                 AffineU8Args, AvgPoolArgs, Band, ConvF32Args, DepthwiseF32Args, MaxPoolArgs, QuantizeArgs,
             };
@@ -39,6 +39,7 @@ macro_rules! vector_kernels {
                 depthwise_f32(args: &mut DepthwiseF32Args<'_>, rows: Range<usize>) =
                     depthwise_f32::depthwise::<$vector>(args, rows);
                 literal(args: &mut LiteralArgs<'_, '_>) = Literal::settle::<$vector>(args);
+                rests(args: &mut RestsArgs<'_>) = Size::rests::<$vector>(args);
                 chain(to: &mut [[f32; LANES]; SIDE], terms: usize, weights: [Line<'_>; SIDE], columns: [&[f32]; SIDE]) =
                     Literal::chain::<$vector>(to, terms, weights, columns);
                 quantize_literal(nest: &Nest<3>, to: &mut [u8], from: &[f32], levels: &[Level], base: f32) =

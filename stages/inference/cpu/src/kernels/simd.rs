@@ -41,6 +41,8 @@ pub(super) trait Vector: Copy + 'static {
     type I: Copy;
     /// f32.
     type F: Copy;
+    /// A yes or no for each element.
+    type M: Copy;
     /// 32-bit elements.
     const LANES: usize;
     /// Whether there are 32 registers, not 16.
@@ -81,14 +83,22 @@ pub(super) trait Vector: Copy + 'static {
     /// Words to unsigned bytes, saturating.
     unsafe fn pack16(a: Self::I, b: Self::I) -> Self::I;
 
+    unsafe fn splat16(value: i16) -> Self::I;
+    /// Of words.
+    unsafe fn sub16(a: Self::I, b: Self::I) -> Self::I;
+    /// Products of words, added in pairs.
+    unsafe fn madd16(a: Self::I, b: Self::I) -> Self::I;
+    /// All elements, wrapping.
+    unsafe fn sum(v: Self::I) -> i32;
+
     /// The first `n` of [`LANES`](Self::LANES) codes as integers, the rest 0.
     unsafe fn load_codes(p: *const u8, n: usize) -> Self::I;
-    /// A whole vector of signed bytes as integers.
-    unsafe fn load_signed(p: *const i8) -> Self::I;
     /// The first `n` of two vectors of codes, in panel order.
     unsafe fn load_codes2(p: *const u8, n: usize) -> [Self::I; 2];
     /// Saturates to bytes, clamps to the bytes at `low` and `high` (whole vectors of codes), stores the first `n`.
     unsafe fn store_codes(p: *mut u8, n: usize, v: Self::I, low: *const u8, high: *const u8);
+    /// Two vectors in panel order as codes, saturated; whole.
+    unsafe fn store_whole2(p: *mut u8, v: [Self::I; 2]);
     /// The same for two vectors in panel order.
     unsafe fn store_codes2(p: *mut u8, n: usize, v: [Self::I; 2], low: *const u8, high: *const u8);
     /// Two vectors in panel order as vectors of neighbouring channels.
@@ -116,8 +126,22 @@ pub(super) trait Vector: Copy + 'static {
     unsafe fn fused(a: Self::F, b: Self::F, c: Self::F, in_doubt: &mut Self::I) -> Self::F;
     /// Whether any bit is set.
     unsafe fn any(v: Self::I) -> bool;
-    /// Bit `i`: whether `a > b` in element `i`.
-    unsafe fn greater(a: Self::F, b: Self::F) -> u32;
+    /// What is left of a value after [`round_f32`](Self::round_f32), for |v| < 2^22.
+    unsafe fn apart_f32(v: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once or twice.
+    unsafe fn multiply_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// Where `a > b`.
+    unsafe fn greater(a: Self::F, b: Self::F) -> Self::M;
+    /// Where `a > b` and `c > d`.
+    unsafe fn both_greater(a: Self::F, b: Self::F, c: Self::F, d: Self::F) -> Self::M;
+    unsafe fn nowhere() -> Self::M;
+    unsafe fn either(a: Self::M, b: Self::M) -> Self::M;
+    /// Bit `i`: element `i`.
+    unsafe fn bits(v: Self::M) -> u32;
+    /// Byte `B` of each 32-bit element, unsigned, as f32.
+    unsafe fn byte<const B: u32>(v: Self::I) -> Self::F;
+    /// Byte `B` of each 32-bit element, signed, as f32.
+    unsafe fn signed_byte<const B: u32>(v: Self::I) -> Self::F;
 }
 
 /// The dot product of an instruction set.

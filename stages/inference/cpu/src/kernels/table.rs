@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use super::literal::{Arithmetic, Chain, Level, Literal, LiteralArgs, Portable};
+use super::literal::{Arithmetic, Chain, Level, Literal, LiteralArgs, Portable, RestsArgs, Size};
 #[cfg(target_arch = "x86_64")]
 use super::sets::{avx2, avx512amx, avx512bw, avx512vnni, avxvnni, evex256, sse42, v128, v256, v512};
 use super::weights::Packing;
@@ -34,6 +34,8 @@ pub struct KernelTable {
     pub(crate) depthwise_f32: fn(&mut DepthwiseF32Args<'_>, Range<usize>),
     /// [`Literal::settle`].
     pub(crate) literal: fn(&mut LiteralArgs<'_, '_>),
+    /// [`Size::rests`].
+    pub(crate) rests: fn(&mut RestsArgs<'_>),
     /// [`Arithmetic::chain`].
     pub(crate) chain: Chain,
     /// [`rows::quantize_literal`].
@@ -67,6 +69,8 @@ pub(crate) static SCALAR: KernelTable = KernelTable {
     // SAFETY: portable arithmetic runs on every processor.
     literal: |args| unsafe { Literal::settle::<Portable>(args) },
     // SAFETY: as above.
+    rests: |args| unsafe { Size::rests::<Portable>(args) },
+    // SAFETY: as above.
     chain: |to, terms, weights, columns| unsafe { *to = Portable::chain(terms, weights, columns) },
     quantize_literal: rows::quantize_literal::<false>,
     peak_u8: scalar::peak_u8,
@@ -90,6 +94,7 @@ macro_rules! table {
             conv_f32: $vectors::conv_f32,
             depthwise_f32: $vectors::depthwise_f32,
             literal: $vectors::literal,
+            rests: $vectors::rests,
             chain: $vectors::chain,
             quantize_literal: $vectors::quantize_literal,
             peak_u8: $dots::peak_u8,

@@ -156,9 +156,7 @@ pub(super) fn finish(channels: usize, chain: &Chain, guard: Guard) -> Option<(Ep
             // The table as the model computes it, for codes that are in no doubt too.
             epilogue.table.clone_from(&literal.table);
             (
-                epilogue
-                    .with_ties(&literal.last_margin, &literal.margin)
-                    .with_refined(literal.refined.clone()),
+                epilogue.with_ties(&literal.last_margin, &literal.margin, literal.refined.as_ref()),
                 Ok(literal),
             )
         }

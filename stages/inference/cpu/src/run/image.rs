@@ -7,7 +7,7 @@ use flow_model::ElementType;
 use super::share::{Division, Part};
 use super::{Fault, Machine, cast, cast_mut, locked};
 use crate::bind::{Call, Step};
-use crate::kernels::literal::{Data, Doubts, LANES, Literal, LiteralArgs, Scratch};
+use crate::kernels::literal::{Data, Doubts, LANES, Literal, LiteralArgs, RestsArgs, Root, Scratch};
 use crate::kernels::{
     AffineU8Args, AvgPoolArgs, Band, ConvF32Args, ConvU8Args, DepthwiseF32Args, DepthwiseU8Args, KernelTable,
     Layout, MaxPoolArgs, Output, View, ViewMut,
@@ -115,7 +115,21 @@ impl Job<'_> {
         };
         let scratch = &mut *locked(scratch);
         scratch.doubts.clear();
-        self.compute(part, Some(&mut scratch.doubts))?;
+        scratch.rests.clear();
+        if let (Some(size), Root::Products(products), Action::ConvU8(_)) =
+            (&literal.size, &literal.root, self.action)
+        {
+            (self.table.rests)(&mut RestsArgs {
+                size,
+                products,
+                input: &self.input()?,
+                rows: part.rows.clone(),
+                width: self.call.output.width,
+                rests: &mut scratch.rests,
+                squares: &mut scratch.squares,
+            });
+        }
+        self.compute(part, Some((&mut scratch.doubts, &scratch.rests)))?;
         let output = &self.call.output;
         if part.panels.start == 0 {
             let vectors = part.rows.len() * output.width * output.channels.div_ceil(LANES);
@@ -145,7 +159,15 @@ impl Job<'_> {
     }
 
     /// Runs the kernel.
-    fn compute(&self, Part { rows, panels }: &Part, mut doubts: Option<&mut Doubts>) -> Result<(), Fault> {
+    fn compute(
+        &self,
+        Part { rows, panels }: &Part,
+        notes: Option<(&mut Doubts, &[f32])>,
+    ) -> Result<(), Fault> {
+        let (mut doubts, rests) = match notes {
+            Some((doubts, rests)) => (Some(doubts), rests),
+            None => (None, &[][..]),
+        };
         let (table, layout, rows) = (self.table, self.call.output, rows.clone());
         let band = || Band {
             rows: rows.clone(),
@@ -161,8 +183,8 @@ impl Job<'_> {
         };
         match self.action {
             Action::ConvU8(conv) => {
-                let mut args = ConvU8Args::new(conv, self.input()?, self.residual()?, output(doubts)?)?;
-                table.conv_u8(&mut args, &band());
+                let args = ConvU8Args::new(conv, self.input()?, self.residual()?, output(doubts)?)?;
+                table.conv_u8(&mut args.with_rests(rests), &band());
             }
             Action::DepthwiseU8(conv) => {
                 let mut args = DepthwiseU8Args::new(conv, self.input()?, self.residual()?, output(doubts)?)?;

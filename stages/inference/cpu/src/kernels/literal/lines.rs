@@ -3,12 +3,16 @@
 use super::super::AlignedVec;
 use super::LANES;
 
-/// Weights `[vector of channels][term][LANES]`.
+/// Terms of a word of codes.
+pub(crate) const QUAD: usize = 4;
+
+/// Weights of vectors of output channels.
 #[derive(Debug, Clone)]
 pub(crate) enum Lines {
-    /// As they are.
+    /// As they are: `[vector of channels][term][LANES]`.
     Values(AlignedVec<f32>),
-    /// Signed codes times one scale per channel, which gives the same values in a quarter of the memory.
+    /// Signed codes times one scale per channel, which gives the same values in a quarter of the memory: `[vector of
+    /// channels][quad of terms][LANES][QUAD]`, the last quad filled up with zeros.
     Codes {
         codes: AlignedVec<i8>,
         scale: AlignedVec<f32>,
@@ -19,7 +23,12 @@ pub(crate) enum Lines {
 #[derive(Clone, Copy)]
 pub(crate) enum Line<'a> {
     Values(&'a [f32]),
-    Codes(&'a [i8], &'a [f32; LANES]),
+    Codes {
+        /// Of whole quads; the first term is `skip` terms behind.
+        quads: &'a [[i8; QUAD * LANES]],
+        skip: usize,
+        scale: &'a [f32; LANES],
+    },
 }
 
 impl Lines {
@@ -27,24 +36,28 @@ impl Lines {
     /// of them it is.
     pub fn new(given: &[f32], length: usize, order: &[usize]) -> Option<Self> {
         let channels = given.len() / length.max(1);
-        let len = channels.next_multiple_of(LANES).checked_mul(length)?;
-        let place = |channel: usize, term: usize| (channel / LANES * length + term) * LANES + channel % LANES;
+        let vectors = channels.div_ceil(LANES);
         let scales: Option<Vec<f32>> = given.chunks_exact(length.max(1)).map(scale_of).collect();
         if let Some(scales) = scales {
+            let quads = length.div_ceil(QUAD);
+            let len = (vectors * LANES * QUAD).checked_mul(quads)?;
             let mut codes = AlignedVec::zeroed(len);
-            let mut scale = AlignedVec::zeroed(channels.next_multiple_of(LANES));
+            let mut scale = AlignedVec::zeroed(vectors * LANES);
             scale[..channels].copy_from_slice(&scales);
             for (channel, weights) in given.chunks_exact(length).enumerate() {
+                let first = (channel / LANES * quads * LANES + channel % LANES) * QUAD;
                 for (term, &from) in order.iter().enumerate() {
-                    codes[place(channel, term)] = code_of(weights[from], scales[channel]) as i8;
+                    codes[first + term / QUAD * LANES * QUAD + term % QUAD] =
+                        code_of(weights[from], scales[channel]) as i8;
                 }
             }
             return Some(Self::Codes { codes, scale });
         }
-        let mut values = AlignedVec::zeroed(len);
+        let mut values = AlignedVec::zeroed((vectors * LANES).checked_mul(length)?);
         for (channel, weights) in given.chunks_exact(length).enumerate() {
+            let first = channel / LANES * length * LANES + channel % LANES;
             for (term, &from) in order.iter().enumerate() {
-                values[place(channel, term)] = weights[from];
+                values[first + term * LANES] = weights[from];
             }
         }
         Some(Self::Values(values))
@@ -53,13 +66,20 @@ impl Lines {
     /// `count` terms from term `first` on, of the vector that begins at channel `channel`; `length` as given.
     #[inline(always)]
     pub fn line(&self, channel: usize, length: usize, first: usize, count: usize) -> Line<'_> {
-        let range =
-            (channel / LANES * length + first) * LANES..(channel / LANES * length + first + count) * LANES;
+        let vector = channel / LANES;
         match self {
-            Self::Values(values) => Line::Values(&values[range]),
+            Self::Values(values) => {
+                let start = vector * length + first;
+                Line::Values(&values[start * LANES..(start + count) * LANES])
+            }
             Self::Codes { codes, scale } => {
-                let scale = scale[channel..].first_chunk().unwrap_or(&[0.0; LANES]);
-                Line::Codes(&codes[range], scale)
+                let start = vector * length.div_ceil(QUAD);
+                let (from, to) = (first / QUAD, (first + count).div_ceil(QUAD));
+                Line::Codes {
+                    quads: &codes.as_chunks().0[start + from..start + to],
+                    skip: first % QUAD,
+                    scale: scale[channel..].first_chunk().unwrap_or(&[0.0; LANES]),
+                }
             }
         }
     }
@@ -71,7 +91,10 @@ impl Line<'_> {
     pub fn at(&self, term: usize, lane: usize) -> f32 {
         match self {
             Line::Values(values) => values[term * LANES + lane],
-            Line::Codes(codes, scale) => f32::from(codes[term * LANES + lane]) * scale[lane],
+            Line::Codes { quads, skip, scale } => {
+                let term = term + skip;
+                f32::from(quads[term / QUAD][lane * QUAD + term % QUAD]) * scale[lane]
+            }
         }
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Memory {
     columns: Vec<f32>,
     /// `[term][LANES]`.
     weights: Vec<f32>,
+    /// `[lane][term]`.
+    codes: Vec<u8>,
 }
 
 /// f32 results of a root: [`SIDE`] vectors.
@@ -94,9 +96,6 @@ impl Root {
         // SAFETY: the caller's contract.
         unsafe {
             match (self, data) {
-                (Root::Products(root), Data::Image(view)) => {
-                    root.evaluate::<A>(view, (doubts, channels), decode, &mut memory.columns)
-                }
                 (Root::Depthwise(root), Data::Image(view)) => {
                     root.evaluate::<A>(view, (doubts, channels), decode)
                 }
@@ -107,7 +106,7 @@ impl Root {
                     root.evaluate::<A>(view, (doubts, channels), decode)
                 }
                 (Root::Identity, Data::Image(view)) => identity::<A>(view, (doubts, channels), decode),
-                // Lowering pairs roots with their data.
+                // Lowering pairs roots with their data; sums of products are evaluated by themselves.
                 _ => [[0.0; LANES]; SIDE],
             }
         }

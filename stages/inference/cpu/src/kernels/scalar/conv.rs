@@ -12,6 +12,7 @@ const MAX_LANES: usize = 64;
 
 pub(crate) fn conv_u8(args: &mut ConvU8Args<'_>, band: &Band) {
     let (rows, panels) = args.limit(band);
+    let first_row = rows.start;
     let conv = args.conv;
     let l = *args.input.layout();
     let w = &conv.window;
@@ -61,13 +62,15 @@ pub(crate) fn conv_u8(args: &mut ConvU8Args<'_>, band: &Band) {
                     sums[panel.channel(lane)] = acc;
                 }
                 let sums = &sums[..panel.channels];
+                let rest = (y - first_row) * args.output.layout().width + x;
+                let rest = args.rests.get(rest).copied().unwrap_or(0.0);
                 finish(
                     &conv.epilogue,
                     &mut args.output,
                     args.residual.as_ref(),
                     (y, x),
                     panel.first,
-                    sums,
+                    (sums, rest),
                 );
             }
         }
@@ -101,7 +104,7 @@ pub(crate) fn depthwise_u8(args: &mut DepthwiseU8Args<'_>, rows: Range<usize>) {
                     args.residual.as_ref(),
                     (y, x),
                     first,
-                    &acc[..count],
+                    (&acc[..count], 0.0),
                 );
             }
         }

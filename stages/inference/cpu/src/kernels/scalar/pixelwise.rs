@@ -17,7 +17,7 @@ pub(crate) fn affine_u8(args: &mut AffineU8Args<'_>, rows: Range<usize>) {
                     args.residual.as_ref(),
                     (y, x),
                     c,
-                    &[sum],
+                    (&[sum], 0.0),
                 );
             }
         }

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use crate::kernels::ties::Share;
 use crate::kernels::{AverageOver, AvgPoolArgs, MaxPoolArgs, Window};
 
 /// Input coordinates along `axis` of the taps of output `o` that lie in an image of `len`.
@@ -78,8 +77,7 @@ pub(crate) fn finish_average(
     count: usize,
 ) {
     let scale = args.epilogue.scale[c] / count as f32;
-    let mut in_doubt = false;
-    let f = args.epilogue.apply_noting(sum, scale, c, || 0, &mut in_doubt);
-    let share = in_doubt.then_some(Share::ANY);
-    super::write(args.epilogue, &mut args.output, (y, x), c, f, share);
+    let f = args.epilogue.apply_scaled(sum, scale, c, || 0);
+    let in_doubt = || args.epilogue.doubt_scaled(sum, scale, c, 0, 0.0);
+    super::write(args.epilogue, &mut args.output, (y, x), c, f, in_doubt);
 }

@@ -41,6 +41,9 @@ pub(in super::super) struct Walk<'a> {
     out_segment: usize,
     residual_step: usize,
     residual_segment: usize,
+    /// Elements between what is known of the data of output pixels, and output rows.
+    rest_step: usize,
+    rest_segment: usize,
     /// Bytes ahead at which weights are prefetched.
     prefetch: usize,
     /// Whether values in doubt are noted.
@@ -56,6 +59,8 @@ pub(in super::super) struct Tile {
     panel: Panel,
     target: Target,
     residual: *const u8,
+    /// See [`ConvU8Args::with_rests`]: of the first pixel.
+    rests: *const f32,
     /// Output row and column of the first pixel.
     at: (usize, usize),
     /// Codes without inner rounding, residual, table, masked channels or ties.
@@ -241,6 +246,11 @@ fn start_of_sums() -> std::mem::MaybeUninit<[i32; 16]> {
 /// The processor has the instruction set of `tiles`, whose vectors have `lanes` elements.
 pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles: &Tiles, lanes: usize) {
     let (rows, panels) = args.limit(band);
+    let (first_row, known) = (
+        rows.start,
+        args.rests.len() == rows.len() * args.output.layout().width,
+    );
+    let rests = if known { args.rests } else { &[0.0] };
     let mut noted = args.output.take_doubts();
     let (mut none, notes) = (Doubts::new(), noted.is_some());
     let doubts = noted.as_mut().unwrap_or(&mut none);
@@ -271,6 +281,8 @@ pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles
         out_segment: output.row_pitch,
         residual_step: residual.map_or(0, |r| r.pixel_stride),
         residual_segment: residual.map_or(0, |r| r.row_pitch),
+        rest_step: usize::from(known),
+        rest_segment: if known { output.width } else { 0 },
         prefetch: 0,
         notes,
         finish: tiles.finish,
@@ -302,6 +314,11 @@ pub(in super::super) unsafe fn run(args: &mut ConvU8Args<'_>, band: &Band, tiles
                 panel: *panel,
                 target: Target::pixel(&args.output, y, x),
                 residual: residual_pixel(args.residual.as_ref(), y, x),
+                rests: rests.as_ptr().wrapping_add(if known {
+                    (y - first_row) * output.width + x
+                } else {
+                    0
+                }),
                 at: (y, x),
                 plain: plain && panel.channels == panel.lanes,
             }

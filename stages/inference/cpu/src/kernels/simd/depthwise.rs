@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::finish::{Target, far, finish_vector, residual_pixel};
+use super::finish::{Target, finish_vector, residual_pixel, round_noting};
 use super::{Dot, Vector, unroll};
 use crate::kernels::depthwise::{Interleaved, SeveralPixels, Slots};
 use crate::kernels::ties::{Doubts, LANES, bits, note};
@@ -34,6 +34,8 @@ struct Spot<'a> {
     weights: *const i8,
     /// Where the parts of each (row, quad) begin and end, in groups of `outputs` x 4 vectors.
     starts: *const u32,
+    /// Whether every quad is one part.
+    whole: bool,
     init: *const i32,
 }
 
@@ -99,6 +101,35 @@ unsafe fn start<V: Vector>(init: *const i32) -> Sums<V> {
     }
 }
 
+/// The weights of the first quad of a block of which every quad is one part.
+///
+/// # Safety
+/// As [`accumulate`].
+#[inline(always)]
+unsafe fn whole_weights<D: Dot, const J: usize>(spot: &Spot<'_>) -> *const i8 {
+    // SAFETY: the caller's contract.
+    unsafe { spot.weights.add(*spot.starts as usize * J * D::V::LANES * 16) }
+}
+
+/// Adds the products of one interleave to `J` outputs, with the one part of its weights.
+///
+/// # Safety
+/// As [`accumulate`].
+#[inline(always)]
+unsafe fn add_whole<D: Dot, const J: usize>(acc: &mut [Sums<D::V>; J], taps: Sums<D::V>, w: *const i8) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        unroll!([0 1 2 3] I => {
+            if I < J {
+                for v in 0..4 {
+                    let weights = D::V::load(w.add((I * 4 + v) * D::V::LANES * 4).cast());
+                    acc[I][v] = D::dot(acc[I][v], taps[v], weights);
+                }
+            }
+        });
+    }
+}
+
 /// Sums of two neighbouring outputs in each of two rows, with stride and dilation 1 down: every interleave
 /// serves up to four outputs.
 ///
@@ -109,6 +140,21 @@ unsafe fn accumulate_two_rows<D: Dot>(spot: &Spot<'_>) -> [[Sums<D::V>; 2]; 2] {
     // SAFETY: the caller's contract.
     unsafe {
         let mut acc = [[start::<D::V>(spot.init); 2]; 2];
+        if spot.whole && spot.rows == 3 {
+            let w = whole_weights::<D, 2>(spot);
+            let row_bytes = 2 * D::V::LANES * 16;
+            unroll!([0 1 2 3] R => {
+                let p = spot.input.add(R * spot.row_step);
+                let taps = interleave::<D::V>(p, &spot.slots.as_chunks().0[0], spot.channels);
+                if R < 3 {
+                    add_whole::<D, 2>(&mut acc[0], taps, w.add(R * row_bytes));
+                }
+                if R > 0 {
+                    add_whole::<D, 2>(&mut acc[1], taps, w.add((R - 1) * row_bytes));
+                }
+            });
+            return acc;
+        }
         for row in 0..=spot.rows {
             let p = spot.input.add(row * spot.row_step);
             let taps = interleave::<D::V>(p, &spot.slots.as_chunks().0[0], spot.channels);
@@ -130,14 +176,49 @@ unsafe fn accumulate_two_rows<D: Dot>(spot: &Spot<'_>) -> [[Sums<D::V>; 2]; 2] {
 unsafe fn accumulate<D: Dot, const J: usize>(spot: &Spot<'_>) -> [Sums<D::V>; J] {
     // SAFETY: the caller's contract.
     unsafe {
-        let mut acc = [start::<D::V>(spot.init); J];
-        for row in 0..spot.rows {
-            let p = spot.input.add(row * spot.row_step);
-            for (q, slots) in spot.slots.as_chunks().0[..spot.quads].iter().enumerate() {
-                let taps = interleave::<D::V>(p, slots, spot.channels);
-                add_products::<D, J>(&mut acc, taps, spot, row * spot.quads + q);
+        match (spot.whole, spot.rows, spot.quads) {
+            (true, 3, 1) => accumulate_whole::<D, J, 3, 1>(spot),
+            (true, 5, 2) => accumulate_whole::<D, J, 5, 2>(spot),
+            _ => {
+                let mut acc = [start::<D::V>(spot.init); J];
+                for row in 0..spot.rows {
+                    let p = spot.input.add(row * spot.row_step);
+                    for (q, slots) in spot.slots.as_chunks().0[..spot.quads].iter().enumerate() {
+                        let taps = interleave::<D::V>(p, slots, spot.channels);
+                        add_products::<D, J>(&mut acc, taps, spot, row * spot.quads + q);
+                    }
+                }
+                acc
             }
         }
+    }
+}
+
+/// [`accumulate`] for a kernel of `ROWS` rows of `QUADS` quads, each of one part.
+///
+/// # Safety
+/// As [`accumulate`].
+#[inline(always)]
+unsafe fn accumulate_whole<D: Dot, const J: usize, const ROWS: usize, const QUADS: usize>(
+    spot: &Spot<'_>,
+) -> [Sums<D::V>; J] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut acc = [start::<D::V>(spot.init); J];
+        let w = whole_weights::<D, J>(spot);
+        let slots = spot.slots.as_chunks().0;
+        unroll!([0 1 2 3 4] R => {
+            if R < ROWS {
+                unroll!([0 1] Q => {
+                    if Q < QUADS {
+                        let p = spot.input.add(R * spot.row_step);
+                        let taps = interleave::<D::V>(p, &slots[Q], spot.channels);
+                        let w = w.add((R * QUADS + Q) * J * D::V::LANES * 16);
+                        add_whole::<D, J>(&mut acc, taps, w);
+                    }
+                });
+            }
+        });
         acc
     }
 }
@@ -192,12 +273,12 @@ unsafe fn finish<V: Vector>(
                 if block.notes && in_doubt != 0 {
                     let sum = |c: usize| sums[c % 16 / 4 * V::LANES + c / 16 * 4 + c % 4];
                     let code = |c| block.epilogue.residual.as_ref().map_or(0, |_| *residual.add(c));
-                    let doubt = |i| {
+                    for i in (0..block.channels).filter(|c| in_doubt >> c & 1 != 0) {
                         let c = block.first + i;
-                        Some((c, block.epilogue.doubt(sum(i), c, code(c))?))
-                    };
-                    let channels = (0..block.channels).filter(|c| in_doubt >> c & 1 != 0);
-                    note(doubts, pixel, channels.filter_map(doubt));
+                        if block.epilogue.doubt(sum(i), c, code(c), 0.0) {
+                            note(doubts, pixel, c);
+                        }
+                    }
                 }
             }
         }
@@ -230,9 +311,9 @@ unsafe fn note_block<V: Vector>(
                 continue;
             }
             let c = block.first + i;
-            if let Some(share) = block.epilogue.doubt(sums[v][bit], c, 0) {
+            if block.epilogue.doubt(sums[v][bit], c, 0, 0.0) {
                 let (further, c) = (c / block.pixel, c % block.pixel);
-                note(doubts, (pixel.0, pixel.1 + further), std::iter::once((c, share)));
+                note(doubts, (pixel.0, pixel.1 + further), c);
             }
         }
     }
@@ -251,22 +332,31 @@ unsafe fn finish_plain<V: Vector, const TIES: bool>(acc: Sums<V>, block: &Block<
         let low = V::load(block.epilogue.low_code.as_ptr().add(c));
         let high = V::load(block.epilogue.high_code.as_ptr().add(c));
         let mut q = acc;
-        let mut in_doubt = 0;
+        let mut in_doubt = V::nowhere();
+        let (lowest, slope) = match &block.epilogue.ties {
+            Some(ties) if TIES => (V::splat_f32(ties.lowest), V::splat_f32(ties.slope)),
+            _ => (V::splat_f32(0.0), V::splat_f32(0.0)),
+        };
         for v in 0..4 {
             let at = c + v * V::LANES;
-            let f = V::mul_f32(V::to_f32(acc[v]), V::load_f32(scale.add(v * V::LANES)));
-            let f = V::add_f32(f, V::load_f32(bias.add(v * V::LANES)));
-            q[v] = V::to_i32(f);
+            let affine = (
+                V::load_f32(scale.add(v * V::LANES)),
+                V::load_f32(bias.add(v * V::LANES)),
+            );
             if TIES {
-                // Codes beyond the limits, which are in no doubt, are sorted out where they are noted.
-                in_doubt |= far::<V>(f, V::to_f32(q[v]), V::load_f32(packed.near.as_ptr().add(at)));
+                let near = V::load_f32(packed.near.as_ptr().add(at));
+                let (code, doubtful) = round_noting::<V>(acc[v], affine, (near, slope, lowest));
+                q[v] = code;
+                in_doubt = V::either(in_doubt, doubtful);
+            } else {
+                q[v] = V::to_i32(V::add_f32(V::mul_f32(V::to_f32(acc[v]), affine.0), affine.1));
             }
         }
         // Packing undoes the order of the unpacking, and saturates.
         let codes = V::pack16(V::pack32(q[0], q[1]), V::pack32(q[2], q[3]));
         let codes = V::min_u8(V::max_u8(codes, low), high);
         V::store_bytes(out, block.channels, codes);
-        in_doubt
+        V::bits(in_doubt)
     }
 }
 
@@ -389,6 +479,7 @@ unsafe fn run<D: Dot, const J: usize>(
                 channels: block.channels,
                 weights: packed.several.weights.as_ptr(),
                 starts: starts(&packed.several),
+                whole: packed.several.whole,
                 init: packed.init[first..].as_ptr(),
             };
             let mut x = 0;
@@ -422,6 +513,7 @@ unsafe fn run<D: Dot, const J: usize>(
                         spot.slots = &one;
                         spot.weights = packed.one.weights.as_ptr();
                         spot.starts = starts(&packed.one);
+                        spot.whole = packed.one.whole;
                         for y in y..next {
                             let [acc] = accumulate::<D, 1>(&spot);
                             let target = Target::pixel(&args.output, y, x);
@@ -487,6 +579,7 @@ unsafe fn run_several<D: Dot>(
                 channels: block.channels,
                 weights: one.weights.as_ptr(),
                 starts: one.starts[index * w.kernel[0] * packed.quads..].as_ptr(),
+                whole: one.whole,
                 init: packed.init[first..].as_ptr(),
             };
             for x in (0..width).step_by(*pixels) {

@@ -68,19 +68,22 @@ pub(super) unsafe fn finish_vector<V: Vector>(
         if count != 1.0 {
             scale = V::div_f32(scale, V::splat_f32(count));
         }
-        let mut f = V::add_f32(
-            V::mul_f32(V::to_f32(sums), scale),
-            V::load_f32(e.bias.as_ptr().add(c)),
-        );
+        let sum = V::mul_f32(V::to_f32(sums), scale);
+        let mut f = V::add_f32(sum, V::load_f32(e.bias.as_ptr().add(c)));
         let mut in_doubt = 0;
         if let Some(mid) = &e.mid {
             f = V::min_f32(V::max_f32(f, V::splat_f32(mid.low)), V::splat_f32(mid.high));
             if mid.rounds {
-                let level = V::round_f32(f);
                 if let Some(ties) = &e.ties {
-                    in_doubt |= far::<V>(f, level, V::load_f32(ties.mid_near.as_ptr().add(c)));
+                    let near = V::load_f32(ties.mid_near.as_ptr().add(c));
+                    in_doubt |= V::bits(far::<V>(
+                        f,
+                        (sum, V::splat_f32(ties.slope)),
+                        near,
+                        V::splat_f32(mid.low),
+                    ));
                 }
-                f = level;
+                f = V::round_f32(f);
             }
             f = V::add_f32(
                 V::mul_f32(f, V::load_f32(mid.scale.as_ptr().add(c))),
@@ -96,9 +99,16 @@ pub(super) unsafe fn finish_vector<V: Vector>(
             f = V::add_f32(f, r);
         }
         if let Some(ties) = &e.ties {
-            let f = V::max_f32(f, V::load_f32(ties.low.as_ptr().add(c)));
+            let low = V::load_f32(ties.low.as_ptr().add(c));
             let f = V::min_f32(f, V::load_f32(ties.high.as_ptr().add(c)));
-            in_doubt |= far::<V>(f, V::round_f32(f), V::load_f32(ties.near.as_ptr().add(c)));
+            // The sum decides over the first rounding alone.
+            let slope = if e.mid.as_ref().is_some_and(|mid| mid.rounds) {
+                0.0
+            } else {
+                ties.slope
+            };
+            let near = V::load_f32(ties.near.as_ptr().add(c));
+            in_doubt |= V::bits(far::<V>(f, (sum, V::splat_f32(slope)), near, low));
         }
         let f = V::max_f32(f, V::load_f32(e.low.as_ptr().add(c)));
         let f = V::min_f32(f, V::load_f32(e.high.as_ptr().add(c)));
@@ -119,12 +129,37 @@ pub(super) unsafe fn finish_vector<V: Vector>(
     }
 }
 
-/// Bit `i`: whether element `i` lies farther than `near` from its level.
+/// Where a value lies above `low`, and farther from a whole number than `near` less `slope` times its sum.
 ///
 /// # Safety
 /// Those of [`Vector`].
 #[inline(always)]
-pub(super) unsafe fn far<V: Vector>(f: V::F, level: V::F, near: V::F) -> u32 {
+pub(super) unsafe fn far<V: Vector>(f: V::F, (sum, slope): (V::F, V::F), near: V::F, low: V::F) -> V::M {
     // SAFETY: the caller's contract.
-    unsafe { V::greater(V::abs_f32(V::sub_f32(f, level)), near) }
+    unsafe {
+        let off = V::abs_f32(V::apart_f32(f));
+        V::both_greater(V::multiply_add(V::abs_f32(sum), slope, off), near, f, low)
+    }
+}
+
+/// Rounds `sum * scale + bias` to a code, not below that of `lowest`, and says where it is in doubt: farther from a whole number than
+/// `near` ([`Ties::near_values`](crate::kernels::ties::Ties::near_values)) less `slope` times the value. What it rounds to
+/// counts only where it is in no doubt: multiplication and addition may be one instruction.
+///
+/// # Safety
+/// Those of [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn round_noting<V: Vector>(
+    sum: V::I,
+    (scale, bias): (V::F, V::F),
+    (near, slope, lowest): (V::F, V::F, V::F),
+) -> (V::I, V::M) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        // Codes are not negative: from here on the value is its own size. Those beyond the high limit, which are in no doubt,
+        // are sorted out where they are noted.
+        let f = V::max_f32(V::multiply_add(V::to_f32(sum), scale, bias), lowest);
+        let off = V::abs_f32(V::apart_f32(f));
+        (V::to_i32(f), V::greater(V::multiply_add(f, slope, off), near))
+    }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Vector;
 use super::finish::{Target, finish_vector, residual_pixel};
-use crate::kernels::ties::{Doubts, Share, bits, note};
+use crate::kernels::ties::{Doubts, bits, note};
 use crate::kernels::{AffineU8Args, QuantizeArgs};
 
 /// Requantization, dequantization, addition.
@@ -32,11 +32,9 @@ pub(in super::super) unsafe fn affine_u8<V: Vector>(args: &mut AffineU8Args<'_>,
                     let codes = V::load_codes(from.add(c), used);
                     let in_doubt = finish_vector::<V>(args.epilogue, codes, c, used, 1.0, target, residual);
                     if notes && in_doubt != 0 {
-                        note(
-                            doubts,
-                            (y, x),
-                            bits(in_doubt).filter(|&i| i < used).map(|i| (c + i, Share::ANY)),
-                        );
+                        bits(in_doubt)
+                            .filter(|&i| i < used)
+                            .for_each(|i| note(doubts, (y, x), c + i));
                     }
                 }
             }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Vector;
 use super::finish::{Target, finish_vector};
-use crate::kernels::ties::{Doubts, Share, bits, note};
+use crate::kernels::ties::{Doubts, bits, note};
 use crate::kernels::{AverageOver, AvgPoolArgs, MaxPoolArgs, Window};
 
 /// First input coordinate along `axis` of output `o` inside an image of `len`, and the number of taps inside.
@@ -135,11 +135,9 @@ pub(in super::super) unsafe fn avg_pool_u8<V: Vector>(args: &mut AvgPoolArgs<'_>
                     let in_doubt =
                         finish_vector::<V>(args.epilogue, sums, c, used, count as f32, target, no_residual);
                     if notes && in_doubt != 0 {
-                        note(
-                            doubts,
-                            (y, x),
-                            bits(in_doubt).filter(|&i| i < used).map(|i| (c + i, Share::ANY)),
-                        );
+                        bits(in_doubt)
+                            .filter(|&i| i < used)
+                            .for_each(|i| note(doubts, (y, x), c + i));
                     }
                 }
             }

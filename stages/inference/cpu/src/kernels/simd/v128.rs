@@ -84,6 +84,7 @@ unsafe fn fused_pair(a: __m128, b: __m128, c: __m128) -> (__m128, __m128i) {
 impl Vector for V128 {
     type I = __m128i;
     type F = __m128;
+    type M = __m128;
     const LANES: usize = 4;
     const MANY_REGISTERS: bool = false;
     const FUSED: bool = false;
@@ -112,13 +113,19 @@ impl Vector for V128 {
         pack32(a: __m128i, b: __m128i) -> __m128i = _mm_packs_epi32(a, b);
         pack16(a: __m128i, b: __m128i) -> __m128i = _mm_packus_epi16(a, b);
 
+        splat16(value: i16) -> __m128i = _mm_set1_epi16(value);
+        sub16(a: __m128i, b: __m128i) -> __m128i = _mm_sub_epi16(a, b);
+        madd16(a: __m128i, b: __m128i) -> __m128i = _mm_madd_epi16(a, b);
+        sum(v: __m128i) -> i32 = {
+            let two = _mm_add_epi32(v, _mm_shuffle_epi32::<0b1110>(v));
+            _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<1>(two)))
+        };
+
         load_codes(p: *const u8, n: usize) -> __m128i = _mm_cvtepu8_epi32(if n >= 4 {
             _mm_cvtsi32_si128(p.cast::<i32>().read_unaligned())
         } else {
             some(p, n)
         });
-        load_signed(p: *const i8) -> __m128i =
-            _mm_cvtepi8_epi32(_mm_cvtsi32_si128(p.cast::<i32>().read_unaligned()));
         load_codes2(p: *const u8, n: usize) -> [__m128i; 2] = {
             let codes = eight(p, n);
             [_mm_cvtepu8_epi32(codes), _mm_cvtepu8_epi32(_mm_srli_si128::<4>(codes))]
@@ -129,6 +136,10 @@ impl Vector for V128 {
             let codes = _mm_max_epu8(codes, _mm_cvtsi32_si128(low.cast::<i32>().read_unaligned()));
             let codes = _mm_min_epu8(codes, _mm_cvtsi32_si128(high.cast::<i32>().read_unaligned()));
             store_some(p, n.min(4), codes)
+        };
+        store_whole2(p: *mut u8, v: [__m128i; 2]) = {
+            let words = _mm_packs_epi32(v[0], v[1]);
+            _mm_storel_epi64(p.cast(), _mm_packus_epi16(words, words));
         };
         store_codes2(p: *mut u8, n: usize, v: [__m128i; 2], low: *const u8, high: *const u8) = {
             let words = _mm_packs_epi32(v[0], v[1]);
@@ -159,6 +170,35 @@ impl Vector for V128 {
             _mm_movelh_ps(low, high)
         };
         any(v: __m128i) -> bool = _mm_testz_si128(v, v) == 0;
-        greater(a: __m128, b: __m128) -> u32 = _mm_movemask_ps(_mm_cmpgt_ps(a, b)) as u32;
+        apart_f32(v: __m128) -> __m128 = _mm_sub_ps(v, _mm_round_ps::<8>(v));
+        multiply_add(a: __m128, b: __m128, c: __m128) -> __m128 = _mm_add_ps(_mm_mul_ps(a, b), c);
+        greater(a: __m128, b: __m128) -> __m128 = _mm_cmpgt_ps(a, b);
+        both_greater(a: __m128, b: __m128, c: __m128, d: __m128) -> __m128 =
+            _mm_and_ps(_mm_cmpgt_ps(a, b), _mm_cmpgt_ps(c, d));
+        nowhere() -> __m128 = _mm_setzero_ps();
+        either(a: __m128, b: __m128) -> __m128 = _mm_or_ps(a, b);
+        bits(v: __m128) -> u32 = _mm_movemask_ps(v) as u32;
+    }
+
+    #[inline(always)]
+    unsafe fn byte<const B: u32>(v: __m128i) -> __m128 {
+        // SAFETY: the contract of the trait.
+        unsafe {
+            _mm_cvtepi32_ps(_mm_and_si128(
+                _mm_srl_epi32(v, _mm_cvtsi32_si128(B as i32 * 8)),
+                _mm_set1_epi32(255),
+            ))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn signed_byte<const B: u32>(v: __m128i) -> __m128 {
+        // SAFETY: the contract of the trait.
+        unsafe {
+            _mm_cvtepi32_ps(_mm_srai_epi32::<24>(_mm_sll_epi32(
+                v,
+                _mm_cvtsi32_si128(24 - B as i32 * 8),
+            )))
+        }
     }
 }

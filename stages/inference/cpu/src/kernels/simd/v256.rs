@@ -70,6 +70,7 @@ unsafe fn clamp_and_store(p: *mut u8, n: usize, codes: __m128i, low: *const u8, 
 impl Vector for V256 {
     type I = __m256i;
     type F = __m256;
+    type M = __m256;
     const LANES: usize = 8;
     const MANY_REGISTERS: bool = false;
     const FUSED: bool = true;
@@ -98,12 +99,20 @@ impl Vector for V256 {
         pack32(a: __m256i, b: __m256i) -> __m256i = _mm256_packs_epi32(a, b);
         pack16(a: __m256i, b: __m256i) -> __m256i = _mm256_packus_epi16(a, b);
 
+        splat16(value: i16) -> __m256i = _mm256_set1_epi16(value);
+        sub16(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi16(a, b);
+        madd16(a: __m256i, b: __m256i) -> __m256i = _mm256_madd_epi16(a, b);
+        sum(v: __m256i) -> i32 = {
+            let four = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+            let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b1110>(four));
+            _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<1>(two)))
+        };
+
         load_codes(p: *const u8, n: usize) -> __m256i = _mm256_cvtepu8_epi32(if n >= 8 {
             _mm_loadl_epi64(p.cast())
         } else {
             _mm256_castsi256_si128(some(p, n))
         });
-        load_signed(p: *const i8) -> __m256i = _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()));
         load_codes2(p: *const u8, n: usize) -> [__m256i; 2] = {
             let codes = if n >= 16 { _mm_loadu_si128(p.cast()) } else { _mm256_castsi256_si128(some(p, n)) };
             let words = _mm256_cvtepu8_epi16(codes);
@@ -115,6 +124,11 @@ impl Vector for V256 {
             let codes = _mm256_packus_epi16(words, words);
             let codes = _mm_unpacklo_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
             clamp_and_store(p, n.min(8), codes, low, high)
+        };
+        store_whole2(p: *mut u8, v: [__m256i; 2]) = {
+            let words = _mm256_packs_epi32(v[0], v[1]);
+            let codes = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi16(words, words));
+            _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(codes));
         };
         store_codes2(p: *mut u8, n: usize, v: [__m256i; 2], low: *const u8, high: *const u8) = {
             let words = _mm256_packs_epi32(v[0], v[1]);
@@ -140,6 +154,35 @@ impl Vector for V256 {
         round_f32(v: __m256) -> __m256 = _mm256_round_ps::<8>(v);
         fused(a: __m256, b: __m256, c: __m256, _in_doubt: &mut __m256i) -> __m256 = _mm256_fmadd_ps(a, b, c);
         any(v: __m256i) -> bool = _mm256_testz_si256(v, v) == 0;
-        greater(a: __m256, b: __m256) -> u32 = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) as u32;
+        apart_f32(v: __m256) -> __m256 = _mm256_sub_ps(v, _mm256_round_ps::<8>(v));
+        multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
+        greater(a: __m256, b: __m256) -> __m256 = _mm256_cmp_ps::<_CMP_GT_OQ>(a, b);
+        both_greater(a: __m256, b: __m256, c: __m256, d: __m256) -> __m256 =
+            _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b), _mm256_cmp_ps::<_CMP_GT_OQ>(c, d));
+        nowhere() -> __m256 = _mm256_setzero_ps();
+        either(a: __m256, b: __m256) -> __m256 = _mm256_or_ps(a, b);
+        bits(v: __m256) -> u32 = _mm256_movemask_ps(v) as u32;
+    }
+
+    #[inline(always)]
+    unsafe fn byte<const B: u32>(v: __m256i) -> __m256 {
+        // SAFETY: the contract of the trait.
+        unsafe {
+            _mm256_cvtepi32_ps(_mm256_and_si256(
+                _mm256_srl_epi32(v, _mm_cvtsi32_si128(B as i32 * 8)),
+                _mm256_set1_epi32(255),
+            ))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn signed_byte<const B: u32>(v: __m256i) -> __m256 {
+        // SAFETY: the contract of the trait.
+        unsafe {
+            _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_sll_epi32(
+                v,
+                _mm_cvtsi32_si128(24 - B as i32 * 8),
+            )))
+        }
     }
 }

@@ -29,6 +29,7 @@ fn mask64(n: usize) -> __mmask64 {
 impl Vector for V512 {
     type I = __m512i;
     type F = __m512;
+    type M = __mmask16;
     const LANES: usize = 16;
     const MANY_REGISTERS: bool = true;
     const FUSED: bool = true;
@@ -61,9 +62,13 @@ impl Vector for V512 {
         pack32(a: __m512i, b: __m512i) -> __m512i = _mm512_packs_epi32(a, b);
         pack16(a: __m512i, b: __m512i) -> __m512i = _mm512_packus_epi16(a, b);
 
+        splat16(value: i16) -> __m512i = _mm512_set1_epi16(value);
+        sub16(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi16(a, b);
+        madd16(a: __m512i, b: __m512i) -> __m512i = _mm512_madd_epi16(a, b);
+        sum(v: __m512i) -> i32 = _mm512_reduce_add_epi32(v);
+
         load_codes(p: *const u8, n: usize) -> __m512i =
             _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask16(n), p.cast()));
-        load_signed(p: *const i8) -> __m512i = _mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()));
         load_codes2(p: *const u8, n: usize) -> [__m512i; 2] = {
             let words = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask32(n), p.cast()));
             let zero = _mm512_setzero_si512();
@@ -78,6 +83,10 @@ impl Vector for V512 {
             } else {
                 _mm_mask_storeu_epi8(p.cast(), mask16(n), codes);
             }
+        };
+        store_whole2(p: *mut u8, v: [__m512i; 2]) = {
+            let words = _mm512_max_epi16(_mm512_packs_epi32(v[0], v[1]), _mm512_setzero_si512());
+            _mm256_storeu_si256(p.cast(), _mm512_cvtusepi16_epi8(words));
         };
         store_codes2(p: *mut u8, n: usize, v: [__m512i; 2], low: *const u8, high: *const u8) = {
             let words = _mm512_packs_epi32(v[0], v[1]);
@@ -113,6 +122,35 @@ impl Vector for V512 {
         round_f32(v: __m512) -> __m512 = _mm512_roundscale_ps::<8>(v);
         fused(a: __m512, b: __m512, c: __m512, _in_doubt: &mut __m512i) -> __m512 = _mm512_fmadd_ps(a, b, c);
         any(v: __m512i) -> bool = _mm512_test_epi32_mask(v, v) != 0;
-        greater(a: __m512, b: __m512) -> u32 = u32::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b));
+        apart_f32(v: __m512) -> __m512 = _mm512_reduce_ps::<8>(v);
+        multiply_add(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        greater(a: __m512, b: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b);
+        both_greater(a: __m512, b: __m512, c: __m512, d: __m512) -> __mmask16 =
+            _mm512_mask_cmp_ps_mask::<_CMP_GT_OQ>(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), c, d);
+        nowhere() -> __mmask16 = 0;
+        either(a: __mmask16, b: __mmask16) -> __mmask16 = a | b;
+        bits(v: __mmask16) -> u32 = u32::from(v);
+    }
+
+    #[inline(always)]
+    unsafe fn byte<const B: u32>(v: __m512i) -> __m512 {
+        // SAFETY: the contract of the trait.
+        unsafe {
+            _mm512_cvtepi32_ps(_mm512_and_si512(
+                _mm512_srl_epi32(v, _mm_cvtsi32_si128(B as i32 * 8)),
+                _mm512_set1_epi32(255),
+            ))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn signed_byte<const B: u32>(v: __m512i) -> __m512 {
+        // SAFETY: the contract of the trait.
+        unsafe {
+            _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_sll_epi32(
+                v,
+                _mm_cvtsi32_si128(24 - B as i32 * 8),
+            )))
+        }
     }
 }

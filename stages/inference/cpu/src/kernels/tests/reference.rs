@@ -68,18 +68,17 @@ pub fn epilogue(spec: &EpilogueSpec, acc: i32, divisor: usize, c: usize, residua
     (f, code)
 }
 
-/// Whether the inner or the last rounding of [`epilogue`] lies nearer to a tie than these margins. What the limits clip
-/// is in no doubt.
+/// Whether the inner or the last rounding of [`epilogue`] lies nearer to a tie than these margins of the last and of the
+/// inner rounding. What the limits clip is in no doubt; behind an inner rounding, single roundings are all there is.
 pub fn in_doubt(
     spec: &EpilogueSpec,
-    (acc, divisor): (i32, usize),
+    acc: i32,
     c: usize,
     residual: u8,
     [margin, mid_margin]: [f32; 2],
 ) -> bool {
     let near = |f: f32, low: f32, high: f32, margin: f32| {
-        let f = f.clamp(low, high);
-        (f - f.round_ties_even()).abs() > 0.5 - margin
+        (f - f.round_ties_even()).abs() > 0.5 - margin && low < f && f < high
     };
     let mut before = EpilogueSpec {
         low: vec![f32::NEG_INFINITY],
@@ -87,12 +86,22 @@ pub fn in_doubt(
         output: OutputKind::F32,
         ..spec.clone()
     };
-    let (last, _) = epilogue(&before, acc, divisor, c, residual);
+    let (last, _) = epilogue(&before, acc, 1, c, residual);
     let [low, high] = [&spec.low, &spec.high].map(|limits| pick(limits, c).round_ties_even());
     (before.mid, before.residual) = (None, None);
-    let (first, _) = epilogue(&before, acc, divisor, c, residual);
-    near(last, low, high, margin)
-        || (spec.mid.as_ref()).is_some_and(|mid| mid.rounds && near(first, mid.low, mid.high, mid_margin))
+    let (first, _) = epilogue(&before, acc, 1, c, residual);
+    let Some(mid) = spec.mid.as_ref().filter(|mid| mid.rounds) else {
+        return near(last, low, high, margin);
+    };
+    let mut terms = vec![
+        first.clamp(mid.low, mid.high).round_ties_even() * pick(&mid.scale, c),
+        pick(&mid.offset, c),
+    ];
+    if let Some(r) = &spec.residual {
+        terms.extend([f32::from(residual) * pick(&r.scale, c), pick(&r.offset, c)]);
+    }
+    let roundings = (32.0 + 4.0 * terms.iter().map(|term| term.abs()).sum::<f32>()) * f32::EPSILON;
+    near(last, low, high, margin.min(roundings)) || near(first, mid.low, mid.high, mid_margin)
 }
 
 /// A small generator: the same numbers on every machine for a seed.

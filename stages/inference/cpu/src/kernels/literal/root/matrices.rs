@@ -30,7 +30,7 @@ impl Matrices {
         memory: &mut Memory,
     ) -> Sums {
         let mut sums = [[0.0_f32; LANES]; SIDE];
-        let Memory { columns, weights } = memory;
+        let Memory { columns, weights, .. } = memory;
         columns.clear();
         columns.resize(self.inner * SIDE, 0.0);
         weights.clear();

@@ -68,21 +68,35 @@ impl Taps {
         self.chain
     }
 
+    /// The window, of a convolution.
+    pub fn window(&self) -> Option<Window> {
+        let [rows, columns] = self.places.last()?;
+        (!self.transposed).then(|| Window {
+            kernel: [rows + 1, columns + 1],
+            stride: self.stride,
+            dilation: self.dilation,
+            pad_begin: self.pad.map(|pad| pad.unsigned_abs()),
+        })
+    }
+
+    /// The coordinate along `axis` that the place of a tap has over an output pixel, inside an input of that length.
+    #[inline(always)]
+    fn at(&self, axis: usize, output: usize, place: usize, length: usize) -> Option<usize> {
+        let (output, stride) = (output as isize, self.stride[axis] as isize);
+        let offset = (place * self.dilation[axis]) as isize;
+        let at = if self.transposed {
+            let at = output + self.pad[axis] - offset;
+            (at % stride == 0).then_some(at / stride)?
+        } else {
+            output * stride + offset - self.pad[axis]
+        };
+        usize::try_from(at).ok().filter(|&at| at < length)
+    }
+
     /// Calls `tap(index, row, column)` for each tap over an output pixel that lies inside the input of that size.
     #[inline(always)]
     pub fn visit(&self, size: [usize; 2], pixel: [usize; 2], mut tap: impl FnMut(usize, usize, usize)) {
-        let at = |axis: usize, place: usize| -> Option<usize> {
-            let output = pixel[axis];
-            let (output, stride) = (output as isize, self.stride[axis] as isize);
-            let offset = (place * self.dilation[axis]) as isize;
-            let at = if self.transposed {
-                let at = output + self.pad[axis] - offset;
-                (at % stride == 0).then_some(at / stride)?
-            } else {
-                output * stride + offset - self.pad[axis]
-            };
-            usize::try_from(at).ok().filter(|&at| at < size[axis])
-        };
+        let at = |axis: usize, place: usize| self.at(axis, pixel[axis], place, size[axis]);
         for (index, &[ky, kx]) in self.places.iter().enumerate() {
             if let Some(y) = at(0, ky)
                 && let Some(x) = at(1, kx)

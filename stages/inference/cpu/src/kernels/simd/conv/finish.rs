@@ -1,7 +1,7 @@
 //! The epilogue of tiles.
 
 use super::super::Vector;
-use super::super::finish::{far, finish_vector};
+use super::super::finish::{far, finish_vector, round_noting};
 use super::{Pixels, Target, Tile, Walk};
 use crate::kernels::Epilogue;
 use crate::kernels::conv::Panel;
@@ -73,6 +73,7 @@ pub(in super::super::super) unsafe fn finish_tile<V: Vector>(
             let residual = tile
                 .residual
                 .wrapping_add(segment * walk.residual_segment + x * walk.residual_step);
+            let rest = *tile.rests.add(segment * walk.rest_segment + x * walk.rest_step);
             let at = sums.add(i * panel.lanes);
             let first = V::loadu(at);
             let ordered = match vectors {
@@ -91,9 +92,9 @@ pub(in super::super::super) unsafe fn finish_tile<V: Vector>(
                         let mut sums = [0_i32; 16];
                         V::store(sums.as_mut_ptr(), ordered[j]);
                         let code = |c| e.residual.as_ref().map_or(0, |_| *residual.add(c));
-                        let places = bits(in_doubt).filter(|&i| i < used);
-                        let doubt = |i| Some((c + i, e.doubt(sums[i], c + i, code(c + i))?));
-                        note(doubts, pixel, places.filter_map(doubt));
+                        bits(in_doubt)
+                            .filter(|&i| i < used && e.doubt(sums[i], c + i, code(c + i), rest))
+                            .for_each(|i| note(doubts, pixel, c + i));
                     }
                 }
             }
@@ -121,7 +122,9 @@ unsafe fn finish_codes<V: Vector, const MID: bool, const RES: bool, const NV: us
 ) {
     // SAFETY: the caller's contract; ties are noted only where the epilogue knows them.
     unsafe {
-        if codes.walk.notes {
+        if codes.walk.notes && !MID && !RES {
+            plain_noting::<V, NV>(codes, doubts);
+        } else if codes.walk.notes {
             codes_of::<V, MID, RES, NV, true>(codes, doubts);
         } else {
             codes_of::<V, MID, RES, NV, false>(codes, doubts);
@@ -162,12 +165,19 @@ unsafe fn codes_of<V: Vector, const MID: bool, const RES: bool, const NV: usize,
         let res_offset = load_lanes::<V, NV>(&lanes.residual_offset, tile.panel.arrays, RES);
         let near = load_lanes::<V, NV>(&lanes.near, tile.panel.arrays, TIES);
         let mid_near = load_lanes::<V, NV>(&lanes.mid_near, tile.panel.arrays, TIES && MID && rounds);
+        let spread = load_lanes::<V, NV>(&lanes.spread, tile.panel.arrays, TIES);
+        // The low limit is mostly the same for all channels; where it is not, what lies beyond is sorted out later.
+        let (lowest, slope) = match &e.ties {
+            Some(ties) if TIES => (V::splat_f32(ties.lowest), V::splat_f32(ties.slope)),
+            _ => (V::splat_f32(0.0), V::splat_f32(0.0)),
+        };
         let (low, high) = (e.low_code.as_ptr().add(c), e.high_code.as_ptr().add(c));
         for segment in 0..pixels.count / pixels.per_row {
             let mut out = out.add(segment * walk.out_segment + c);
             let mut residual = tile.residual.wrapping_add(segment * walk.residual_segment + c);
+            let mut rests = tile.rests.wrapping_add(segment * walk.rest_segment);
             for x in 0..pixels.per_row {
-                let mut in_doubt = [0; NV];
+                let mut in_doubt = [V::nowhere(); NV];
                 let mut codes = [V::zero(); NV];
                 if RES && NV == 2 {
                     let both = V::load_codes2(residual, channels);
@@ -177,17 +187,18 @@ unsafe fn codes_of<V: Vector, const MID: bool, const RES: bool, const NV: usize,
                     codes[0] = V::load_codes(residual, channels);
                 }
                 let mut q = codes;
+                let rest = V::splat_f32(if TIES { *rests } else { 0.0 });
                 for j in 0..NV {
-                    let f = V::to_f32(V::loadu(sum.add(j * V::LANES)));
-                    let mut f = V::add_f32(V::mul_f32(f, scale[j]), bias[j]);
+                    let s = V::mul_f32(V::to_f32(V::loadu(sum.add(j * V::LANES))), scale[j]);
+                    let mut f = V::add_f32(s, bias[j]);
                     if MID {
                         f = V::min_f32(V::max_f32(f, mid_low), mid_high);
                         if rounds {
-                            let level = V::round_f32(f);
                             if TIES {
-                                in_doubt[j] |= far::<V>(f, level, mid_near[j]);
+                                let near = V::multiply_add(spread[j], rest, mid_near[j]);
+                                in_doubt[j] = far::<V>(f, (s, slope), near, mid_low);
                             }
-                            f = level;
+                            f = V::round_f32(f);
                         }
                         f = V::add_f32(V::mul_f32(f, mid_scale[j]), mid_offset[j]);
                     }
@@ -196,20 +207,104 @@ unsafe fn codes_of<V: Vector, const MID: bool, const RES: bool, const NV: usize,
                         f = V::add_f32(f, V::add_f32(r, res_offset[j]));
                     }
                     q[j] = V::to_i32(f);
-                    if TIES {
-                        // Codes beyond the limits, which are in no doubt, are sorted out where they are noted.
-                        in_doubt[j] |= far::<V>(f, V::to_f32(q[j]), near[j]);
+                    if TIES && MID && rounds {
+                        let none = V::splat_f32(0.0);
+                        let last = far::<V>(f, (none, none), near[j], lowest);
+                        in_doubt[j] = V::either(in_doubt[j], last);
+                    } else if TIES {
+                        // Codes beyond the high limit, which are in no doubt, are sorted out where they are noted.
+                        let near = V::multiply_add(spread[j], rest, near[j]);
+                        in_doubt[j] = far::<V>(f, (s, slope), near, lowest);
                     }
                 }
                 store_codes::<V, NV>(q, low, high, out, channels);
-                if TIES && in_doubt[0] | in_doubt[NV - 1] != 0 {
+                if TIES && V::bits(V::either(in_doubt[0], in_doubt[NV - 1])) != 0 {
+                    let in_doubt = in_doubt.map(|mask| V::bits(mask));
                     let pixel = (tile.at.0 + segment, tile.at.1 + x);
                     let residual = if RES { residual } else { std::ptr::null() };
-                    note_lanes::<V>(doubts, pixel, (e, &tile.panel), &in_doubt, (sum, residual));
+                    note_lanes::<V>(
+                        doubts,
+                        pixel,
+                        (e, &tile.panel),
+                        &in_doubt,
+                        (sum, residual, *rests),
+                    );
                 }
                 sum = sum.add(NV * V::LANES);
                 out = out.wrapping_add(walk.out_step);
                 residual = residual.wrapping_add(walk.residual_step);
+                rests = rests.wrapping_add(walk.rest_step);
+            }
+        }
+    }
+}
+
+/// Codes of a tile without inner rounding, second operand or table, noting values in doubt.
+///
+/// # Safety
+/// As [`finish_codes`]; the epilogue knows ties.
+#[inline(always)]
+unsafe fn plain_noting<V: Vector, const NV: usize>(
+    Codes {
+        walk,
+        tile,
+        sums: mut sum,
+        out,
+        pixels,
+    }: Codes<'_, '_>,
+    doubts: &mut Doubts,
+) {
+    let (e, lanes, arrays) = (walk.epilogue, walk.lanes, tile.panel.arrays);
+    let Some(ties) = &e.ties else {
+        return;
+    };
+    let (c, channels) = (tile.panel.first, tile.panel.channels);
+    // SAFETY: the caller's contract; arrays are as long as the lanes of all panels, and limits are padded by a block.
+    unsafe {
+        let scale = load_lanes::<V, NV>(&lanes.scale, arrays, true);
+        let bias = load_lanes::<V, NV>(&lanes.bias, arrays, true);
+        let near = load_lanes::<V, NV>(&lanes.near, arrays, true);
+        let spread = load_lanes::<V, NV>(&lanes.spread, arrays, walk.rest_step > 0);
+        let (lowest, slope) = (V::splat_f32(ties.lowest), V::splat_f32(ties.slope));
+        let (low, high) = (e.low_code.as_ptr().add(c), e.high_code.as_ptr().add(c));
+        let whole = NV == 2 && channels == NV * V::LANES && ties.any_code;
+        for segment in 0..pixels.count / pixels.per_row {
+            let mut out = out.add(segment * walk.out_segment + c);
+            let mut rests = tile.rests.wrapping_add(segment * walk.rest_segment);
+            for x in 0..pixels.per_row {
+                let mut q = [V::zero(); NV];
+                let mut in_doubt = [V::nowhere(); NV];
+                let mut near = near;
+                if walk.rest_step > 0 {
+                    let rest = V::splat_f32(*rests);
+                    for j in 0..NV {
+                        near[j] = V::multiply_add(spread[j], rest, near[j]);
+                    }
+                }
+                for j in 0..NV {
+                    let sums = V::loadu(sum.add(j * V::LANES));
+                    (q[j], in_doubt[j]) =
+                        round_noting::<V>(sums, (scale[j], bias[j]), (near[j], slope, lowest));
+                }
+                if whole {
+                    V::store_whole2(out, [q[0], q[NV - 1]]);
+                } else {
+                    store_codes::<V, NV>(q, low, high, out, channels);
+                }
+                if V::bits(V::either(in_doubt[0], in_doubt[NV - 1])) != 0 {
+                    let pixel = (tile.at.0 + segment, tile.at.1 + x);
+                    let in_doubt = in_doubt.map(|mask| V::bits(mask));
+                    note_lanes::<V>(
+                        doubts,
+                        pixel,
+                        (e, &tile.panel),
+                        &in_doubt,
+                        (sum, std::ptr::null(), *rests),
+                    );
+                }
+                sum = sum.add(NV * V::LANES);
+                out = out.wrapping_add(walk.out_step);
+                rests = rests.wrapping_add(walk.rest_step);
             }
         }
     }
@@ -226,23 +321,23 @@ unsafe fn note_lanes<V: Vector>(
     pixel: (usize, usize),
     (e, panel): (&Epilogue, &Panel),
     in_doubt: &[u32],
-    (sums, residual): (*const i32, *const u8),
+    (sums, residual, rest): (*const i32, *const u8, f32),
 ) {
     for (v, &mask) in in_doubt.iter().enumerate() {
-        let lanes = bits(mask).map(|bit| (v * V::LANES + bit, panel.channel(v * panel.vector + bit)));
-        let doubt = |(lane, c): (usize, usize)| {
+        for bit in bits(mask) {
+            let (lane, c) = (v * V::LANES + bit, panel.channel(v * panel.vector + bit));
+            if c >= panel.channels {
+                continue;
+            }
             // SAFETY: the caller's contract; the lane is one of the panel, the channel was compared.
             let (sum, code) = unsafe {
                 let code = if residual.is_null() { 0 } else { *residual.add(c) };
                 (*sums.add(lane), code)
             };
-            Some((panel.first + c, e.doubt(sum, panel.first + c, code)?))
-        };
-        note(
-            doubts,
-            pixel,
-            lanes.filter(|&(_, c)| c < panel.channels).filter_map(doubt),
-        );
+            if e.doubt(sum, panel.first + c, code, rest) {
+                note(doubts, pixel, panel.first + c);
+            }
+        }
     }
 }
 
