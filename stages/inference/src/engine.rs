@@ -203,6 +203,14 @@ impl Engine {
             (None, Device::Reference) => Backend::Reference(graph),
         };
         timing.compile = start.elapsed();
+        if matches!(backend, Backend::Cpu(_)) {
+            // Kernels have weights of their own: those of the file are read again only by who asks for the model.
+            let constants = original.iter().filter_map(|(_, node)| match &node.op {
+                Op::Constant(tensor) => Some(tensor),
+                _ => None,
+            });
+            constants.for_each(Tensor::give_back);
+        }
         Ok(Self {
             inner: Arc::new(Inner {
                 path: path.to_path_buf(),

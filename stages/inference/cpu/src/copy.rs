@@ -7,6 +7,56 @@ use crate::placement::Placement;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CopyPlan {
     nests: Vec<Nest<2>>,
+    /// What does the same in fewer passes.
+    pixels: Option<Pixels>,
+}
+
+/// Planes that become pixels of a few channels without gaps, as those of a picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pixels {
+    /// Rows of pixels: of the first plane.
+    rows: Nest<2>,
+    channels: usize,
+    /// From a plane to the next.
+    plane: usize,
+}
+
+impl Pixels {
+    fn of(nest: &Nest<2>) -> Option<Self> {
+        let [pixel, 1] = nest.inner().strides else {
+            return None;
+        };
+        let (planes, rows) =
+            nest.without(|l| l.strides[0] == 1 && l.count == pixel && [2, 3, 4].contains(&l.count))?;
+        Some(Self {
+            rows,
+            channels: planes.count,
+            plane: planes.strides[1],
+        })
+    }
+
+    fn run<T: Copy>(&self, to: &mut [T], from: &[T]) {
+        let count = self.rows.inner().count;
+        self.rows.rows(|[d, s]| {
+            let to = &mut to[d..d + count * self.channels];
+            match self.channels {
+                2 => interleave::<T, 2>(to, &from[s..], self.plane),
+                3 => interleave::<T, 3>(to, &from[s..], self.plane),
+                _ => interleave::<T, 4>(to, &from[s..], self.plane),
+            }
+        });
+    }
+}
+
+/// Pixels of `C` channels, whose planes lie `plane` apart.
+fn interleave<T: Copy, const C: usize>(to: &mut [T], from: &[T], plane: usize) {
+    let (pixels, _) = to.as_chunks_mut::<C>();
+    let planes: [&[T]; C] = std::array::from_fn(|c| &from[c * plane..][..pixels.len()]);
+    for (x, pixel) in pixels.iter_mut().enumerate() {
+        for c in 0..C {
+            pixel[c] = planes[c][x];
+        }
+    }
 }
 
 impl CopyPlan {
@@ -18,7 +68,10 @@ impl CopyPlan {
             [to.offset(), from.offset()],
             [&to.strides(), &from.strides()],
         );
-        Self { nests: vec![nest] }
+        Self {
+            pixels: Pixels::of(&nest),
+            nests: vec![nest],
+        }
     }
 
     /// Copies a value into the part of `to` that begins at `start` along `axis`.
@@ -29,7 +82,10 @@ impl CopyPlan {
             [to.offset() + start * strides[axis], from.offset()],
             [&strides, &from.strides()],
         );
-        Self { nests: vec![nest] }
+        Self {
+            nests: vec![nest],
+            pixels: None,
+        }
     }
 
     /// Copies element `map[i]` of `from` (both counted row-major in logical order) to element `i` of `part`,
@@ -75,11 +131,14 @@ impl CopyPlan {
                 Nest::in_order(run.at, loops)
             })
             .collect();
-        Self { nests }
+        Self { nests, pixels: None }
     }
 
     /// Runs the copy on elements of any plain type.
     pub fn run<T: Copy>(&self, to: &mut [T], from: &[T]) {
+        if let Some(pixels) = &self.pixels {
+            return pixels.run(to, from);
+        }
         for nest in &self.nests {
             let Loop {
                 count,
@@ -206,6 +265,26 @@ mod tests {
         let mut back = vec![0; 60];
         CopyPlan::relayout(&nhwc, &plain).run(&mut back, &there);
         assert_eq!(back, data);
+    }
+
+    #[test]
+    fn planes_become_pixels_in_one_pass() {
+        for (channels, pixel) in [(2, 2), (3, 3), (4, 4), (3, 4), (5, 5)] {
+            let plain = Placement::plain(&[2, channels, 6, 7]);
+            let Placement::Image(mut pixels) = image(channels, 6, 7, pixel, 2) else {
+                unreachable!("an image");
+            };
+            pixels.batch = 2;
+            let pixels = Placement::Image(pixels);
+            let plan = CopyPlan::relayout(&plain, &pixels);
+            assert_eq!(plan.pixels.is_some(), channels == pixel && channels < 5);
+            let data: Vec<u32> = (0..(2 * channels * 42) as u32).collect();
+            let mut there = vec![u32::MAX; pixels.elements().unwrap()];
+            plan.run(&mut there, &data);
+            let mut slow = vec![u32::MAX; there.len()];
+            CopyPlan { pixels: None, ..plan }.run(&mut slow, &data);
+            assert_eq!(there, slow);
+        }
     }
 
     #[test]

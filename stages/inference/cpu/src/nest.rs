@@ -82,6 +82,13 @@ impl<const N: usize> Nest<N> {
         }
     }
 
+    /// Without that loop, if there is one that `is_one`; the innermost stays.
+    pub fn without(&self, is_one: impl Fn(&Loop<N>) -> bool) -> Option<(Loop<N>, Self)> {
+        let at = self.outer.iter().position(is_one)?;
+        let mut rest = self.clone();
+        Some((rest.outer.remove(at), rest))
+    }
+
     /// The innermost loop.
     pub fn inner(&self) -> Loop<N> {
         self.inner

@@ -14,7 +14,7 @@ pub use write::{to_bytes, write};
 
 use crate::error::ModelError;
 use crate::graph::Graph;
-use crate::tensor::SharedBytes;
+use crate::tensor::{SharedBytes, Storage};
 
 /// Largest `.xml` file that is read, in bytes.
 pub const MAX_XML_BYTES: u64 = 512 << 20;
@@ -84,6 +84,20 @@ pub fn parse(path: &Path, xml: &[u8], weights: Weights) -> Result<Graph, ModelEr
     read::graph(path, text, weights)
 }
 
+/// A mapped file.
+struct Mapped(memmap2::Mmap);
+
+impl Storage for Mapped {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn give_back(&self) {
+        // SAFETY: pages of a file that is only read have the same content when they are read again.
+        let _stay_otherwise = unsafe { self.0.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
+}
+
 impl Weights {
     /// The bytes, mapping the file where they lie in one.
     fn open(&self, path: &Path) -> Result<SharedBytes, ModelError> {
@@ -103,7 +117,7 @@ impl Weights {
                 // SAFETY: the mapping is read-only and private to this process's use; the documentation of
                 // `read` asks that the file is not truncated while the graph lives.
                 let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
-                Ok(Arc::new(map))
+                Ok(Arc::new(Mapped(map)))
             }
         }
     }

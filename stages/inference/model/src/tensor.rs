@@ -181,8 +181,24 @@ fn pack<T: Element>(values: impl ExactSizeIterator<Item = T>) -> Vec<u8> {
     bytes
 }
 
-/// Bytes that tensors share: a mapped file, a vector. `as_ref` must always give the same slice.
-pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+/// What holds bytes that tensors share: a mapped file, a vector.
+pub trait Storage: Send + Sync {
+    /// All of them; always the same slice.
+    fn bytes(&self) -> &[u8];
+
+    /// Says that the bytes will hardly be read from now on: memory that can be filled from a file again goes back to the
+    /// system.
+    fn give_back(&self) {}
+}
+
+impl Storage for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// Bytes that tensors share.
+pub type SharedBytes = Arc<dyn Storage>;
 
 /// A dense, row-major, little-endian tensor. Clones share the bytes.
 ///
@@ -241,7 +257,7 @@ impl Tensor {
         len: usize,
     ) -> Result<Self, TensorError> {
         check_length(element_type, &shape, len)?;
-        let available = (*owner).as_ref().len();
+        let available = owner.bytes().len();
         if start.checked_add(len).is_none_or(|end| end > available) {
             return Err(TensorError::Length {
                 shape,
@@ -257,6 +273,11 @@ impl Tensor {
             start,
             len,
         })
+    }
+
+    /// [`Storage::give_back`] of what holds its bytes and those of others.
+    pub fn give_back(&self) {
+        self.owner.give_back();
     }
 
     /// A tensor of typed values in row-major order.
@@ -390,7 +411,7 @@ impl Tensor {
 
     /// The packed bytes, of any alignment.
     pub fn bytes(&self) -> &[u8] {
-        &(*self.owner).as_ref()[self.start..self.start + self.len]
+        &self.owner.bytes()[self.start..self.start + self.len]
     }
 
     /// The same bytes under another shape of as many elements.

@@ -177,7 +177,7 @@ impl Epilogue {
             if mid.rounds {
                 inside =
                     between && off(f) + ties.slope * sum.abs() > ties.mid_near[c] + ties.spread[c] * rest;
-                f = f.round_ties_even();
+                f = whole(f);
                 rounds = Some([f * mid.scale[c], mid.offset[c]]);
             }
             f = f * mid.scale[c] + mid.offset[c];
@@ -199,7 +199,13 @@ impl Epilogue {
 
 /// Distance from a whole number, for |f| < 2^22.
 fn off(f: f32) -> f32 {
-    (f - (f + ROUNDING - ROUNDING)).abs()
+    (f - whole(f)).abs()
+}
+
+/// The nearest whole number, ties to even, for |f| < 2^22; without a call where there is no instruction for it.
+#[inline(always)]
+pub(crate) fn whole(f: f32) -> f32 {
+    f + ROUNDING - ROUNDING
 }
 
 /// Added and taken away again, it rounds to whole numbers, ties to even: 1.5 * 2^23.

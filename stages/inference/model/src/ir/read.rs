@@ -494,7 +494,7 @@ impl Reader<'_> {
             Some(blob) => blob,
             None => self.blob.insert(self.weights.open(source.path)?),
         };
-        let available = (**blob).as_ref().len();
+        let available = blob.bytes().len();
         self.constant_bytes = self.constant_bytes.saturating_add(len);
         let most = available.saturating_mul(MAX_SHARING).max(SMALL_CONSTANTS);
         if self.constant_bytes > most {

@@ -1,6 +1,7 @@
 //! Weights of the f32 arithmetic, in vectors of output channels.
 
 use super::super::AlignedVec;
+use super::super::ties::whole;
 use super::LANES;
 
 /// Terms of a word of codes.
@@ -99,8 +100,9 @@ impl Line<'_> {
     }
 }
 
+/// Codes beyond 8 bits stay so.
 fn code_of(value: f32, scale: f32) -> f32 {
-    (value / scale).round_ties_even()
+    whole((value / scale).clamp(-1e6, 1e6))
 }
 
 /// A scale of which all values are multiples from -128 to 127 to the last bit; none if there is none.
