@@ -149,7 +149,7 @@ unsafe fn accumulate_two_rows<D: Dot>(spot: &Spot<'_>) -> [[Sums<D::V>; 2]; 2] {
                 if R < 3 {
                     add_whole::<D, 2>(&mut acc[0], taps, w.add(R * row_bytes));
                 }
-                if R > 0 {
+                if R != 0 {
                     add_whole::<D, 2>(&mut acc[1], taps, w.add((R - 1) * row_bytes));
                 }
             });
