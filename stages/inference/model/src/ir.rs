@@ -14,7 +14,7 @@ pub use write::{to_bytes, write};
 
 use crate::error::ModelError;
 use crate::graph::Graph;
-use crate::tensor::{SharedBytes, Storage};
+use crate::storage::{SharedBytes, Storage};
 
 /// Largest `.xml` file that is read, in bytes.
 pub const MAX_XML_BYTES: u64 = 512 << 20;

@@ -33,6 +33,7 @@ pub mod operation;
 pub mod ops;
 pub mod passes;
 mod shapes;
+pub mod storage;
 pub mod tensor;
 pub mod text;
 pub mod unroll;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
+use crate::storage::SharedBytes;
+
 /// Element type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are those of OpenVINO's element types")]
@@ -180,25 +182,6 @@ fn pack<T: Element>(values: impl ExactSizeIterator<Item = T>) -> Vec<u8> {
     values.for_each(|v| v.append(&mut bytes));
     bytes
 }
-
-/// What holds bytes that tensors share: a mapped file, a vector.
-pub trait Storage: Send + Sync {
-    /// All of them; always the same slice.
-    fn bytes(&self) -> &[u8];
-
-    /// Says that the bytes will hardly be read from now on: memory that can be filled from a file again goes back to the
-    /// system.
-    fn give_back(&self) {}
-}
-
-impl Storage for Vec<u8> {
-    fn bytes(&self) -> &[u8] {
-        self
-    }
-}
-
-/// Bytes that tensors share.
-pub type SharedBytes = Arc<dyn Storage>;
 
 /// A dense, row-major, little-endian tensor. Clones share the bytes.
 ///

@@ -4,6 +4,7 @@
 mod conv;
 mod f32s;
 mod guard;
+mod layer;
 mod pixels;
 mod reference;
 
