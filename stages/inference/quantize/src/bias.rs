@@ -3,6 +3,7 @@
 mod local;
 mod probe;
 mod sequential;
+mod sums;
 
 use std::collections::{BTreeMap, HashMap};
 

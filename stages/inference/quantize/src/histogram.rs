@@ -9,6 +9,8 @@ const FIRST: u32 = 127 - 24;
 
 /// Bins that zeros are counted in.
 const ZEROS: usize = 8;
+/// Values whose bins are found at a time.
+const BLOCK: usize = 256;
 
 /// Counts of values by sign and magnitude. Bins are logarithmic, `2^bits` to an octave, so that no range need be known in
 /// advance, and counts of several threads add up to the same whatever thread counted what.
@@ -31,19 +33,29 @@ impl Histogram {
 
     pub(crate) fn add(&mut self, values: &[f32]) {
         let shift = 23 - self.bits;
-        let bins = OCTAVES << self.bits;
-        let first = FIRST << self.bits;
+        let bins = (OCTAVES << self.bits) as i32;
+        let first = (FIRST << self.bits) as i32;
         // Zeros are common behind a ReLU, and come in no order that a branch could be foretold by: they are counted in bins of
         // their own behind the others, in turn, so that no count waits for the one before.
         let size = 2 * bins as usize;
         self.counts.resize(size + ZEROS, 0);
-        for (at, value) in values.iter().enumerate() {
-            let raw = value.to_bits();
-            let magnitude = raw & 0x7fff_ffff;
-            let bin = (magnitude >> shift).saturating_sub(first).min(bins - 1);
-            let place = (bin + bins * (raw >> 31)) as usize;
-            let place = if magnitude == 0 { size + at % ZEROS } else { place };
-            self.counts[place] += 1;
+        let mut places = [0i32; BLOCK];
+        for block in values.chunks(BLOCK) {
+            // By itself, so that the compiler uses vectors.
+            for (at, (place, value)) in places.iter_mut().zip(block).enumerate() {
+                let raw = value.to_bits() as i32;
+                let magnitude = raw & 0x7fff_ffff;
+                let bin = (magnitude >> shift) - first;
+                let bin = if bin > 0 { bin } else { 0 };
+                let bin = if bin < bins - 1 { bin } else { bins - 1 };
+                // The sign of a negative value is -1 here.
+                let bin = bin - bins * (raw >> 31);
+                let zero = size as i32 + (at % ZEROS) as i32;
+                *place = if magnitude == 0 { zero } else { bin };
+            }
+            for &place in &places[..block.len()] {
+                self.counts[place as usize] += 1;
+            }
         }
         self.zeros += self.counts.drain(size..).sum::<u64>();
     }

@@ -38,6 +38,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod window;
 
 pub use accuracy::{Accuracy, Revert, within};
 pub use bias::BiasCorrection;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use flow_cpu::{CompileOptions, Input, Program, Request, compile};
 use flow_model::op::Op;
-use flow_model::{ElementType, Graph, Node, NodeId, Tensor, Value};
+use flow_model::{ElementType, Graph, Node, NodeId, OutputInfo, Tensor, Value};
 
 use crate::data::{Dataset, checked};
 use crate::error::QuantizeError;
@@ -281,18 +281,80 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> QuantizeError {
 
 /// The network with Results for other values in place of its own.
 pub(crate) fn watching(graph: &Graph, values: &[Value]) -> Graph {
+    let values: Vec<_> = values.iter().map(|&v| (v, false)).collect();
+    watching_pixels(graph, &values)
+}
+
+/// The same, those values that are marked with their channels last: as [`made_in_pixels`] values lie in memory.
+pub(crate) fn watching_pixels(graph: &Graph, values: &[(Value, bool)]) -> Graph {
     let mut watching = graph.clone();
     watching.results.clear();
-    for (index, value) in values.iter().enumerate() {
-        let outputs = vec![graph.info(*value).clone()];
+    for (index, &(value, channels_last)) in values.iter().enumerate() {
+        let watched = match channels_last {
+            true => channels_moved_last(&mut watching, value).unwrap_or(value),
+            false => value,
+        };
+        let outputs = vec![watching.info(watched).clone()];
         let id = watching.push(Node {
             name: format!("watch {index}").as_str().into(),
             line: 0,
             op: Op::Result,
-            inputs: vec![*value],
+            inputs: vec![watched],
             outputs,
         });
         watching.results.push(id);
     }
     flow_model::passes::eliminate_dead(&watching)
+}
+
+/// Appends a Transpose that moves axis 1 to the end; none where there is nothing to move.
+pub(crate) fn channels_moved_last(graph: &mut Graph, value: Value) -> Option<Value> {
+    let info = graph.info(value).clone();
+    let shape = info.static_shape().filter(|shape| shape.len() > 2)?;
+    let order: Vec<i64> = (0..1).chain(2..shape.len() as i64).chain(1..2).collect();
+    let moved: Vec<usize> = order.iter().map(|&a| shape[a as usize]).collect();
+    let order = Tensor::from_slice(&[order.len()], &order).ok()?;
+    let mut push = |name: &str, op, inputs, output| {
+        graph.push(Node {
+            name: format!("{name} {}", value.node.index()).as_str().into(),
+            line: 0,
+            op,
+            inputs,
+            outputs: vec![output],
+        })
+    };
+    let ordered = OutputInfo::fixed(ElementType::I64, &[shape.len()]);
+    let order = push("order", Op::Constant(order), Vec::new(), ordered);
+    let moved = OutputInfo::fixed(info.element_type, &moved);
+    let id = push(
+        "channels last",
+        Op::Transpose,
+        vec![value, Value::of(order)],
+        moved,
+    );
+    Some(Value::of(id))
+}
+
+/// For each node whether it gives an image that the engine keeps pixel by pixel, each with all its channels: looking at it in that
+/// order is a plain copy.
+pub(crate) fn made_in_pixels(graph: &Graph) -> Vec<bool> {
+    let mut made = vec![false; graph.nodes.len()];
+    for (id, node) in graph.iter() {
+        let before = node.inputs.iter().any(|v| made[v.node.index()]);
+        made[id.index()] = match node.op {
+            Op::Convolution(_)
+            | Op::GroupConvolution(_)
+            | Op::ConvolutionBackpropData(_)
+            | Op::GroupConvolutionBackpropData(_) => graph.info(Value::of(id)).shape.len() == 4,
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Clamp { .. }
+            | Op::PRelu
+            | Op::MaxPool(_)
+            | Op::AvgPool { .. }
+            | Op::Concat { .. } => before,
+            _ => false,
+        };
+    }
+    made
 }

@@ -7,7 +7,10 @@ use crate::data::Dataset;
 use crate::error::QuantizeError;
 use crate::histogram::{Histogram, error};
 use crate::ranges::{self, Limits};
-use crate::run::{Progress, Runner, Steps, watching};
+use crate::run::{Progress, Runner, Steps, made_in_pixels, watching_pixels};
+
+/// Values that are looked at at a time.
+const BLOCK: usize = 4096;
 
 /// How the range of a value is found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -135,9 +138,12 @@ pub(crate) fn observe(
     progress: &dyn Progress,
     place: Place<'_>,
 ) -> Result<Vec<Observed>, QuantizeError> {
-    let values: Vec<Value> = watches.iter().map(|w| w.value).collect();
+    let pixels = made_in_pixels(graph);
+    // Without channels to tell apart any order will do.
+    let order = |w: &Watch| (w.value, !w.per_channel && pixels[w.value.node.index()]);
+    let values: Vec<(Value, bool)> = watches.iter().map(order).collect();
     let steps = Steps(progress);
-    let runner = Runner::new(watching(graph, &values), threads, &steps)?;
+    let runner = Runner::new(watching_pixels(graph, &values), threads, &steps)?;
     let known = in_blocks(data, place, "statistics", progress, |part| {
         observe_part(graph, &runner, watches, part, estimator)
     })?;
@@ -168,21 +174,15 @@ fn observe_part(
             let mut seen = Vec::with_capacity(watches.len());
             for (at, (watch, &(channels, inner))) in watches.iter().zip(&layout).enumerate() {
                 seen.push(outputs.with(at, |values| {
-                    if !all_finite(values) {
-                        let wrong = values.iter().filter(|v| !v.is_finite()).count();
-                        return Err(QuantizeError::NotFinite {
+                    let histograms = kept.get_mut(at).map_or(&mut [][..], Vec::as_mut_slice);
+                    seen_of(values, channels, inner, estimator, histograms).ok_or_else(|| {
+                        QuantizeError::NotFinite {
                             index,
                             name: data.name(index),
                             layer: graph.node(watch.value.node).name.to_string(),
-                            found: wrong,
-                        });
-                    }
-                    if let Some(histograms) = kept.get_mut(at) {
-                        each_channel(values, channels, inner, |c, values| {
-                            histograms[c].add(values);
-                        });
-                    }
-                    Ok(seen_of(values, channels, inner, estimator))
+                            found: values.iter().filter(|v| !v.is_finite()).count(),
+                        }
+                    })
                 })?);
             }
             Ok(seen)
@@ -218,14 +218,33 @@ fn each_channel(values: &[f32], channels: usize, inner: usize, mut take: impl Fn
     }
 }
 
-fn seen_of(values: &[f32], channels: usize, inner: usize, estimator: Estimator) -> Seen {
+/// What one sample says of a value, which also goes into the histograms where there are some; none where a value is not
+/// finite.
+fn seen_of(
+    values: &[f32],
+    channels: usize,
+    inner: usize,
+    estimator: Estimator,
+    histograms: &mut [Histogram],
+) -> Option<Seen> {
     let mut min = vec![f32::INFINITY; channels];
     let mut max = vec![f32::NEG_INFINITY; channels];
+    let mut finite = true;
     each_channel(values, channels, inner, |c, values| {
-        let (low, high) = extremes(values);
-        min[c] = min[c].min(low);
-        max[c] = max[c].max(high);
+        // All at once for values that are in the cache.
+        for block in values.chunks(BLOCK) {
+            finite &= all_finite(block);
+            let (low, high) = extremes(block);
+            min[c] = min[c].min(low);
+            max[c] = max[c].max(high);
+            if let Some(histogram) = histograms.get_mut(c) {
+                histogram.add(block);
+            }
+        }
     });
+    if !finite {
+        return None;
+    }
     let each = match estimator {
         Estimator::Quantile(share) => quantiles(values, channels, inner, share),
         _ => {
@@ -233,7 +252,7 @@ fn seen_of(values: &[f32], channels: usize, inner: usize, estimator: Estimator) 
             [min.clone(), max.clone(), magnitude]
         }
     };
-    Seen { min, max, each }
+    Some(Seen { min, max, each })
 }
 
 fn all_finite(values: &[f32]) -> bool {

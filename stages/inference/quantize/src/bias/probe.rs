@@ -1,4 +1,4 @@
-//! Means of values per channel, computed within the network so that only they leave it.
+//! Means over samples.
 
 use flow_model::op::{Op, ReduceKind};
 use flow_model::{Graph, Node, Tensor, Value};
@@ -46,6 +46,12 @@ pub(super) fn push(graph: &mut Graph, op: Op, inputs: Vec<Value>) -> Value {
     Value::of(id)
 }
 
+/// Appends a Result of a value.
+pub(super) fn watch(graph: &mut Graph, value: Value) {
+    let result = push(graph, Op::Result, vec![value]);
+    graph.results.push(result.node);
+}
+
 /// Appends the mean of a value of `rank` axes along all but one, and a Result of it.
 pub(super) fn push_mean(graph: &mut Graph, value: Value, rank: usize, axis: usize) {
     let axes: Vec<i64> = (0..rank).filter(|&a| a != axis).map(|a| a as i64).collect();
@@ -58,11 +64,10 @@ pub(super) fn push_mean(graph: &mut Graph, value: Value, rank: usize, axis: usiz
         keep_dims: false,
     };
     let mean = push(graph, mean, vec![value, axes]);
-    let result = push(graph, Op::Result, vec![mean]);
-    graph.results.push(result.node);
+    watch(graph, mean);
 }
 
-/// Runs a network whose results are means, and gives the mean of each over all samples.
+/// Runs a network, and gives the mean over all samples of what `take` makes of each result.
 pub(super) fn over_samples(
     mut probe: Graph,
     data: &dyn Dataset,
@@ -70,6 +75,7 @@ pub(super) fn over_samples(
     progress: &dyn Progress,
     phase: &str,
     place: Place<'_>,
+    take: impl Fn(usize, &[f32]) -> Means + Sync,
 ) -> Result<Vec<Means>, QuantizeError> {
     probe.infer_shapes()?;
     let count = probe.results.len();
@@ -77,11 +83,14 @@ pub(super) fn over_samples(
     let runner = Runner::new(flow_model::passes::eliminate_dead(&probe), threads, &steps)?;
     let sums = in_blocks(data, place, phase, progress, |part| {
         let mut sums: Vec<Means> = vec![Vec::new(); count];
-        let all = |(): &mut (), _: usize, outputs: &Outputs<'_>| Ok(outputs.all());
+        let all = |(): &mut (), _: usize, outputs: &Outputs<'_>| {
+            let take = |at| outputs.with(at, |values| take(at, values));
+            Ok((0..count).map(take).collect::<Vec<Means>>())
+        };
         runner.for_each(part, phase, all, |_, means| {
             for (sum, mean) in sums.iter_mut().zip(means) {
                 sum.resize(mean.len(), 0.0);
-                sum.iter_mut().zip(mean).for_each(|(s, m)| *s += f64::from(m));
+                sum.iter_mut().zip(mean).for_each(|(s, m)| *s += m);
             }
             Ok(())
         })?;
@@ -111,5 +120,6 @@ pub(super) fn channel_means(
     for &(value, axis) in values {
         push_mean(&mut probe, value, graph.info(value).shape.len(), axis);
     }
-    over_samples(probe, data, threads, progress, phase, nowhere)
+    let take = |_: usize, values: &[f32]| values.iter().map(|&v| f64::from(v)).collect();
+    over_samples(probe, data, threads, progress, phase, nowhere, take)
 }
