@@ -26,38 +26,9 @@ impl Histogram {
     pub(crate) fn new(bits: u32) -> Self {
         Self {
             bits,
-            counts: with_room(2 * (OCTAVES << bits) as usize),
+            counts: vec![0; 2 * (OCTAVES << bits) as usize],
             zeros: 0,
         }
-    }
-
-    pub(crate) fn add(&mut self, values: &[f32]) {
-        let shift = 23 - self.bits;
-        let bins = (OCTAVES << self.bits) as i32;
-        let first = (FIRST << self.bits) as i32;
-        // Zeros are common behind a ReLU, and come in no order that a branch could be foretold by: they are counted in bins of
-        // their own behind the others, in turn, so that no count waits for the one before.
-        let size = 2 * bins as usize;
-        self.counts.resize(size + ZEROS, 0);
-        let mut places = [0i32; BLOCK];
-        for block in values.chunks(BLOCK) {
-            // By itself, so that the compiler uses vectors.
-            for (at, (place, value)) in places.iter_mut().zip(block).enumerate() {
-                let raw = value.to_bits() as i32;
-                let magnitude = raw & 0x7fff_ffff;
-                let bin = (magnitude >> shift) - first;
-                let bin = if bin > 0 { bin } else { 0 };
-                let bin = if bin < bins - 1 { bin } else { bins - 1 };
-                // The sign of a negative value is -1 here.
-                let bin = bin - bins * (raw >> 31);
-                let zero = size as i32 + (at % ZEROS) as i32;
-                *place = if magnitude == 0 { zero } else { bin };
-            }
-            for &place in &places[..block.len()] {
-                self.counts[place as usize] += 1;
-            }
-        }
-        self.zeros += self.counts.drain(size..).sum::<u64>();
     }
 
     /// Adds the counts of another of the same form.
@@ -86,10 +57,85 @@ impl Histogram {
     }
 }
 
-fn with_room(size: usize) -> Vec<u64> {
-    let mut counts = Vec::with_capacity(size + ZEROS);
-    counts.resize(size, 0);
-    counts
+/// Counts values for a [`Histogram`].
+#[derive(Debug, Clone)]
+pub(crate) struct Counter {
+    bits: u32,
+    /// Counts of one bin that are used in turn: equal values come together, and no count is to wait for the one before.
+    ways: usize,
+    /// Those of each bin, then [`ZEROS`].
+    counts: Vec<u32>,
+    /// Values counted since counts were last added to `whole`.
+    fresh: u64,
+    whole: Option<Histogram>,
+}
+
+impl Counter {
+    /// A counter of bins that are `2^bits` to an octave, quicker or smaller.
+    pub(crate) fn new(bits: u32, quick: bool) -> Self {
+        let ways = if quick { 4 } else { 1 };
+        Self {
+            bits,
+            ways,
+            counts: vec![0; 2 * (OCTAVES << bits) as usize * ways + ZEROS],
+            fresh: 0,
+            whole: None,
+        }
+    }
+
+    pub(crate) fn add(&mut self, values: &[f32]) {
+        let shift = 23 - self.bits;
+        let bins = (OCTAVES << self.bits) as i32;
+        let first = (FIRST << self.bits) as i32;
+        let ways = self.ways as i32;
+        // Zeros are common behind a ReLU, and come in no order that a branch could be foretold by.
+        let zero = 2 * bins * ways;
+        let mut places = [0i32; BLOCK];
+        for block in values.chunks(BLOCK) {
+            self.fresh += block.len() as u64;
+            if self.fresh > u64::from(u32::MAX) {
+                self.flush();
+                self.fresh = block.len() as u64;
+            }
+            // By itself, so that the compiler uses vectors.
+            for (at, (place, value)) in places.iter_mut().zip(block).enumerate() {
+                let raw = value.to_bits() as i32;
+                let magnitude = raw & 0x7fff_ffff;
+                let bin = (magnitude >> shift) - first;
+                let bin = if bin > 0 { bin } else { 0 };
+                let bin = if bin < bins - 1 { bin } else { bins - 1 };
+                // The sign of a negative value is -1 here.
+                let bin = bin - bins * (raw >> 31);
+                let at = at as i32;
+                let of_bin = (bin * ways) + (at & (ways - 1));
+                *place = if magnitude == 0 {
+                    zero + at % ZEROS as i32
+                } else {
+                    of_bin
+                };
+            }
+            for &place in &places[..block.len()] {
+                self.counts[place as usize] += 1;
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let whole = self.whole.get_or_insert_with(|| Histogram::new(self.bits));
+        let (bins, zeros) = self.counts.split_at_mut(whole.counts.len() * self.ways);
+        for (count, ways) in whole.counts.iter_mut().zip(bins.chunks_exact_mut(self.ways)) {
+            *count += ways.iter().map(|&w| u64::from(w)).sum::<u64>();
+            ways.fill(0);
+        }
+        whole.zeros += zeros.iter().map(|&z| u64::from(z)).sum::<u64>();
+        zeros.fill(0);
+    }
+
+    /// What was counted.
+    pub(crate) fn finish(mut self) -> Histogram {
+        self.flush();
+        self.whole.unwrap_or_else(|| Histogram::new(self.bits))
+    }
 }
 
 impl Known for Histogram {
@@ -121,40 +167,77 @@ impl Known for Histogram {
     }
 }
 
-/// The mean of `|error|^power` when values are rounded to levels a `step` apart between `low` and `high`, and clipped where
-/// they lie beyond, times the number of values. The error of rounding is taken as uniform within half a step, so that its
-/// mean is `(step / 2)^power / (power + 1)`; at power 2 this is the well-known `step^2 / 12`.
-pub(crate) fn error(values: &[(f64, f64)], low: f64, high: f64, step: f64, power: f64) -> f64 {
-    let raised = |v: f64| if power == 2.0 { v * v } else { v.powf(power) };
-    let rounding = raised(step / 2.0) / (power + 1.0);
-    // What is nearer to zero than this loses less by becoming zero; the exact bound spares a power for each bin.
-    let bound = rounding.powf(1.0 / power);
-    values
-        .iter()
-        .map(|&(value, count)| {
+/// What values lose when they are rounded.
+pub(crate) struct Loss {
+    /// Each value, how often it occurs, and its magnitude raised to the power.
+    values: Vec<(f64, f64, f64)>,
+    power: f64,
+}
+
+impl Loss {
+    pub(crate) fn new(values: &[(f64, f64)], power: f64) -> Self {
+        let values = values
+            .iter()
+            .map(|&(v, count)| (v, count, raised(v.abs(), power)));
+        Self {
+            values: values.collect(),
+            power,
+        }
+    }
+
+    /// The mean of `|error|^power` when values are rounded to levels a `step` apart between `low` and `high`, and clipped
+    /// where they lie beyond, times the number of values. The error of rounding is taken as uniform within half a step, so
+    /// that its mean is `(step / 2)^power / (power + 1)`; at power 2 this is the well-known `step^2 / 12`.
+    pub(crate) fn within(&self, low: f64, high: f64, step: f64) -> f64 {
+        let rounding = raised(step / 2.0, self.power) / (self.power + 1.0);
+        let lost = |&(value, count, raised_value): &(f64, f64, f64)| {
             let beyond = (value - high).max(low - value);
             count
                 * if beyond > 0.0 {
-                    raised(beyond) + rounding
-                } else if value.abs() < bound {
-                    raised(value.abs())
+                    raised(beyond, self.power) + rounding
                 } else {
-                    rounding
+                    // What is near to zero loses less by becoming zero.
+                    raised_value.min(rounding)
                 }
-        })
-        .sum()
+        };
+        self.values.iter().map(lost).sum()
+    }
+}
+
+fn raised(value: f64, power: f64) -> f64 {
+    if power == 2.0 {
+        value * value
+    } else {
+        value.powf(power)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn counted(bits: u32, values: &[f32]) -> Histogram {
+        let mut counters = [Counter::new(bits, true), Counter::new(bits, false)];
+        counters.iter_mut().for_each(|counter| counter.add(values));
+        let [quick, small] = counters.map(Counter::finish);
+        assert_eq!(quick, small);
+        quick
+    }
+
+    #[test]
+    fn counts_go_on_where_they_would_overflow() {
+        let values = vec![1.5; 1000];
+        let mut counter = Counter::new(4, false);
+        counter.add(&values);
+        counter.fresh = u64::from(u32::MAX);
+        counter.add(&values);
+        assert_eq!(counter.finish().values(), [(1.53125, 2000.0)]);
+    }
+
     #[test]
     fn bins_keep_a_value_within_their_width() {
         for value in [1.0f32, -3.7, 1e-5, 12345.6, -0.004] {
-            let mut histogram = Histogram::new(6);
-            histogram.add(&[value]);
-            let values = histogram.values();
+            let values = counted(6, &[value]).values();
             assert_eq!(values.len(), 1);
             let off = (values[0].0 / f64::from(value) - 1.0).abs();
             assert!(off < 1.0 / 64.0, "{value}: {values:?}");
@@ -163,20 +246,19 @@ mod tests {
 
     #[test]
     fn values_out_of_range_and_zeros_do_no_harm() {
-        let mut histogram = Histogram::new(4);
-        histogram.add(&[0.0, -0.0, 1e-30, f32::MAX, -f32::MAX]);
+        let histogram = counted(4, &[0.0, -0.0, 1e-30, f32::MAX, -f32::MAX]);
         assert_eq!(histogram.zeros, 2);
         assert_eq!(histogram.values().iter().map(|v| v.1).sum::<f64>(), 3.0);
     }
 
     #[test]
     fn clipping_one_far_value_costs_less_than_coarse_steps_for_many() {
-        let mut histogram = Histogram::new(6);
-        let values: Vec<f32> = (1..=100_000).map(|i| i as f32 / 100_000.0).collect();
-        histogram.add(&values);
-        histogram.add(&[10.0]);
-        let values = histogram.values();
-        let cost = |high: f64| error(&values, 0.0, high, high / 255.0, 2.0);
+        let values: Vec<f32> = (1..=100_000)
+            .map(|i| i as f32 / 100_000.0)
+            .chain([10.0])
+            .collect();
+        let loss = Loss::new(&counted(6, &values).values(), 2.0);
+        let cost = |high: f64| loss.within(0.0, high, high / 255.0);
         assert!(
             cost(1.5) > cost(3.0) && cost(10.0) > cost(8.0),
             "{} {}",
@@ -187,14 +269,16 @@ mod tests {
 
     #[test]
     fn a_greater_power_clips_less() {
-        let mut histogram = Histogram::new(6);
-        (1..=100_000).for_each(|i| histogram.add(&[i as f32 / 100_000.0]));
-        histogram.add(&[10.0]);
-        let values = histogram.values();
+        let values: Vec<f32> = (1..=100_000)
+            .map(|i| i as f32 / 100_000.0)
+            .chain([10.0])
+            .collect();
+        let values = counted(6, &values).values();
         let best = |power: f64| {
+            let loss = Loss::new(&values, power);
             let cost = |i: i32| {
                 let high = f64::from(i) / 10.0;
-                error(&values, 0.0, high, high / 255.0, power)
+                loss.within(0.0, high, high / 255.0)
             };
             (10..=100).min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap()
         };
@@ -212,8 +296,10 @@ mod tests {
         // All values in range and far from zero: only rounding counts.
         let values = [(5.0, 10.0), (7.0, 20.0)];
         let step = 0.5f64;
-        assert!((error(&values, 0.0, 10.0, step, 2.0) - 30.0 * step * step / 12.0).abs() < 1e-12);
+        assert!((Loss::new(&values, 2.0).within(0.0, 10.0, step) - 30.0 * step * step / 12.0).abs() < 1e-12);
         // The mean of |u|^3 over -1/4..1/4 is (1/4)^3 / 4.
-        assert!((error(&values, 0.0, 10.0, step, 3.0) - 30.0 * 0.25f64.powi(3) / 4.0).abs() < 1e-12);
+        assert!(
+            (Loss::new(&values, 3.0).within(0.0, 10.0, step) - 30.0 * 0.25f64.powi(3) / 4.0).abs() < 1e-12
+        );
     }
 }

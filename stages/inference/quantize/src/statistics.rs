@@ -1,16 +1,17 @@
 //! What values of a network look like over the samples.
 
+mod sample;
+
 use flow_model::{Graph, Value};
 
 use crate::checkpoint::{Known, Place, Reader, Writer, in_blocks};
 use crate::data::Dataset;
 use crate::error::QuantizeError;
-use crate::histogram::{Histogram, error};
+use crate::histogram::{Counter, Histogram, Loss};
 use crate::ranges::{self, Limits};
-use crate::run::{Progress, Runner, Steps, made_in_pixels, watching_pixels};
 
-/// Values that are looked at at a time.
-const BLOCK: usize = 4096;
+use crate::run::{Progress, Runner, Steps, made_in_pixels, watching_pixels};
+use sample::{Order, Seen, quantile, seen_of};
 
 /// How the range of a value is found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,14 +121,6 @@ pub(crate) struct Observed {
     histograms: Vec<Histogram>,
 }
 
-/// What one sample says of one watched value.
-struct Seen {
-    min: Vec<f32>,
-    max: Vec<f32>,
-    /// Statistics that the estimator takes in place of the extremes.
-    each: [Vec<f32>; 3],
-}
-
 /// Runs the network over the samples and looks at the watched values.
 pub(crate) fn observe(
     graph: &Graph,
@@ -138,14 +131,14 @@ pub(crate) fn observe(
     progress: &dyn Progress,
     place: Place<'_>,
 ) -> Result<Vec<Observed>, QuantizeError> {
-    let pixels = made_in_pixels(graph);
-    // Without channels to tell apart any order will do.
-    let order = |w: &Watch| (w.value, !w.per_channel && pixels[w.value.node.index()]);
-    let values: Vec<(Value, bool)> = watches.iter().map(order).collect();
+    let made = made_in_pixels(graph);
+    let pixels = |w: &Watch| made[w.value.node.index()];
+    let values: Vec<(Value, bool)> = watches.iter().map(|w| (w.value, pixels(w))).collect();
+    let orders: Vec<Order> = watches.iter().map(|w| Order::of(graph, *w, pixels(w))).collect();
     let steps = Steps(progress);
     let runner = Runner::new(watching_pixels(graph, &values), threads, &steps)?;
     let known = in_blocks(data, place, "statistics", progress, |part| {
-        observe_part(graph, &runner, watches, part, estimator)
+        observe_part(graph, &runner, watches, &orders, part, estimator)
     })?;
     Ok(known.unwrap_or_else(|| watches.iter().map(|_| Observed::default()).collect()))
 }
@@ -155,27 +148,27 @@ fn observe_part(
     graph: &Graph,
     runner: &Runner<'_>,
     watches: &[Watch],
+    orders: &[Order],
     data: &dyn Dataset,
     estimator: Estimator,
 ) -> Result<Vec<Observed>, QuantizeError> {
-    let layout: Vec<(usize, usize)> = watches.iter().map(|w| channels(graph, *w)).collect();
     let mut observed: Vec<Observed> = watches.iter().map(|_| Observed::default()).collect();
-    let histograms = runner.for_each(
+    let counters = runner.for_each(
         data,
         "statistics",
-        |kept: &mut Vec<Vec<Histogram>>, index, outputs| {
+        |kept: &mut Vec<Vec<Counter>>, index, outputs| {
             if matches!(estimator, Estimator::LeastError(_)) && kept.is_empty() {
-                let bits = |channels: usize| if channels > 1 { 4 } else { 6 };
-                *kept = layout
-                    .iter()
-                    .map(|&(c, _)| vec![Histogram::new(bits(c)); c])
-                    .collect();
+                let counter = |order: &Order| match order.channels {
+                    1 => vec![Counter::new(6, true)],
+                    channels => vec![Counter::new(4, false); channels],
+                };
+                *kept = orders.iter().map(counter).collect();
             }
             let mut seen = Vec::with_capacity(watches.len());
-            for (at, (watch, &(channels, inner))) in watches.iter().zip(&layout).enumerate() {
+            for (at, (watch, &order)) in watches.iter().zip(orders).enumerate() {
                 seen.push(outputs.with(at, |values| {
-                    let histograms = kept.get_mut(at).map_or(&mut [][..], Vec::as_mut_slice);
-                    seen_of(values, channels, inner, estimator, histograms).ok_or_else(|| {
+                    let counters = kept.get_mut(at).map_or(&mut [][..], Vec::as_mut_slice);
+                    seen_of(values, order, estimator, counters, index).ok_or_else(|| {
                         QuantizeError::NotFinite {
                             index,
                             name: data.name(index),
@@ -194,123 +187,12 @@ fn observe_part(
             Ok(())
         },
     )?;
-    for kept in histograms {
-        for (observed, histograms) in observed.iter_mut().zip(kept) {
-            observed.merge(histograms);
+    for kept in counters {
+        for (observed, counters) in observed.iter_mut().zip(kept) {
+            observed.merge(counters.into_iter().map(Counter::finish).collect());
         }
     }
     Ok(observed)
-}
-
-/// Number of channels looked at, and of values of one of them that lie together.
-fn channels(graph: &Graph, watch: Watch) -> (usize, usize) {
-    let shape = graph.info(watch.value).static_shape().unwrap_or_default();
-    if !watch.per_channel || shape.len() < 2 {
-        return (1, shape.iter().product());
-    }
-    (shape[1], shape[2..].iter().product())
-}
-
-/// Calls `take` with the channel and its values, once per place in the batch.
-fn each_channel(values: &[f32], channels: usize, inner: usize, mut take: impl FnMut(usize, &[f32])) {
-    for (at, part) in values.chunks_exact(inner.max(1)).enumerate() {
-        take(at % channels, part);
-    }
-}
-
-/// What one sample says of a value, which also goes into the histograms where there are some; none where a value is not
-/// finite.
-fn seen_of(
-    values: &[f32],
-    channels: usize,
-    inner: usize,
-    estimator: Estimator,
-    histograms: &mut [Histogram],
-) -> Option<Seen> {
-    let mut min = vec![f32::INFINITY; channels];
-    let mut max = vec![f32::NEG_INFINITY; channels];
-    let mut finite = true;
-    each_channel(values, channels, inner, |c, values| {
-        // All at once for values that are in the cache.
-        for block in values.chunks(BLOCK) {
-            finite &= all_finite(block);
-            let (low, high) = extremes(block);
-            min[c] = min[c].min(low);
-            max[c] = max[c].max(high);
-            if let Some(histogram) = histograms.get_mut(c) {
-                histogram.add(block);
-            }
-        }
-    });
-    if !finite {
-        return None;
-    }
-    let each = match estimator {
-        Estimator::Quantile(share) => quantiles(values, channels, inner, share),
-        _ => {
-            let magnitude = min.iter().zip(&max).map(|(a, b)| a.abs().max(b.abs())).collect();
-            [min.clone(), max.clone(), magnitude]
-        }
-    };
-    Some(Seen { min, max, each })
-}
-
-fn all_finite(values: &[f32]) -> bool {
-    // Zero times what is not finite is not a number; several lanes, so that the compiler uses vectors.
-    let mut sums = [0f32; 16];
-    let (whole, rest) = values.as_chunks::<16>();
-    for part in whole {
-        for i in 0..16 {
-            sums[i] += part[i] * 0.0;
-        }
-    }
-    sums.iter().all(|sum| *sum == 0.0) && rest.iter().all(|v| v.is_finite())
-}
-
-fn extremes(values: &[f32]) -> (f32, f32) {
-    // Several lanes, so that the compiler uses vectors.
-    let mut low = [f32::INFINITY; 16];
-    let mut high = [f32::NEG_INFINITY; 16];
-    let (whole, rest) = values.as_chunks::<16>();
-    for part in whole {
-        for i in 0..16 {
-            low[i] = if part[i] < low[i] { part[i] } else { low[i] };
-            high[i] = if part[i] > high[i] { part[i] } else { high[i] };
-        }
-    }
-    let low = low.iter().chain(rest).copied().fold(f32::INFINITY, f32::min);
-    let high = high.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
-    (low, high)
-}
-
-/// Low and high quantile, and the high one of magnitudes, per channel, interpolated as numpy does.
-fn quantiles(values: &[f32], channels: usize, inner: usize, share: f32) -> [Vec<f32>; 3] {
-    let mut sorted: Vec<Vec<f32>> = vec![Vec::new(); channels];
-    each_channel(values, channels, inner, |c, values| {
-        sorted[c].extend_from_slice(values)
-    });
-    let mut found = [Vec::new(), Vec::new(), Vec::new()];
-    for values in &mut sorted {
-        found[0].push(quantile(values, share));
-        found[1].push(quantile(values, 1.0 - share));
-        values.iter_mut().for_each(|v| *v = v.abs());
-        found[2].push(quantile(values, 1.0 - share));
-    }
-    found
-}
-
-fn quantile(values: &mut [f32], share: f32) -> f32 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    let place = f64::from(share) * (values.len() - 1) as f64;
-    let below = place.floor() as usize;
-    let (_, &mut low, above) = values.select_nth_unstable_by(below, f32::total_cmp);
-    let high = above.iter().copied().fold(f32::INFINITY, f32::min);
-    if above.is_empty() {
-        return low;
-    }
-    (f64::from(low) + (f64::from(high) - f64::from(low)) * (place - below as f64)) as f32
 }
 
 impl Known for Observed {
@@ -449,9 +331,10 @@ fn least_error(histograms: &[Histogram], widest: &Limits, symmetric: bool, power
     for (c, histogram) in histograms.iter().enumerate() {
         let values = histogram.values();
         let (low, high) = (f64::from(widest.low[c]), f64::from(widest.high[c]));
+        let loss = Loss::new(&values, power);
         let cost = |a: f64, b: f64| {
             let (a, b) = (low * a, high * b);
-            error(&values, a, b, (b - a) / f64::from(widest.levels - 1), power)
+            loss.within(a, b, (b - a) / f64::from(widest.levels - 1))
         };
         let share = |i: u32| 1.0 - f64::from(i) * 0.01;
         let best = |cost: &dyn Fn(f64) -> f64| {
@@ -495,21 +378,4 @@ fn mean_within(values: &mut [f32], share: f32) -> f32 {
         .filter(|v| (low..=high).contains(v))
         .collect();
     mean(&mut within)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_finite_is_found_wherever_it_stands() {
-        for place in [0, 15, 16, 40, 49] {
-            for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                let mut values = vec![f32::MAX; 50];
-                assert!(all_finite(&values));
-                values[place] = wrong;
-                assert!(!all_finite(&values), "{wrong} at {place}");
-            }
-        }
-    }
 }

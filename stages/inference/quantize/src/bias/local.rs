@@ -22,7 +22,7 @@ use crate::run::{Progress, channels_moved_last};
 use crate::weights::QuantizedWeights;
 
 /// Samples that means are taken over. A mean over places and samples needs fewer than a range does.
-const SAMPLES: usize = 128;
+const SAMPLES: usize = 64;
 
 /// What to add to the output channels of each operation with quantized weights.
 pub(crate) fn correct(
