@@ -33,7 +33,8 @@ pub struct Quantize {
     #[arg(long, value_name = "SHAPE", value_parser = super::input_shape)]
     pub shape: Vec<InputShape>,
     /// How a picture becomes the input: a YAML file with the keys of a `resize` or `letterbox` stage (and `type`), such a
-    /// mapping itself (`{type: letterbox, mean: 127, scale: 128}`), or a pipeline file that runs the model.
+    /// mapping itself (`{type: letterbox, mean: 127, scale: 128}`), or a pipeline file that runs the model. Without it pictures
+    /// are stretched to the input and their values taken as they are, from 0 to 255.
     #[arg(long, value_name = "FILE.yaml")]
     pub preprocess: Option<String>,
     /// Leave layers in floating point: a name, a type of operation, or a regular expression for whole names. May be
@@ -50,6 +51,10 @@ pub struct Quantize {
     /// How ranges of weights are found.
     #[arg(long, value_enum, default_value_t = WeightRangeName::Extreme)]
     pub weights: WeightRangeName,
+    /// Round each weight up or down by what that does to the output of its layer on the samples, in place of to the nearest
+    /// code. Takes a multiple of the time.
+    #[arg(long)]
+    pub adaround: bool,
     /// Make channels of a value alike before it is quantized, by factors that the weights behind it take back: from 0, as
     /// these weights would have it, to 1, as the values would. 0.5 where no number is given; it needs a `=` before it.
     #[arg(long, value_name = "ALPHA", num_args = 0..=1, require_equals = true, default_missing_value = "0.5", value_parser = alpha)]
@@ -65,7 +70,7 @@ pub struct Quantize {
     pub store: StorageName,
     /// Take layers back to floating point until the score on samples that calibration does not see is at most this much
     /// below that of the f32 model.
-    #[arg(long, value_name = "DROP")]
+    #[arg(long, value_name = "DROP", allow_negative_numbers = true)]
     pub max_drop: Option<f64>,
     /// Try both presets with several estimators, with and without correction of biases, and keep what scores best by
     /// --metric on half of the samples held out.

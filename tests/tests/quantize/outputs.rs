@@ -22,6 +22,52 @@ fn a_report_needs_no_samples_of_its_own() {
 }
 
 #[test]
+fn a_quiet_command_tells_no_warning_and_still_counts_what_is_left_out() {
+    let folder = pictures(2);
+    let told = |quiet: &[&str]| {
+        let arguments = [
+            "--data",
+            "data",
+            "-o",
+            "q.xml",
+            "--preprocess",
+            PREPROCESS,
+            "--json",
+        ];
+        quantize(folder.path(), &[&arguments[..], quiet].concat()).expect(0)
+    };
+    let (loud, quiet) = (told(&[]), told(&["--quiet"]));
+    assert!(loud.stderr.contains("torn.jpg"), "{}", loud.stderr);
+    assert_eq!(quiet.stderr, "");
+    assert_eq!(
+        (&loud.json()["skipped"], &quiet.json()["skipped"]),
+        (&1.into(), &1.into())
+    );
+}
+
+#[test]
+fn weights_are_rounded_by_the_samples_where_that_is_asked_for() {
+    let folder = pictures(3);
+    let made = |extra: &[&str]| {
+        let arguments = [
+            "--data",
+            "data",
+            "-o",
+            "q.xml",
+            "--preprocess",
+            PREPROCESS,
+            "--quiet",
+        ];
+        quantize(folder.path(), &[&arguments[..], extra].concat()).expect(0);
+        std::fs::read(folder.path().join("q.bin")).unwrap()
+    };
+    let (nearest, chosen) = (made(&[]), made(&["--adaround"]));
+    assert_eq!(nearest.len(), chosen.len());
+    assert_ne!(nearest, chosen);
+    assert_eq!(made(&["--adaround", "--threads", "1"]), chosen);
+}
+
+#[test]
 fn nothing_can_be_measured_on_no_samples() {
     let folder = pictures(1);
     let common = [

@@ -35,7 +35,7 @@ pub fn compare(args: &Compare, quiet: bool) -> Result<ExitCode, Failure> {
         threads,
     };
     let samples = Samples::read(&first, &reading, &bars)?;
-    super::quantize::tell_skipped(&samples);
+    super::quantize::tell_skipped(&samples, quiet);
     if samples.is_empty() {
         return Err(Failure::usage("--data: no sample can be used"));
     }

@@ -57,7 +57,7 @@ pub fn quantize(args: &Quantize, quiet: bool) -> Result<ExitCode, Failure> {
         threads: threads(args.threads),
     };
     let samples = Samples::read(&graph, &reading, &bars)?;
-    tell_skipped(&samples);
+    tell_skipped(&samples, quiet);
     let division = Division::new(&samples, args)?;
     let graph = match args.equalize {
         Some(alpha) => {
@@ -93,6 +93,12 @@ pub fn quantize(args: &Quantize, quiet: bool) -> Result<ExitCode, Failure> {
         file.write(&page::page(&done, options.threads, &bars)?)?;
     }
     drop(bars);
+    if args.preprocess.is_none() && samples.pictures && !quiet {
+        eprintln!(
+            "warning: no --preprocess: pictures are stretched to the input and their values taken as they are, from 0 to 255; \
+             the model is good only where it is run like that"
+        );
+    }
     done.tell(start.elapsed().as_secs_f64())?;
     match &outcome.accuracy {
         Some(accuracy) if !accuracy.holds() => Err(Failure::failed(QuantizeError::Metric {

@@ -17,6 +17,7 @@ use crate::placement::Edge;
 use crate::placement::kinds::{computed, data_inputs, moves_values};
 use crate::ranges::Limits;
 use crate::run::Progress;
+pub(crate) use probe::watch;
 
 /// How biases are corrected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -30,6 +30,7 @@ pub mod placement;
 mod quantize;
 pub mod ranges;
 pub mod report;
+mod rounding;
 mod run;
 mod search;
 mod statistics;

@@ -13,7 +13,8 @@ use crate::ignore::ignored;
 use crate::insert::{Scheme, WeightStorage, insert};
 use crate::placement::{ActivationPoint, Left, Placement, PlacementOptions, place};
 use crate::ranges::Limits;
-use crate::run::Progress;
+use crate::rounding;
+use crate::run::{Progress, in_parallel};
 use crate::statistics::{Estimator, Observed, Watch, limits, observe};
 use crate::weights::{self, WeightRange};
 
@@ -51,6 +52,8 @@ pub struct Options {
     pub estimator: Estimator,
     /// Ranges of weights.
     pub weight_range: WeightRange,
+    /// Choose for each weight the code below or above it by what that does to the output of its layer, in place of the nearest.
+    pub adaround: bool,
     /// Correction of biases.
     pub bias: BiasCorrection,
     /// Weights that use half of their range.
@@ -73,6 +76,7 @@ impl Default for Options {
             preset: Preset::default(),
             estimator: Estimator::default(),
             weight_range: WeightRange::default(),
+            adaround: false,
             bias: BiasCorrection::default(),
             overflow_fix: OverflowFix::default(),
             ignore: Vec::new(),
@@ -239,6 +243,10 @@ impl<'a> Calibration<'a> {
             ),
         };
         let (data, threads, progress) = (self.data, self.threads, self.progress);
+        if options.adaround {
+            let centred = options.bias != BiasCorrection::None;
+            rounding::round(self.graph, &mut scheme, centred, data, threads, progress)?;
+        }
         scheme.shifts = bias::correct(options.bias, self.graph, &scheme, data, threads, progress, place)?;
         Ok(Quantized {
             graph: insert(self.graph, &scheme, options.storage)?,
@@ -271,38 +279,48 @@ fn scheme(
         }
     }
     let mut scheme = Scheme::default();
-    for (point, observed) in placement.activations.iter().zip(observed) {
-        let symmetric = point.symmetric || options.preset == Preset::Performance;
-        let alone = [observed];
-        let all = point
-            .unified
-            .and_then(|g| groups.get(&g))
-            .map_or(&alone[..], Vec::as_slice);
-        let known = graph.parameters.iter().position(|&id| id == point.value.node);
-        let known = known.and_then(|at| options.inputs.get(at).copied().flatten());
-        let limits = match known {
-            Some((low, high)) if point.unified.is_none() => Limits {
-                low: vec![low],
-                high: vec![high],
-                levels: LEVELS,
-            },
-            _ => limits(all, options.estimator, LEVELS, symmetric),
-        };
-        scheme.activations.push((point.clone(), limits));
-    }
+    let found = in_parallel(
+        placement.activations.len().min(observed.len()),
+        options.threads,
+        |at| {
+            let (point, observed) = (&placement.activations[at], &observed[at]);
+            let symmetric = point.symmetric || options.preset == Preset::Performance;
+            let alone = [observed];
+            let all = point
+                .unified
+                .and_then(|g| groups.get(&g))
+                .map_or(&alone[..], Vec::as_slice);
+            let known = graph.parameters.iter().position(|&id| id == point.value.node);
+            let known = known.and_then(|at| options.inputs.get(at).copied().flatten());
+            match known {
+                Some((low, high)) if point.unified.is_none() => Limits {
+                    low: vec![low],
+                    high: vec![high],
+                    levels: LEVELS,
+                },
+                _ => limits(all, options.estimator, LEVELS, symmetric),
+            }
+        },
+    );
+    scheme.activations = placement.activations.iter().cloned().zip(found).collect();
     let first = first_layers(graph);
-    for point in &placement.weights {
+    let found = in_parallel(placement.weights.len(), options.threads, |at| {
+        let point = &placement.weights[at];
         let node = graph.node(point.edge.node);
         let Op::Constant(values) = &graph.node(node.inputs[point.edge.port].node).op else {
-            continue;
+            return Ok(None);
         };
         let half = match options.overflow_fix {
             OverflowFix::None => false,
             OverflowFix::First => first[point.edge.node.index()],
             OverflowFix::All => true,
         };
-        let quantized = weights::quantize(&node.name, values, &point.axes, options.weight_range, half)?;
-        scheme.weights.push((point.clone(), quantized));
+        weights::quantize(&node.name, values, &point.axes, options.weight_range, half).map(Some)
+    });
+    for (point, quantized) in placement.weights.iter().zip(found) {
+        scheme
+            .weights
+            .extend(quantized?.map(|quantized| (point.clone(), quantized)));
     }
     Ok(scheme)
 }

@@ -267,6 +267,29 @@ impl<'a> Runner<'a> {
     }
 }
 
+/// What `work` gives for each number below `count`, in order.
+pub(crate) fn in_parallel<R: Send>(count: usize, threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    let threads = threads.clamp(1, count.max(1));
+    if threads == 1 {
+        return (0..count).map(work).collect();
+    }
+    let work = &work;
+    std::thread::scope(|scope| {
+        let share = |t: usize| count * t / threads..count * (t + 1) / threads;
+        let handles: Vec<_> = (0..threads)
+            .map(|t| scope.spawn(move || share(t).map(work).collect::<Vec<R>>()))
+            .collect();
+        let mut all = Vec::with_capacity(count);
+        for handle in handles {
+            match handle.join() {
+                Ok(part) => all.extend(part),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    })
+}
+
 /// The type of what a Result gives.
 pub(crate) fn output_type(graph: &Graph, result: NodeId) -> ElementType {
     graph.info(graph.node(result).inputs[0]).element_type

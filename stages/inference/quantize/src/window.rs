@@ -107,6 +107,38 @@ impl Window {
         (tap * self.dilations[axis]) as isize - self.before[axis]
     }
 
+    /// Calls `take` with the channels of the pixel under each tap at a place of the output of one sample, in order of taps; none
+    /// where the tap lies beyond the border.
+    pub fn patch<'v>(&self, values: &'v [f32], place: usize, mut take: impl FnMut(usize, Option<&'v [f32]>)) {
+        let [_, height, width] = self.places;
+        let at = [
+            place / (height * width).max(1),
+            place / width.max(1) % height.max(1),
+            place % width.max(1),
+        ];
+        let mut tap = 0;
+        for i in 0..self.taps[0] {
+            for j in 0..self.taps[1] {
+                for k in 0..self.taps[2] {
+                    let mut pixel = Some(0usize);
+                    for (axis, of_axis) in [i, j, k].into_iter().enumerate() {
+                        let place = (at[axis] * self.strides[axis]) as isize + self.offset(axis, of_axis);
+                        let place = usize::try_from(place).ok().filter(|&p| p < self.plane[axis]);
+                        pixel = pixel
+                            .zip(place)
+                            .map(|(pixel, place)| pixel * self.plane[axis] + place);
+                    }
+                    let channels = self.channels;
+                    take(
+                        tap,
+                        pixel.and_then(|pixel| values.get(pixel * channels..(pixel + 1) * channels)),
+                    );
+                    tap += 1;
+                }
+            }
+        }
+    }
+
     /// For each tap along each axis what it meets.
     pub fn met(&self) -> [Vec<Met>; 3] {
         [0, 1, 2].map(|axis| {

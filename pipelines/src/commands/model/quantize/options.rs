@@ -33,6 +33,7 @@ pub fn options(
             WeightRangeName::Extreme => WeightRange::Extreme,
             WeightRangeName::Mse => WeightRange::Mse,
         },
+        adaround: args.adaround,
         bias: match args.bias {
             BiasName::None => BiasCorrection::None,
             BiasName::Fast => BiasCorrection::Fast,

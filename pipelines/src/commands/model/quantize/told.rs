@@ -23,10 +23,10 @@ pub struct Done<'a> {
     pub outcome: &'a Outcome,
 }
 
-/// Warns of files that cannot be used.
-pub fn tell_skipped(samples: &Samples) {
+/// Warns of files that cannot be used, unless only errors are to be told.
+pub fn tell_skipped(samples: &Samples, quiet: bool) {
     let skipped = &samples.skipped;
-    if skipped.is_empty() {
+    if quiet || skipped.is_empty() {
         return;
     }
     match skipped.len() {

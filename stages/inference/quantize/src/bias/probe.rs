@@ -47,7 +47,7 @@ pub(super) fn push(graph: &mut Graph, op: Op, inputs: Vec<Value>) -> Value {
 }
 
 /// Appends a Result of a value.
-pub(super) fn watch(graph: &mut Graph, value: Value) {
+pub(crate) fn watch(graph: &mut Graph, value: Value) {
     let result = push(graph, Op::Result, vec![value]);
     graph.results.push(result.node);
 }

@@ -3,7 +3,8 @@
 use flow_model::op::{BinaryKind, Op, ReduceKind};
 use flow_model::{ElementType, Graph, Node, NodeId, Value};
 
-/// Operations that only move or select values: a quantization of the output may stand before them.
+/// Operations that only move or select values: a quantization of the output may stand before them. These are NNCF's, which are
+/// fewer than what the engine moves without computing, so that quantizations stand where NNCF has them.
 const MOVES: [&str; 24] = [
     "MaxPool",
     "AdaptiveMaxPool",

@@ -8,7 +8,7 @@ use crate::histogram::Counter;
 /// Values that are looked at at a time.
 const BLOCK: usize = 1024;
 /// Of a sample's values of one channel, or of all where they are not told apart, so many are all counted; of more, a quarter.
-const ALL_COUNTED: usize = 1 << 15;
+const ALL_COUNTED: usize = 1 << 11;
 
 /// Channels that are put in order at a time: those whose values lie in a cache line.
 const LANES: usize = 16;
