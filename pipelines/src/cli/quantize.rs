@@ -5,26 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use flow_inference::InputShape;
 
-/// Arguments of `model quantize`.
+/// What samples a command takes, and how.
 #[derive(Debug, Args)]
-pub struct Quantize {
-    /// The model in floating point: OpenVINO IR (.xml with its .bin beside it).
-    pub model: PathBuf,
-    /// What to calibrate on: a folder of pictures, clips or .npy files, a pattern such as `shots/*.jpg`, a picture or a
+pub struct SampleArgs {
+    /// Samples: a folder of pictures, clips or .npy files, a pattern such as `shots/*.jpg`, a picture or a
     /// clip. May be repeated. A model with several inputs takes folders `DIR/NAME/` with a .npy per sample and input, in
     /// order.
     #[arg(long, value_name = "PATH", required = true)]
     pub data: Vec<String>,
-    /// Write the quantized model to this .xml and the .bin beside it, each when it is whole. They are written too where
-    /// --max-drop does not hold, which exit code 4 tells.
-    #[arg(short, long, value_name = "FILE.xml")]
-    pub output: PathBuf,
-    /// Intervals of activations: around zero, or with a zero point where something is negative.
-    #[arg(long, value_enum, default_value_t = PresetName::Performance)]
-    pub preset: PresetName,
-    /// Samples to calibrate on, spread evenly over the data; each frame of a clip is one.
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = at_least_one)]
-    pub subset: usize,
     /// Take another sample of each stretch of the data than its first one; the same seed takes the same.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -37,6 +25,28 @@ pub struct Quantize {
     /// are stretched to the input and their values taken as they are, from 0 to 255.
     #[arg(long, value_name = "FILE.yaml")]
     pub preprocess: Option<String>,
+    /// Threads to run on; the CPUs this process may use by default.
+    #[arg(long, value_parser = at_least_one)]
+    pub threads: Option<usize>,
+}
+
+/// Arguments of `model quantize`.
+#[derive(Debug, Args)]
+pub struct Quantize {
+    /// The model in floating point: OpenVINO IR (.xml with its .bin beside it).
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub samples: SampleArgs,
+    /// Write the quantized model to this .xml and the .bin beside it, each when it is whole. They are written too where
+    /// --max-drop does not hold, which exit code 4 tells.
+    #[arg(short, long, value_name = "FILE.xml")]
+    pub output: PathBuf,
+    /// Intervals of activations: around zero, or with a zero point where something is negative.
+    #[arg(long, value_enum, default_value_t = PresetName::Performance)]
+    pub preset: PresetName,
+    /// Samples to calibrate on, spread evenly over the data; each frame of a clip is one.
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = at_least_one)]
+    pub subset: usize,
     /// Leave layers in floating point: a name, a type of operation, or a regular expression for whole names. May be
     /// repeated.
     #[arg(long, value_name = "LAYER|TYPE|REGEX")]
@@ -96,9 +106,6 @@ pub struct Quantize {
     /// Write a page with layers, accuracy and what was decided.
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
-    /// Threads to run on; the CPUs this process may use by default.
-    #[arg(long, value_parser = at_least_one)]
-    pub threads: Option<usize>,
     /// Print what was done as JSON.
     #[arg(long)]
     pub json: bool,
@@ -111,27 +118,14 @@ pub struct Compare {
     pub first: PathBuf,
     /// The second, usually made from it.
     pub second: PathBuf,
-    /// What to run them on, as for `model quantize`.
-    #[arg(long, value_name = "PATH", required = true)]
-    pub data: Vec<String>,
+    #[command(flatten)]
+    pub samples: SampleArgs,
     /// Samples to compare on, spread evenly over the data.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub subset: usize,
-    /// Take another sample of each stretch of the data than its first one.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// Shape of an input, where the models leave axes open.
-    #[arg(long, value_name = "SHAPE", value_parser = super::input_shape)]
-    pub shape: Vec<InputShape>,
-    /// How a picture becomes the input, as for `model quantize`.
-    #[arg(long, value_name = "FILE.yaml")]
-    pub preprocess: Option<String>,
     /// Write a page with a plot of the layers.
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
-    /// Threads to run on; the CPUs this process may use by default.
-    #[arg(long, value_parser = at_least_one)]
-    pub threads: Option<usize>,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,

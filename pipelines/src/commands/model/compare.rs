@@ -22,16 +22,18 @@ pub fn compare(args: &Compare, quiet: bool) -> Result<ExitCode, Failure> {
         .transpose()?;
     let first = flow_model::ir::read(&args.first).map_err(Failure::failed)?;
     let second = flow_model::ir::read(&args.second).map_err(Failure::failed)?;
-    let first = flow_inference::with_shapes(first, &args.first, &args.shape).map_err(Failure::engine)?;
-    let second = flow_inference::with_shapes(second, &args.second, &args.shape).map_err(Failure::engine)?;
-    let preprocess = Preprocess::read(args.preprocess.as_deref(), &args.first)?;
+    let first =
+        flow_inference::with_shapes(first, &args.first, &args.samples.shape).map_err(Failure::engine)?;
+    let second =
+        flow_inference::with_shapes(second, &args.second, &args.samples.shape).map_err(Failure::engine)?;
+    let preprocess = Preprocess::read(args.samples.preprocess.as_deref(), &args.first)?;
     let bars = Bars::new(quiet)?;
-    let threads = super::quantize::threads(args.threads);
+    let threads = super::quantize::threads(args.samples.threads);
     let reading = Reading {
-        data: &args.data,
+        data: &args.samples.data,
         preprocess: &preprocess,
         count: args.subset,
-        seed: args.seed,
+        seed: args.samples.seed,
         threads,
     };
     let samples = Samples::read(&first, &reading, &bars)?;

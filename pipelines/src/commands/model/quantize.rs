@@ -45,16 +45,17 @@ pub fn quantize(args: &Quantize, quiet: bool) -> Result<ExitCode, Failure> {
         .map(|path| WholeFile::create("--report", path))
         .transpose()?;
     let model = flow_model::ir::read(&args.model).map_err(Failure::failed)?;
-    let model = flow_inference::with_shapes(model, &args.model, &args.shape).map_err(Failure::engine)?;
-    let preprocess = Preprocess::read(args.preprocess.as_deref(), &args.model)?;
+    let model =
+        flow_inference::with_shapes(model, &args.model, &args.samples.shape).map_err(Failure::engine)?;
+    let preprocess = Preprocess::read(args.samples.preprocess.as_deref(), &args.model)?;
     let graph = flow_quantize::prepare(&model).map_err(Failure::failed)?;
     let bars = Bars::new(quiet)?;
     let reading = Reading {
-        data: &args.data,
+        data: &args.samples.data,
         preprocess: &preprocess,
         count: args.subset.saturating_add(division::held_out(args)),
-        seed: args.seed,
-        threads: threads(args.threads),
+        seed: args.samples.seed,
+        threads: threads(args.samples.threads),
     };
     let samples = Samples::read(&graph, &reading, &bars)?;
     tell_skipped(&samples, quiet);
@@ -62,7 +63,7 @@ pub fn quantize(args: &Quantize, quiet: bool) -> Result<ExitCode, Failure> {
     let graph = match args.equalize {
         Some(alpha) => {
             let calibration = flow_quantize::Part::new(&samples, division.calibration.clone());
-            flow_quantize::equalize(&graph, &calibration, alpha, threads(args.threads), &bars)
+            flow_quantize::equalize(&graph, &calibration, alpha, threads(args.samples.threads), &bars)
                 .map_err(Failure::failed)?
                 .0
         }
@@ -93,7 +94,7 @@ pub fn quantize(args: &Quantize, quiet: bool) -> Result<ExitCode, Failure> {
         file.write(&page::page(&done, options.threads, &bars)?)?;
     }
     drop(bars);
-    if args.preprocess.is_none() && samples.pictures && !quiet {
+    if args.samples.preprocess.is_none() && samples.pictures && !quiet {
         eprintln!(
             "warning: no --preprocess: pictures are stretched to the input and their values taken as they are, from 0 to 255; \
              the model is good only where it is run like that"

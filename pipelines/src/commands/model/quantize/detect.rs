@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// The keys of a `detect` stage, and the names of its classes.
 pub fn read(args: &Quantize) -> Result<(DetectConfig, Labels), Failure> {
-    let (argument, option) = match (&args.detect, &args.preprocess) {
+    let (argument, option) = match (&args.detect, &args.samples.preprocess) {
         (Some(text), _) => (text, "--detect"),
         (None, Some(text)) => (text, "--preprocess"),
         (None, None) => return Err(missing(args)),

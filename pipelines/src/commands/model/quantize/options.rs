@@ -51,6 +51,6 @@ pub fn options(
             StorageName::I8 => WeightStorage::I8,
             StorageName::F32 => WeightStorage::F32,
         },
-        threads: threads(args.threads),
+        threads: threads(args.samples.threads),
     }
 }
