@@ -99,10 +99,12 @@ pub(super) fn seen_of(
             min[c] = min[c].min(low);
             max[c] = max[c].max(high);
             place += 1;
-            if let Some(counter) = counters.get_mut(c)
-                && (all || picked(index, place))
-            {
-                counter.add(block);
+            let counted = match all {
+                true => Some(block),
+                false => block.chunks(BLOCK / 4).nth(picked(index, place)),
+            };
+            if let (Some(counter), Some(counted)) = (counters.get_mut(c), counted) {
+                counter.add(counted);
             }
         }
     });
@@ -119,11 +121,11 @@ pub(super) fn seen_of(
     Some(Seen { min, max, each })
 }
 
-/// Whether a block of a sample is one of the quarter that is counted: always the same ones, and of each sample others.
-fn picked(index: usize, place: usize) -> bool {
+/// Which quarter of a block of a sample is counted: always the same, and of each sample others.
+fn picked(index: usize, place: usize) -> usize {
     let (index, place) = (index as u64, place as u64);
     let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ place.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 62 == 0
+    ((mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 62) as usize
 }
 
 fn all_finite(values: &[f32]) -> bool {
@@ -187,22 +189,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quarter_of_the_blocks_is_picked_and_not_always_the_same() {
-        let picks = |index| {
-            (0..4000)
-                .filter(|&place| picked(index, place))
-                .collect::<Vec<_>>()
-        };
-        let (first, second) = (picks(0), picks(1));
-        assert!((800..1200).contains(&first.len()), "{}", first.len());
-        let both = first.iter().filter(|place| second.contains(place)).count();
-        assert!((150..350).contains(&both), "{both}");
-        // Channels that come round every so many blocks are all met.
-        for every in 2..9 {
-            for rest in 0..every {
-                let met = first.iter().filter(|&&place| place % every == rest).count();
-                assert!(met * every * 2 > first.len(), "{rest} of {every}: {met}");
+    fn every_quarter_is_picked_alike_whatever_comes_round() {
+        for index in 0..3 {
+            // Channels that come round every so many blocks are met in each quarter.
+            for every in 1..9 {
+                for rest in 0..every {
+                    let mut times = [0; 4];
+                    let places = (0..4000).filter(|place| place % every == rest);
+                    places.clone().for_each(|place| times[picked(index, place)] += 1);
+                    let least = places.count() / 4 * 7 / 10;
+                    assert!(
+                        times.iter().all(|&t| t > least),
+                        "{index} {every} {rest}: {times:?}"
+                    );
+                }
             }
+        }
+        let same = (0..4000)
+            .filter(|&place| picked(0, place) == picked(1, place))
+            .count();
+        assert!((800..1200).contains(&same), "{same}");
+    }
+
+    #[test]
+    fn a_quarter_of_many_values_is_counted_and_all_of_few() {
+        for (count, counted) in [(ALL_COUNTED - 1, ALL_COUNTED - 1), (8 * BLOCK, 2 * BLOCK)] {
+            let values = vec![1.5; count];
+            let order = Order {
+                channels: 1,
+                inner: count,
+                pixels: false,
+            };
+            let mut counters = [Counter::new(4, true)];
+            seen_of(&values, order, Estimator::default(), &mut counters, 3).unwrap();
+            let [counter] = counters;
+            assert_eq!(counter.finish().values()[0].1, counted as f64);
         }
     }
 
