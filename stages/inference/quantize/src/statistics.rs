@@ -168,13 +168,11 @@ fn observe_part(
             for (at, (watch, &order)) in watches.iter().zip(orders).enumerate() {
                 seen.push(outputs.with(at, |values| {
                     let counters = kept.get_mut(at).map_or(&mut [][..], Vec::as_mut_slice);
-                    seen_of(values, order, estimator, counters, index).ok_or_else(|| {
-                        QuantizeError::NotFinite {
-                            index,
-                            name: data.name(index),
-                            layer: graph.node(watch.value.node).name.to_string(),
-                            found: values.iter().filter(|v| !v.is_finite()).count(),
-                        }
+                    seen_of(values, order, estimator, counters).ok_or_else(|| QuantizeError::NotFinite {
+                        index,
+                        name: data.name(index),
+                        layer: graph.node(watch.value.node).name.to_string(),
+                        found: values.iter().filter(|v| !v.is_finite()).count(),
                     })
                 })?);
             }

@@ -7,9 +7,6 @@ use crate::histogram::Counter;
 
 /// Values that are looked at at a time.
 const BLOCK: usize = 1024;
-/// Of a sample's values of one channel, or of all where they are not told apart, so many are all counted; of more, a quarter.
-const ALL_COUNTED: usize = 1 << 11;
-
 /// Channels that are put in order at a time: those whose values lie in a cache line.
 const LANES: usize = 16;
 
@@ -83,14 +80,11 @@ pub(super) fn seen_of(
     order: Order,
     estimator: Estimator,
     counters: &mut [Counter],
-    index: usize,
 ) -> Option<Seen> {
     let channels = order.channels;
     let mut min = vec![f32::INFINITY; channels];
     let mut max = vec![f32::NEG_INFINITY; channels];
     let mut finite = true;
-    let all = order.inner < ALL_COUNTED;
-    let mut place = 0;
     order.each_channel(values, |c, values| {
         // All at once for values that are in the cache.
         for block in values.chunks(BLOCK) {
@@ -98,13 +92,8 @@ pub(super) fn seen_of(
             let (low, high) = extremes(block);
             min[c] = min[c].min(low);
             max[c] = max[c].max(high);
-            place += 1;
-            let counted = match all {
-                true => Some(block),
-                false => block.chunks(BLOCK / 4).nth(picked(index, place)),
-            };
-            if let (Some(counter), Some(counted)) = (counters.get_mut(c), counted) {
-                counter.add(counted);
+            if let Some(counter) = counters.get_mut(c) {
+                counter.add(block);
             }
         }
     });
@@ -119,13 +108,6 @@ pub(super) fn seen_of(
         }
     };
     Some(Seen { min, max, each })
-}
-
-/// Which quarter of a block of a sample is counted: always the same, and of each sample others.
-fn picked(index: usize, place: usize) -> usize {
-    let (index, place) = (index as u64, place as u64);
-    let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ place.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    ((mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 62) as usize
 }
 
 fn all_finite(values: &[f32]) -> bool {
@@ -187,45 +169,6 @@ pub(super) fn quantile(values: &mut [f32], share: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_quarter_is_picked_alike_whatever_comes_round() {
-        for index in 0..3 {
-            // Channels that come round every so many blocks are met in each quarter.
-            for every in 1..9 {
-                for rest in 0..every {
-                    let mut times = [0; 4];
-                    let places = (0..4000).filter(|place| place % every == rest);
-                    places.clone().for_each(|place| times[picked(index, place)] += 1);
-                    let least = places.count() / 4 * 7 / 10;
-                    assert!(
-                        times.iter().all(|&t| t > least),
-                        "{index} {every} {rest}: {times:?}"
-                    );
-                }
-            }
-        }
-        let same = (0..4000)
-            .filter(|&place| picked(0, place) == picked(1, place))
-            .count();
-        assert!((800..1200).contains(&same), "{same}");
-    }
-
-    #[test]
-    fn a_quarter_of_many_values_is_counted_and_all_of_few() {
-        for (count, counted) in [(ALL_COUNTED - 1, ALL_COUNTED - 1), (8 * BLOCK, 2 * BLOCK)] {
-            let values = vec![1.5; count];
-            let order = Order {
-                channels: 1,
-                inner: count,
-                pixels: false,
-            };
-            let mut counters = [Counter::new(4, true)];
-            seen_of(&values, order, Estimator::default(), &mut counters, 3).unwrap();
-            let [counter] = counters;
-            assert_eq!(counter.finish().values()[0].1, counted as f64);
-        }
-    }
 
     #[test]
     fn channels_are_told_apart_whichever_way_they_lie() {
