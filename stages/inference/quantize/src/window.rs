@@ -30,7 +30,7 @@ impl Met {
     /// Whether an input is one of them.
     pub fn has(&self, at: usize) -> bool {
         let offset = at.checked_sub(self.first);
-        offset.is_some_and(|o| o % self.step == 0 && o / self.step < self.count)
+        offset.is_some_and(|o| o.is_multiple_of(self.step) && o / self.step < self.count)
     }
 }
 

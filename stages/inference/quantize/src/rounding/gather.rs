@@ -47,7 +47,7 @@ impl Patches {
         let width = window.channels * window.size();
         let groups = width / filter.max(1);
         let channels = limits.as_ref().map_or(1, Limits::channels);
-        if groups == 0 || groups * filter != width || outputs % groups != 0 {
+        if groups == 0 || groups * filter != width || !outputs.is_multiple_of(groups) {
             return None;
         }
         if channels != 1 && !(window.image && channels == window.channels) {
