@@ -48,6 +48,8 @@ pub struct Options {
     pub max_drift: Option<f64>,
     /// Fewest packets that must be settled; `None`: half of those that were due.
     pub min_packets: Option<u64>,
+    /// Bytes that the program has asked its allocator for and not given back, where it counts them.
+    pub heap: Option<fn() -> Option<u64>>,
 }
 
 /// One look at the process and the run.
@@ -57,6 +59,8 @@ pub struct Sample {
     pub seconds: f64,
     /// Resident memory in bytes.
     pub rss: u64,
+    /// Bytes that the program has asked its allocator for and not given back, C code left out; `None`: not counted.
+    pub heap: Option<u64>,
     /// Open file descriptors.
     pub fds: u64,
     /// Threads.
@@ -100,6 +104,8 @@ pub struct SoakReport {
     pub p99_by_fifth_ms: Vec<f64>,
     /// Trend of memory in MiB an hour, after the warm-up.
     pub memory: Option<Trend>,
+    /// The same of what the program has asked for and not given back, where that is counted.
+    pub heap: Option<Trend>,
     /// Seconds at the beginning that are not judged.
     pub warm_up: f64,
     /// Samples, oldest first.
@@ -180,6 +186,7 @@ pub fn run(
         deliveries: deliveries.clone(),
         duration: options.duration,
         warm_up,
+        heap: options.heap,
     };
     let (done, ended) = crossbeam_channel::bounded::<()>(1);
     let samples = std::thread::spawn(move || sampler.run(&ended));
@@ -205,6 +212,7 @@ struct Sampler {
     deliveries: Arc<Deliveries>,
     duration: Duration,
     warm_up: Duration,
+    heap: Option<fn() -> Option<u64>>,
 }
 
 impl Sampler {
@@ -251,6 +259,7 @@ impl Sampler {
         Sample {
             seconds: elapsed.as_secs_f64(),
             rss: process.rss,
+            heap: self.heap.and_then(|heap| heap()),
             fds: process.fds,
             threads: process.threads,
             entered: progress.streams.iter().map(|s| s.entered).sum(),

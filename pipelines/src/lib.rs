@@ -16,6 +16,7 @@ mod cli;
 mod client;
 mod commands;
 mod failure;
+pub mod heap;
 mod kinds;
 mod logging;
 mod observing;

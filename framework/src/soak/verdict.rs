@@ -83,12 +83,16 @@ pub(super) fn judge(evidence: Evidence<'_>) -> SoakReport {
     let warm_up = evidence.warm_up.as_secs_f64();
     let measured: Vec<&Sample> = evidence.samples.iter().filter(|s| s.seconds >= warm_up).collect();
     let trend = theil_sen(&points(&measured, |s| s.rss)).map(per_hour);
+    let counted = measured.iter().copied().filter(|s| s.heap.is_some());
+    let counted: Vec<&Sample> = counted.collect();
+    let heap = theil_sen(&points(&counted, |s| s.heap.unwrap_or(0))).map(per_hour);
     let parts = evidence.deliveries.by_part();
     let mut checks = vec![
         ledger(&evidence.run),
         outcome(&evidence.run, evidence.chaos),
         order(evidence.deliveries),
-        memory(&measured, trend, evidence.options),
+        memory("memory", &measured, trend, evidence.options),
+        memory("heap", &counted, heap, evidence.options),
         growth("file descriptors", &measured, |s| s.fds),
         growth("threads", &measured, |s| s.threads),
         drift(&parts, evidence.options),
@@ -116,6 +120,7 @@ pub(super) fn judge(evidence: Evidence<'_>) -> SoakReport {
         seed: evidence.options.seed,
         p99_by_fifth_ms: parts.iter().map(|(p, _)| p.map_or(0.0, |p| p.p99)).collect(),
         memory: trend,
+        heap,
         warm_up,
         samples: evidence.samples,
         run: evidence.run,
@@ -192,10 +197,9 @@ fn order(deliveries: &Deliveries) -> Check {
     Check::new("order", count == 0, found)
 }
 
-fn memory(samples: &[&Sample], trend: Option<Trend>, options: &Options) -> Check {
-    const NAME: &str = "memory";
+fn memory(name: &'static str, samples: &[&Sample], trend: Option<Trend>, options: &Options) -> Check {
     let (Some(trend), Some(first), Some(last)) = (trend, samples.first(), samples.last()) else {
-        return Check::not_judged(NAME, "too few samples for a trend");
+        return Check::not_judged(name, "too few samples for a trend");
     };
     let seconds = last.seconds - first.seconds;
     let grown = trend.slope * MIB * seconds / 3600.0;
@@ -211,18 +215,18 @@ fn memory(samples: &[&Sample], trend: Option<Trend>, options: &Options) -> Check
     );
     // The whole interval must lie above the limit, and the growth above what pools and allocators do.
     if trend.lower > options.max_growth && grown > floor {
-        return Check::new(NAME, false, slope);
+        return Check::new(name, false, slope);
     }
     if !long {
         return Check::not_judged(
-            NAME,
+            name,
             format!(
                 "{slope}; too short for a slope, but within {:.0} MiB",
                 floor / MIB
             ),
         );
     }
-    Check::new(NAME, true, slope)
+    Check::new(name, true, slope)
 }
 
 /// The median of the last fifth must not lie above that of the first.

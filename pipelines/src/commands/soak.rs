@@ -26,6 +26,7 @@ pub fn soak(args: &Soak, quiet: bool) -> Result<ExitCode, Failure> {
         max_growth: args.max_growth,
         max_drift: args.max_drift.0,
         min_packets: args.min_packets,
+        heap: Some(|| crate::heap::live().map(|heap| heap.bytes)),
     };
     if options.duration < Duration::from_secs(5) {
         return Err(Failure::usage(format!(

@@ -123,9 +123,12 @@ fn plots(report: &SoakReport, page: &mut String) {
         true,
     ));
     page.push_str(&plot(
-        "Resident memory",
+        "Memory: resident, and what the program holds of it",
         "MiB",
-        vec![line("rss", "a", &|s| Some(s.rss as f64 / MIB))],
+        vec![
+            line("resident", "a", &|s| Some(s.rss as f64 / MIB)),
+            line("held", "b", &|s| Some(s.heap? as f64 / MIB)),
+        ],
         false,
     ));
     page.push_str(&plot(
