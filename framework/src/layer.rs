@@ -18,6 +18,10 @@ pub(crate) trait SourceLayer: Send {
     }
     /// [`Source::next`].
     fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError>;
+    /// [`Source::size_hint`].
+    fn size_hint(&self) -> Option<u64> {
+        self.inner().size_hint()
+    }
 }
 
 impl<L: SourceLayer> Source for L {
@@ -31,7 +35,7 @@ impl<L: SourceLayer> Source for L {
         self.inner().idle()
     }
     fn size_hint(&self) -> Option<u64> {
-        self.inner().size_hint()
+        SourceLayer::size_hint(self)
     }
     fn close(&mut self) -> Result<(), StageError> {
         self.inner_mut().close()

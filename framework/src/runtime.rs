@@ -34,6 +34,7 @@ mod bell;
 mod component;
 mod core;
 mod dead_letter;
+mod drain;
 mod edge;
 mod event;
 mod exit;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Dice, Fault, INJECTED};
 use crate::error::StageError;
-use crate::layer::{SinkLayer, StageLayer};
+use crate::layer::{SinkLayer, SourceLayer, StageLayer};
 use crate::packet::{Packet, Payload};
 use crate::registry::Prepared;
 use crate::stage::{Emitter, Progress, Sink, Source, SourceEmitter, Stage, StopFlag, WorkerContext};
@@ -139,11 +139,11 @@ pub(super) fn source(mut part: Prepared<dyn Source>, dice: Dice) -> Prepared<dyn
     let given = Arc::new(AtomicU64::new(0));
     part.build = Box::new(move |_| {
         Ok(Box::new(DisturbedSource {
-            inner: Some(build()?),
+            inner: build()?,
             build: build.clone(),
             dice: dice.clone(),
             given: given.clone(),
-            back: Instant::now(),
+            back: None,
             shift: 0,
             cx: None,
         }) as Box<dyn Source>)
@@ -151,34 +151,46 @@ pub(super) fn source(mut part: Prepared<dyn Source>, dice: Dice) -> Prepared<dyn
     part
 }
 
+/// Stands for a source that is lost.
+struct Absent;
+
+impl Source for Absent {
+    fn next(&mut self, _: &mut dyn SourceEmitter) -> Result<Progress, StageError> {
+        Ok(Progress::More)
+    }
+}
+
 struct DisturbedSource {
-    /// `None`: it is lost.
-    inner: Option<Box<dyn Source>>,
+    inner: Box<dyn Source>,
     build: Arc<dyn Fn() -> Result<Box<dyn Source>, StageError> + Send + Sync>,
     dice: Dice,
     given: Arc<AtomicU64>,
-    /// When the lost source comes back.
-    back: Instant,
+    /// When the source comes back, where it is lost.
+    back: Option<Instant>,
     /// Where its clock has jumped to, in microseconds.
     shift: i64,
     cx: Option<WorkerContext>,
 }
 
-impl Source for DisturbedSource {
-    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
-        self.cx = Some(cx.clone());
-        self.inner.as_mut().map_or(Ok(()), |inner| inner.open(cx))
+impl SourceLayer for DisturbedSource {
+    fn inner(&self) -> &dyn Source {
+        &*self.inner
     }
 
-    fn idle(&self) -> bool {
-        self.inner.as_ref().is_some_and(|inner| inner.idle())
+    fn inner_mut(&mut self) -> &mut dyn Source {
+        &mut *self.inner
+    }
+
+    fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
+        self.cx = Some(cx.clone());
+        self.inner.open(cx)
     }
 
     fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError> {
         let seq = self.given.load(Ordering::Relaxed);
         let name = self.dice.name.clone();
-        if self.inner.is_none() {
-            let left = self.back.saturating_duration_since(Instant::now());
+        if let Some(back) = self.back {
+            let left = back.saturating_duration_since(Instant::now());
             if !left.is_zero() {
                 std::thread::sleep(left.min(STEP));
                 return Ok(Progress::More);
@@ -187,16 +199,15 @@ impl Source for DisturbedSource {
             if let Some(cx) = &self.cx {
                 inner.open(cx)?;
             }
-            self.inner = Some(inner);
+            self.inner = inner;
+            self.back = None;
             out.discontinuity();
         } else if let Some((time, _)) = self.dice.hit(Fault::SourceLoss, &name, 0, seq) {
             self.dice.chaos.note(Fault::SourceLoss);
             self.given.fetch_add(1, Ordering::Relaxed);
-            self.back = Instant::now() + time;
-            return match self.inner.take() {
-                Some(mut lost) => lost.close().map(|()| Progress::More),
-                None => Ok(Progress::More),
-            };
+            self.back = Some(Instant::now() + time);
+            let mut lost: Box<dyn Source> = std::mem::replace(&mut self.inner, Box::new(Absent));
+            return lost.close().map(|()| Progress::More);
         }
         if let Some((time, number)) = self.dice.hit(Fault::ClockJump, &name, 0, seq) {
             self.dice.chaos.note(Fault::ClockJump);
@@ -204,10 +215,7 @@ impl Source for DisturbedSource {
             let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
             self.shift = if number & 1 == 0 { micros } else { -micros };
         }
-        let Some(inner) = &mut self.inner else {
-            return Ok(Progress::More);
-        };
-        inner.next(&mut Disturbing {
+        self.inner.next(&mut Disturbing {
             out,
             dice: &self.dice,
             given: &self.given,
@@ -215,12 +223,9 @@ impl Source for DisturbedSource {
         })
     }
 
+    /// Packets that are lost with the source do not come.
     fn size_hint(&self) -> Option<u64> {
         None
-    }
-
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.as_mut().map_or(Ok(()), |inner| inner.close())
     }
 }
 

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 
 use super::component::Component;
 use super::core::Core;
+use super::drain::Drain;
 use super::edge::Edge;
 use super::event;
 use super::inlet::Inlet;
@@ -23,9 +24,6 @@ use crate::error::{Code, StageError};
 use crate::ledger::{LedgerReport, lock};
 use crate::pins::PinReport;
 use crate::stage::WorkerContext;
-
-/// How long workers may take to notice that the run is cut short.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// Longest time between two looks at the progress of a drain.
 const TICK: Duration = Duration::from_millis(100);
@@ -98,7 +96,7 @@ impl Workers {
 
     /// Waits until all workers are done, or for as long as the drain may take.
     pub(crate) fn wait(mut self) -> RunReport {
-        let mut drain = Drain::new(&self.run);
+        let mut drain = Drain::new(self.run.spec.drain_timeout, self.run.core.booked(), Instant::now());
         while self.workers.iter().any(WorkerHandle::at_work) {
             let now = Instant::now();
             let overdue = self.watch();
@@ -110,9 +108,14 @@ impl Workers {
                 .workers
                 .iter()
                 .any(|worker| worker.source && worker.thread.is_some());
-            let until = drain.until(&self.run, reading, now);
+            let core = &self.run.core;
+            let until = match (core.is_aborted(), core.stopping.is_set()) {
+                (true, _) => drain.cut(now),
+                (false, true) => drain.stopping(now),
+                (false, false) => drain.running(reading, core.booked(), now),
+            };
             if until.is_some_and(|until| until <= now) {
-                if drain.cut {
+                if drain.is_cut() {
                     break;
                 }
                 tracing::error!("The pipeline did not drain in time; what is under way is aborted.");
@@ -300,48 +303,5 @@ impl Workers {
             wedged: wedged.map(|worker| worker.name.clone()).collect(),
             warnings: core.warnings(),
         }
-    }
-}
-
-/// How long the run may still take.
-struct Drain {
-    /// When the stop was noticed.
-    stopped: Option<Instant>,
-    /// Packets booked when last looked at, and since when it has been that many.
-    booked: (u64, Instant),
-    /// Whether the run has been cut short, and when the grace ends.
-    cut: bool,
-    grace: Option<Instant>,
-}
-
-impl Drain {
-    fn new(run: &Run) -> Self {
-        Self {
-            stopped: None,
-            booked: (run.core.booked(), Instant::now()),
-            cut: false,
-            grace: None,
-        }
-    }
-
-    /// When patience ends: `drain_timeout` after a stop; where all sources have ended by themselves, that long
-    /// without any packet being settled; after a cut, a short grace.
-    fn until(&mut self, run: &Run, reading: bool, now: Instant) -> Option<Instant> {
-        if run.core.is_aborted() {
-            self.cut = true;
-            return Some(*self.grace.get_or_insert(now + GRACE));
-        }
-        if run.core.stopping.is_set() {
-            let stopped = *self.stopped.get_or_insert(now);
-            return stopped.checked_add(run.spec.drain_timeout);
-        }
-        let booked = run.core.booked();
-        if reading || booked != self.booked.0 {
-            self.booked = (booked, now);
-        }
-        if reading {
-            return None;
-        }
-        self.booked.1.checked_add(run.spec.drain_timeout)
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::plan::PreparedPipeline;
 use crate::error::StageError;
+use crate::layer::SourceLayer;
 use crate::packet::{Packet, Payload};
 use crate::registry::{Build, PreparedComponent};
 use crate::stage::{Progress, Source, SourceEmitter, WorkerContext};
@@ -168,14 +169,23 @@ impl Driven {
     }
 }
 
-impl Source for Driven {
+impl SourceLayer for Driven {
+    fn inner(&self) -> &dyn Source {
+        &*self.inner
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Source {
+        &mut *self.inner
+    }
+
     fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
         self.cx = Some(cx.clone());
         self.inner.open(cx)
     }
 
-    fn idle(&self) -> bool {
-        self.inner.idle()
+    /// It begins anew when it ends.
+    fn size_hint(&self) -> Option<u64> {
+        None
     }
 
     fn next(&mut self, out: &mut dyn SourceEmitter) -> Result<Progress, StageError> {
@@ -213,10 +223,6 @@ impl Source for Driven {
             }
             other => other,
         }
-    }
-
-    fn close(&mut self) -> Result<(), StageError> {
-        self.inner.close()
     }
 }
 

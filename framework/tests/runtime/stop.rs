@@ -77,33 +77,6 @@ fn a_thread_that_never_comes_back_does_not_hang_the_process() {
 }
 
 #[test]
-fn without_a_stop_a_drain_lasts_as_long_as_packets_are_settled() {
-    // The queue holds all eight packets when the source ends; each takes longer than a third of the limit.
-    let mut build = Build::new();
-    build.runtime().drain_timeout = Duration::from_millis(90);
-    build.source("cam", 8);
-    build.each("slow", &["cam"], |packet, out| {
-        let until = std::time::Instant::now() + Duration::from_millis(30);
-        while std::time::Instant::now() < until {
-            std::thread::yield_now();
-        }
-        out.emit(packet);
-        Ok(())
-    });
-    build.queue(
-        "slow",
-        flow::config::plan::QueueSpec {
-            capacity: 8,
-            ..Default::default()
-        },
-    );
-    build.sink("out", &["slow"]);
-    let report = build.run();
-    assert_eq!(report.outcome, Outcome::Ok, "{report}");
-    assert_eq!(report.ledger.out, 8);
-}
-
-#[test]
 fn an_abort_cuts_the_run_short_at_once() {
     let barrier = Barrier::new();
     let stuck = barrier.clone();
