@@ -45,6 +45,7 @@ pub mod observe;
 pub mod packet;
 pub mod pins;
 pub mod ports;
+pub mod recycle;
 pub mod registry;
 pub mod runtime;
 pub mod schema;

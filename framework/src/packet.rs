@@ -1,8 +1,10 @@
 //! What travels along an edge.
 
 use std::any::{Any, TypeId};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+use crossbeam::queue::ArrayQueue;
 
 use crate::ports::PortType;
 
@@ -71,11 +73,67 @@ pub struct Packet {
     /// Identity and times.
     pub header: Header,
     payload: Arc<dyn Payload>,
-    /// Shared, so that handing a packet to several consumers allocates nothing; copied on attach.
-    attachments: Option<Arc<Vec<Attachment>>>,
+    attachments: Attachments,
 }
 
 type Attachment = (TypeId, Arc<dyn Any + Send + Sync>);
+
+/// Lists of attachments that are kept for later, in the whole process; further ones cost an allocation each.
+const LISTS: usize = 1024;
+
+/// Attachments for which a list has room from the start.
+const ROOM: usize = 6;
+
+/// The attachments of a packet: shared, so that handing it to several consumers allocates nothing, and copied on
+/// attach. A list that nobody needs any more is kept for another packet.
+#[derive(Clone, Default)]
+struct Attachments(Option<Arc<Vec<Attachment>>>);
+
+impl Attachments {
+    fn kept() -> &'static ArrayQueue<Arc<Vec<Attachment>>> {
+        static KEPT: OnceLock<ArrayQueue<Arc<Vec<Attachment>>>> = OnceLock::new();
+        KEPT.get_or_init(|| ArrayQueue::new(LISTS))
+    }
+
+    fn get(&self, id: TypeId) -> Option<&Arc<dyn Any + Send + Sync>> {
+        let (_, value) = self.0.as_ref()?.iter().find(|(of, _)| *of == id)?;
+        Some(value)
+    }
+
+    fn put(&mut self, id: TypeId, value: Arc<dyn Any + Send + Sync>) {
+        if let Some(list) = self.0.as_mut().and_then(Arc::get_mut) {
+            return put(list, id, value);
+        }
+        let mut own = Self::kept()
+            .pop()
+            .unwrap_or_else(|| Arc::new(Vec::with_capacity(ROOM)));
+        if let Some(list) = Arc::get_mut(&mut own) {
+            list.extend(self.0.iter().flat_map(|shared| shared.iter().cloned()));
+            put(list, id, value);
+        }
+        *self = Self(Some(own));
+    }
+}
+
+fn put(list: &mut Vec<Attachment>, id: TypeId, value: Arc<dyn Any + Send + Sync>) {
+    match list.iter_mut().find(|(of, _)| *of == id) {
+        Some((_, old)) => *old = value,
+        None => list.push((id, value)),
+    }
+}
+
+impl Drop for Attachments {
+    fn drop(&mut self) {
+        // Of two threads that let go at once neither may be the last here: then the list is freed.
+        if let Some(mut own) = self.0.take()
+            && let Some(list) = Arc::get_mut(&mut own)
+        {
+            list.clear();
+            // Without room it is let go.
+            let _ = Self::kept().push(own);
+        }
+    }
+}
 
 impl Packet {
     /// A packet without attachments.
@@ -83,7 +141,7 @@ impl Packet {
         Self {
             header,
             payload,
-            attachments: None,
+            attachments: Attachments::default(),
         }
     }
 
@@ -113,17 +171,12 @@ impl Packet {
 
     /// Attaches `value`, replacing an attachment of the same type.
     pub fn attach<T: Any + Send + Sync>(&mut self, value: Arc<T>) {
-        let id = TypeId::of::<T>();
-        let attachments = Arc::make_mut(self.attachments.get_or_insert_default());
-        attachments.retain(|(t, _)| *t != id);
-        attachments.push((id, value));
+        self.attachments.put(TypeId::of::<T>(), value);
     }
 
     /// The attachment of type `T`, if there is one.
     pub fn attachment<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        let id = TypeId::of::<T>();
-        let (_, value) = self.attachments.as_ref()?.iter().find(|(t, _)| *t == id)?;
-        value.clone().downcast().ok()
+        self.attachments.get(TypeId::of::<T>())?.clone().downcast().ok()
     }
 }
 

@@ -4,14 +4,14 @@ mod random;
 mod scene;
 mod shape;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use flow::error::{Code, PrepareError, StageError};
 use flow::ports::Ports;
+use flow::recycle::Recycler;
 use flow::registry::{Config, ConfigIssue, KindInfo, PrepareContext, Prepared, Registry, Replication};
 use flow::stage::{Progress, Source, SourceEmitter};
-use flow_frame::{ColorSpace, FRAME, Frame, PixelFormat, Pool};
+use flow_frame::{ColorSpace, FRAME, Frame, GroundTruth, PixelFormat, Pool};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -119,8 +119,13 @@ pub struct Synthetic {
     config: SyntheticConfig,
     scene: Scene,
     pool: Pool,
+    frames: Recycler<Frame>,
+    truths: Recycler<GroundTruth>,
     index: u64,
 }
+
+/// Frames, and truths, that are kept to be used again.
+const KEPT: usize = 16;
 
 impl Synthetic {
     /// A source at its first frame.
@@ -128,7 +133,9 @@ impl Synthetic {
         Self {
             scene: Scene::new(config.seed, options(&config)),
             config,
-            pool: Pool::new(16),
+            pool: Pool::new(KEPT),
+            frames: Recycler::new(KEPT),
+            truths: Recycler::new(KEPT),
             index: 0,
         }
     }
@@ -161,14 +168,15 @@ impl Source for Synthetic {
         };
         let [width, height] = self.config.size;
         let mut data = self.pool.take(width as usize * height as usize * 3);
-        let truth = self
-            .scene
-            .draw((within as f64 / self.config.rate) as f32, self.index, &mut data);
+        let (scene, index) = (&mut self.scene, self.index);
+        let time = (within as f64 / self.config.rate) as f32;
+        let truth = self.truths.share(GroundTruth::default, |truth| {
+            scene.draw_into(time, index, &mut data, truth);
+        });
         let frame = Frame::packed(width, height, PixelFormat::Rgb, ColorSpace::JPEG, data)
             .map_err(|e| StageError::fatal(Code("E0501"), e.to_string()))?;
         let pts = Duration::from_secs_f64(self.index as f64 / self.config.rate);
-        let truth = Arc::new(truth);
-        out.emit(Some(pts), Arc::new(frame), &mut |packet| {
+        out.emit(Some(pts), self.frames.put(frame), &mut |packet| {
             packet.attach(truth.clone())
         });
         self.index += 1;

@@ -1,6 +1,6 @@
 //! Decoded pictures.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use flow::packet::Payload;
 use flow::ports::PortType;
@@ -42,25 +42,23 @@ impl PixelFormat {
 
     /// Rows and bytes per row of each plane of a `width` x `height` frame, tightly packed. Odd sizes round
     /// chroma up.
-    pub fn planes(self, width: u32, height: u32) -> Vec<(usize, usize)> {
+    pub fn planes(self, width: u32, height: u32) -> impl Iterator<Item = (usize, usize)> {
         let (w, h) = (width as usize, height as usize);
         let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
-        match self {
-            Self::I420 => vec![(h, w), (ch, cw), (ch, cw)],
-            Self::I422 => vec![(h, w), (h, cw), (h, cw)],
-            Self::I444 => vec![(h, w), (h, w), (h, w)],
-            Self::Nv12 => vec![(h, w), (ch, 2 * cw)],
-            Self::Gray => vec![(h, w)],
-            Self::Rgb | Self::Bgr => vec![(h, 3 * w)],
-        }
+        let (count, planes) = match self {
+            Self::I420 => (3, [(h, w), (ch, cw), (ch, cw)]),
+            Self::I422 => (3, [(h, w), (h, cw), (h, cw)]),
+            Self::I444 => (3, [(h, w); 3]),
+            Self::Nv12 => (2, [(h, w), (ch, 2 * cw), (0, 0)]),
+            Self::Gray => (1, [(h, w); 3]),
+            Self::Rgb | Self::Bgr => (1, [(h, 3 * w); 3]),
+        };
+        planes.into_iter().take(count)
     }
 
     /// Bytes of a tightly packed frame.
     pub fn frame_bytes(self, width: u32, height: u32) -> usize {
-        self.planes(width, height)
-            .iter()
-            .map(|(rows, row)| rows * row)
-            .sum()
+        self.planes(width, height).map(|(rows, row)| rows * row).sum()
     }
 }
 
@@ -113,7 +111,7 @@ impl ColorSpace {
 }
 
 /// Place of one plane in a frame's buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PlaneLayout {
     /// Offset of the first row in bytes.
     pub offset: usize,
@@ -149,6 +147,15 @@ pub enum FrameError {
     },
 }
 
+/// Planes of a frame at most.
+const MOST_PLANES: usize = 3;
+
+/// The name of no file, shared by all frames that are from none.
+fn nowhere() -> Arc<str> {
+    static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
+    EMPTY.clone()
+}
+
 /// A decoded picture. Planes lie in one buffer, each with its own stride.
 #[derive(Debug, Clone)]
 pub struct Frame {
@@ -156,7 +163,8 @@ pub struct Frame {
     height: u32,
     format: PixelFormat,
     color: ColorSpace,
-    planes: Vec<PlaneLayout>,
+    planes: [PlaneLayout; MOST_PLANES],
+    plane_count: usize,
     data: Buffer,
     origin: Arc<str>,
 }
@@ -177,20 +185,18 @@ impl Frame {
             return Err(FrameError::Size { width, height });
         }
         let mut offset = 0;
-        let planes: Vec<_> = format
-            .planes(width, height)
-            .into_iter()
-            .map(|(rows, row_bytes)| {
-                let plane = PlaneLayout {
-                    offset,
-                    stride: row_bytes,
-                    rows,
-                    row_bytes,
-                };
-                offset += rows * row_bytes;
-                plane
-            })
-            .collect();
+        let mut planes = [PlaneLayout::default(); MOST_PLANES];
+        let mut plane_count = 0;
+        for (plane, (rows, row_bytes)) in planes.iter_mut().zip(format.planes(width, height)) {
+            *plane = PlaneLayout {
+                offset,
+                stride: row_bytes,
+                rows,
+                row_bytes,
+            };
+            offset += rows * row_bytes;
+            plane_count += 1;
+        }
         if offset > data.len() {
             return Err(FrameError::Short {
                 need: offset,
@@ -203,8 +209,9 @@ impl Frame {
             format,
             color,
             planes,
+            plane_count,
             data,
-            origin: Arc::from(""),
+            origin: nowhere(),
         })
     }
 
@@ -237,21 +244,21 @@ impl Frame {
     }
     /// Number of planes.
     pub fn plane_count(&self) -> usize {
-        self.planes.len()
+        self.plane_count
     }
     /// Layout of plane `index`.
     ///
     /// # Panics
     /// If there is no such plane.
     pub fn plane_layout(&self, index: usize) -> PlaneLayout {
-        self.planes[index]
+        self.planes[..self.plane_count][index]
     }
     /// Bytes of plane `index` from its first row's first byte to its last row's last used byte.
     ///
     /// # Panics
     /// If there is no such plane.
     pub fn plane(&self, index: usize) -> &[u8] {
-        let p = self.planes[index];
+        let p = self.plane_layout(index);
         &self.data[p.offset..p.offset + p.stride * (p.rows - 1) + p.row_bytes]
     }
     /// The same, to write to.
@@ -259,7 +266,7 @@ impl Frame {
     /// # Panics
     /// If there is no such plane.
     pub fn plane_mut(&mut self, index: usize) -> &mut [u8] {
-        let p = self.planes[index];
+        let p = self.plane_layout(index);
         &mut self.data[p.offset..p.offset + p.stride * (p.rows - 1) + p.row_bytes]
     }
     /// Row `row` of plane `index`.
@@ -267,7 +274,7 @@ impl Frame {
     /// # Panics
     /// If there is no such plane or row.
     pub fn row(&self, index: usize, row: usize) -> &[u8] {
-        let p = self.planes[index];
+        let p = self.plane_layout(index);
         assert!(row < p.rows, "row {row} of {}", p.rows);
         &self.data[p.offset + row * p.stride..][..p.row_bytes]
     }
@@ -291,7 +298,7 @@ mod tests {
 
     #[test]
     fn odd_sizes_round_chroma_up() {
-        assert_eq!(PixelFormat::I420.planes(5, 3), vec![(3, 5), (2, 3), (2, 3)]);
+        assert!(PixelFormat::I420.planes(5, 3).eq([(3, 5), (2, 3), (2, 3)]));
         assert_eq!(PixelFormat::I420.frame_bytes(5, 3), 27);
     }
 

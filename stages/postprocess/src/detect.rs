@@ -11,6 +11,7 @@ use std::sync::Arc;
 use flow::error::{Code, PrepareError, StageError};
 use flow::packet::Packet;
 use flow::ports::Ports;
+use flow::recycle::Recycler;
 use flow::registry::{Config, ConfigIssue, KindInfo, PrepareContext, Prepared, Registry, Replication};
 use flow::stage::{Emitter, Stage};
 use flow_frame::{DETECTIONS, Detection, Detections, TENSORS, Tensors};
@@ -254,21 +255,29 @@ fn prepare(config: &DetectConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dy
         Ok(Box::new(DetectStage {
             detector: detector.clone(),
             candidates: Vec::new(),
+            given: Recycler::new(KEPT),
         }) as Box<dyn Stage>)
     }))
 }
 
+/// Lists of detections that are kept to be used again.
+const KEPT: usize = 64;
+
 struct DetectStage {
     detector: Arc<Detector>,
     candidates: Vec<Candidate>,
+    given: Recycler<Detections>,
 }
 
 impl Stage for DetectStage {
     fn process(&mut self, packet: Packet, out: &mut dyn Emitter) -> Result<(), StageError> {
         let tensors = outputs_of(&packet)?;
         let place = Place::of(&packet)?;
-        let found = self.detector.run(tensors, &place, &mut self.candidates)?;
-        out.emit(packet.with_payload(Arc::new(found)));
+        let (detector, candidates) = (&self.detector, &mut self.candidates);
+        let found = self.given.try_share(Detections::default, |found| {
+            detector.run_into(tensors, &place, candidates, found)
+        })?;
+        out.emit(packet.with_payload(found));
         Ok(())
     }
 }
@@ -339,6 +348,19 @@ impl Detector {
         place: &Place,
         candidates: &mut Vec<Candidate>,
     ) -> Result<Detections, StageError> {
+        let mut detections = Detections::default();
+        self.run_into(tensors, place, candidates, &mut detections)?;
+        Ok(detections)
+    }
+
+    /// As [`run`](Self::run), in the place of what `detections` holds.
+    fn run_into(
+        &self,
+        tensors: &Tensors,
+        place: &Place,
+        candidates: &mut Vec<Candidate>,
+        detections: &mut Detections,
+    ) -> Result<(), StageError> {
         let config = &self.config;
         let input = place.input();
         let pixels = match config.coordinates {
@@ -391,17 +413,15 @@ impl Detector {
             w > 0.0 && h > 0.0 && w >= config.min_size && h >= config.min_size
         });
         nms(candidates, config.nms, config.iou, config.max_detections as usize);
-        let items = candidates
-            .iter()
-            .map(|c| Detection {
-                bbox: place.bbox(&c.bbox),
-                class: c.class,
-                label: labels.name(c.class),
-                score: c.score.min(1.0),
-                track: None,
-            })
-            .collect();
-        Ok(Detections { items })
+        detections.items.clear();
+        detections.items.extend(candidates.iter().map(|c| Detection {
+            bbox: place.bbox(&c.bbox),
+            class: c.class,
+            label: labels.name(c.class),
+            score: c.score.min(1.0),
+            track: None,
+        }));
+        Ok(())
     }
 }
 

@@ -86,14 +86,15 @@ pub(crate) fn select<'a>(
     shape: &str,
     key_name: &str,
 ) -> Result<(&'a str, &'a Tensor), StageError> {
-    let mut chosen: Vec<&(_, Tensor)> = match key {
-        Some(OutputKey::Index(i)) => tensors.items.get(*i as usize).into_iter().collect(),
-        Some(OutputKey::Name(name)) => tensors.items.iter().filter(|(n, _)| **n == **name).collect(),
-        None if tensors.items.len() == 1 => tensors.items.iter().collect(),
-        None => tensors.items.iter().filter(|(_, t)| fits(&t.shape)).collect(),
-    };
-    match (chosen.pop(), chosen.is_empty()) {
-        (Some((name, tensor)), true) => Ok((name, tensor)),
+    let only = tensors.items.len() == 1;
+    let items = tensors.items.iter().enumerate();
+    let mut chosen = items.filter(|(place, (n, tensor))| match key {
+        Some(OutputKey::Index(i)) => *place == *i as usize,
+        Some(OutputKey::Name(name)) => **n == **name,
+        None => only || fits(&tensor.shape),
+    });
+    match (chosen.next(), chosen.next()) {
+        (Some((_, (name, tensor))), None) => Ok((name, tensor)),
         (found, _) => {
             let why = match (key, found) {
                 (Some(key), None) => format!("the network has no {key}"),

@@ -1,10 +1,10 @@
 //! Stage `convert`: frames in another colour order.
 
-use std::sync::Arc;
 
 use flow::error::{PrepareError, StageError};
 use flow::packet::Packet;
 use flow::ports::Ports;
+use flow::recycle::Recycler;
 use flow::registry::{Config, KindInfo, PrepareContext, Prepared, Registry, Replication};
 use flow::stage::{Emitter, Stage};
 use flow_frame::{ColorOrder, ColorSpace, FRAME, Frame, PixelFormat, Pool};
@@ -106,6 +106,7 @@ fn prepare(config: &ConvertConfig, _: &PrepareContext<'_>) -> Result<Prepared<dy
             color,
             pool: pool.clone(),
             scratch: Vec::new(),
+            frames: Recycler::new(POOLED),
         }) as Box<dyn Stage>)
     }))
 }
@@ -114,6 +115,7 @@ struct Convert {
     color: FrameColor,
     pool: Pool,
     scratch: Vec<u8>,
+    frames: Recycler<Frame>,
 }
 
 impl Stage for Convert {
@@ -121,7 +123,7 @@ impl Stage for Convert {
         let frame = frame_of(&packet)?;
         let converted =
             convert(&frame, self.color, &mut self.scratch, &self.pool).map_err(conversion_failed)?;
-        out.emit(packet.with_payload(Arc::new(converted)));
+        out.emit(packet.with_payload(self.frames.put(converted)));
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! Stage `crop`: a rectangle of each frame.
 
-use std::sync::Arc;
 
 use flow::error::{Code, PrepareError, StageError};
 use flow::packet::Packet;
+use flow::recycle::Recycler;
 use flow::ports::Ports;
 use flow::registry::{Config, ConfigIssue, KindInfo, PrepareContext, Prepared, Registry, Replication};
 use flow::stage::{Emitter, Stage};
@@ -136,6 +136,8 @@ fn prepare(config: &CropConfig, _: &PrepareContext<'_>) -> Result<Prepared<dyn S
         Ok(Box::new(Crop {
             config: config.clone(),
             pool: pool.clone(),
+            ways: Recycler::new(POOLED),
+            frames: Recycler::new(POOLED),
         }) as Box<dyn Stage>)
     }))
 }
@@ -143,6 +145,8 @@ fn prepare(config: &CropConfig, _: &PrepareContext<'_>) -> Result<Prepared<dyn S
 struct Crop {
     config: CropConfig,
     pool: Pool,
+    ways: Recycler<Geometry>,
+    frames: Recycler<Frame>,
 }
 
 impl Stage for Crop {
@@ -169,8 +173,8 @@ impl Stage for Crop {
             input: (rect.width, rect.height),
             ..Geometry::identity(width, height)
         };
-        trace_back(&mut packet, frame, step);
-        out.emit(packet.with_payload(Arc::new(cut)));
+        trace_back(&mut packet, frame, step, &mut self.ways);
+        out.emit(packet.with_payload(self.frames.put(cut)));
         Ok(())
     }
 }

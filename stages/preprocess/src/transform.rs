@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use flow::error::{Code, StageError};
 use flow::packet::Packet;
+use flow::recycle::Recycler;
 use flow::registry::Prepared;
 use flow::stage::{Emitter, Stage};
-use flow_frame::{ColorOrder, DType, Frame, Geometry, Layout, Pool, Tensor};
+use flow_frame::{Buffer, ColorOrder, DType, Frame, Geometry, Layout, Pool, Tensor};
 
 use crate::color::{RowReader, channels, luma_of};
 use crate::letterbox::{Align, Placement};
@@ -83,6 +84,33 @@ impl FrameToTensor {
 
     /// The tensor of `frame`, and the way from tensor pixels back to frame pixels.
     pub fn run(&mut self, frame: &Frame) -> Result<(Tensor, Geometry), TransformError> {
+        let mut tensor = self.blank();
+        let geometry = self.run_into(frame, &mut tensor)?;
+        Ok((tensor, geometry))
+    }
+
+    /// A tensor of the target with unspecified elements.
+    fn blank(&self) -> Tensor {
+        let target = &self.target;
+        let (width, height) = (target.size.0 as usize, target.size.1 as usize);
+        let depth = channels(target.color);
+        let dtype = target.dtype();
+        Tensor {
+            dtype,
+            shape: match target.layout {
+                Layout::Nhwc => vec![1, height, width, depth],
+                Layout::Nchw | Layout::Other => vec![1, depth, height, width],
+            },
+            layout: target.layout,
+            data: self.pool.take(width * height * depth * dtype.bytes()),
+        }
+    }
+
+    /// As [`run`](Self::run), into a tensor that held another one before, or nothing.
+    fn run_into(&mut self, frame: &Frame, tensor: &mut Tensor) -> Result<Geometry, TransformError> {
+        if tensor.is_empty() {
+            *tensor = self.blank();
+        }
         let source = (frame.width(), frame.height());
         let order = RowReader::order_of(frame.format(), self.target.color);
         let stale = |p: &Plan| p.source != source || p.order != order;
@@ -93,17 +121,15 @@ impl FrameToTensor {
             target,
             filter,
             fit,
-            pool,
             scratch,
             plan,
+            ..
         } = self;
         let plan = plan.get_or_insert_with(|| Plan::new(source, order, target, *filter, *fit));
 
         let (width, height) = (target.size.0 as usize, target.size.1 as usize);
         let depth = channels(target.color);
-        let elements = width * height * depth;
-        let dtype = target.dtype();
-        let mut data = pool.take(elements * dtype.bytes());
+        let data = &mut tensor.data;
         let mut reader = RowReader::new(frame, target.color, scratch);
         let pad = match fit {
             Fit::Stretch => [0; 3],
@@ -120,10 +146,10 @@ impl FrameToTensor {
         };
         match &target.map {
             SampleMap::Float(map) => {
-                canvas.fill(bytemuck::cast_slice_mut(&mut data), map, pad, plan, &mut reader);
+                canvas.fill(bytemuck::cast_slice_mut(data), map, pad, plan, &mut reader);
             }
-            SampleMap::Codes(map) => canvas.fill(&mut data, &**map, pad, plan, &mut reader),
-            SampleMap::Copy => canvas.fill(&mut data, &Unchanged, pad, plan, &mut reader),
+            SampleMap::Codes(map) => canvas.fill(data, &**map, pad, plan, &mut reader),
+            SampleMap::Copy => canvas.fill(data, &Unchanged, pad, plan, &mut reader),
         }
         if let Some(e) = reader.failure() {
             return Err(TransformError::Color {
@@ -133,17 +159,7 @@ impl FrameToTensor {
                 reason: e.to_string(),
             });
         }
-        let shape = match target.layout {
-            Layout::Nhwc => vec![1, height, width, depth],
-            Layout::Nchw | Layout::Other => vec![1, depth, height, width],
-        };
-        let tensor = Tensor {
-            dtype,
-            shape,
-            layout: target.layout,
-            data,
-        };
-        Ok((tensor, plan.placement.geometry(source, target.size)))
+        Ok(plan.placement.geometry(source, target.size))
     }
 }
 
@@ -286,19 +302,43 @@ pub(crate) fn prepare_transform(target: Target, filter: Filter, fit: Fit) -> Pre
     let pool = Pool::new(POOLED);
     Prepared::new(move |_| {
         let transform = FrameToTensor::new(target.clone(), filter, fit, pool.clone());
-        Ok(Box::new(TransformStage(transform)) as Box<dyn Stage>)
+        Ok(Box::new(TransformStage {
+            transform,
+            tensors: Recycler::new(POOLED),
+            ways: Recycler::new(POOLED),
+        }) as Box<dyn Stage>)
     })
     .gives(Arc::new(spec))
 }
 
-struct TransformStage(FrameToTensor);
+/// A tensor without elements.
+fn empty() -> Tensor {
+    Tensor {
+        dtype: DType::U8,
+        shape: vec![0],
+        layout: Layout::Other,
+        data: Buffer::zeroed(0),
+    }
+}
+
+struct TransformStage {
+    transform: FrameToTensor,
+    tensors: Recycler<Tensor>,
+    ways: Recycler<Geometry>,
+}
 
 impl Stage for TransformStage {
     fn process(&mut self, mut packet: Packet, out: &mut dyn Emitter) -> Result<(), StageError> {
         let frame = frame_of(&packet)?;
-        let (tensor, geometry) = self.0.run(&frame).map_err(conversion_failed)?;
-        trace_back(&mut packet, frame, geometry);
-        out.emit(packet.with_payload(Arc::new(tensor)));
+        let mut step = Geometry::identity(frame.width(), frame.height());
+        let (transform, tensors) = (&mut self.transform, &mut self.tensors);
+        let tensor = tensors.try_share(empty, |tensor| {
+            step = transform.run_into(&frame, tensor)?;
+            Ok(())
+        });
+        let tensor = tensor.map_err(conversion_failed)?;
+        trace_back(&mut packet, frame, step, &mut self.ways);
+        out.emit(packet.with_payload(tensor));
         Ok(())
     }
 }
@@ -320,12 +360,17 @@ pub(crate) fn conversion_failed(e: TransformError) -> StageError {
 }
 
 /// Attaches the source frame and the way back to it, behind the steps taken before.
-pub(crate) fn trace_back(packet: &mut Packet, frame: Arc<Frame>, step: Geometry) {
+pub(crate) fn trace_back(
+    packet: &mut Packet,
+    frame: Arc<Frame>,
+    step: Geometry,
+    ways: &mut Recycler<Geometry>,
+) {
     let whole = match packet.attachment::<Geometry>() {
         Some(before) if before.input == step.source => before.then(&step),
         _ => step,
     };
-    packet.attach(Arc::new(whole));
+    packet.attach(ways.put(whole));
     if packet.attachment::<Frame>().is_none() {
         packet.attach(frame);
     }

@@ -262,7 +262,7 @@ fn to_frame(picture: &DecodedYUV<'_>, sps: Option<Sps>, pool: &Pool) -> Result<F
         (picture.v(), stride_v),
     ];
     let mut rest = &mut data[..];
-    for ((rows, row), (from, stride)) in format.planes(width32, height32).into_iter().zip(planes) {
+    for ((rows, row), (from, stride)) in format.planes(width32, height32).zip(planes) {
         let (plane, after) = rest.split_at_mut(rows * row);
         rest = after;
         for (y, out) in plane.chunks_exact_mut(row).enumerate() {

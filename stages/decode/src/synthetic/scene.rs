@@ -61,6 +61,10 @@ pub struct Scene {
     canvas: Vec<[f32; 3]>,
     scratch: Vec<[f32; 3]>,
     owner: Vec<u16>,
+    /// Extent of each object in the picture, and its pixels.
+    drawn: Vec<Option<(BBox, u32)>>,
+    /// Pixels of each owner that are seen.
+    visible: Vec<u32>,
 }
 
 fn color(random: &mut Random, low: f32, high: f32) -> [f32; 3] {
@@ -135,6 +139,8 @@ impl Scene {
             canvas: vec![[0.0; 3]; pixels],
             scratch: vec![[0.0; 3]; pixels],
             owner: vec![0; pixels],
+            drawn: Vec::new(),
+            visible: Vec::new(),
         }
     }
 
@@ -145,19 +151,29 @@ impl Scene {
     /// # Panics
     /// If `rgb` has another length.
     pub fn draw(&mut self, time: f32, index: u64, rgb: &mut [u8]) -> GroundTruth {
+        let mut truth = GroundTruth::default();
+        self.draw_into(time, index, rgb, &mut truth);
+        truth
+    }
+
+    /// As [`draw`](Self::draw), with the truth in the place of what `truth` holds.
+    ///
+    /// # Panics
+    /// If `rgb` has another length.
+    pub fn draw_into(&mut self, time: f32, index: u64, rgb: &mut [u8], truth: &mut GroundTruth) {
         let time = time + self.start;
         assert_eq!(rgb.len(), self.canvas.len() * 3, "packed RGB");
         self.draw_ground(time);
         self.owner.fill(0);
-        let mut drawn = Vec::with_capacity(self.objects.len());
+        self.drawn.clear();
         for i in 0..self.objects.len() {
             let pose = self.pose(i, time);
             self.draw_shadow(i, &pose);
-            drawn.push(self.draw_object(i, &pose));
+            let extent = self.draw_object(i, &pose);
+            self.drawn.push(extent);
         }
-        let truth = self.truth(&drawn);
+        self.note_truth(truth);
         self.finish(time, index, rgb);
-        truth
     }
 
     fn pose(&self, index: usize, time: f32) -> Pose {
@@ -295,30 +311,29 @@ impl Scene {
         extent
     }
 
-    fn truth(&self, drawn: &[Option<(BBox, u32)>]) -> GroundTruth {
-        let mut visible = vec![0u32; drawn.len() + 1];
+    fn note_truth(&mut self, truth: &mut GroundTruth) {
+        self.visible.clear();
+        self.visible.resize(self.drawn.len() + 1, 0);
         for &o in &self.owner {
-            visible[o as usize] += 1;
+            self.visible[o as usize] += 1;
         }
-        let items = drawn
-            .iter()
-            .enumerate()
-            .filter_map(|(i, extent)| {
-                let (bbox, inside) = (*extent)?;
-                let o = &self.objects[i];
-                // Pixels beyond the picture's edge hide an object as another object would.
-                let whole = outline_pixels(o.shape) * o.radius * o.radius;
-                let class = o.shape as u32;
-                Some(Detection {
-                    bbox,
-                    class,
-                    label: self.labels[class as usize].clone(),
-                    score: (visible[i + 1] as f32 / whole.max(inside as f32)).min(1.0),
-                    track: Some(i as u64),
-                })
+        let drawn = self.drawn.iter().enumerate();
+        let items = drawn.filter_map(|(i, extent)| {
+            let (bbox, inside) = (*extent)?;
+            let o = &self.objects[i];
+            // Pixels beyond the picture's edge hide an object as another object would.
+            let whole = outline_pixels(o.shape) * o.radius * o.radius;
+            let class = o.shape as u32;
+            Some(Detection {
+                bbox,
+                class,
+                label: self.labels[class as usize].clone(),
+                score: (self.visible[i + 1] as f32 / whole.max(inside as f32)).min(1.0),
+                track: Some(i as u64),
             })
-            .collect();
-        GroundTruth { items }
+        });
+        truth.items.clear();
+        truth.items.extend(items);
     }
 
     /// Light, blur, noise, and conversion to 8 bits.

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use flow::error::{Code, StageError};
 use flow::packet::Packet;
+use flow::recycle::Recycler;
 use flow::stage::{Emitter, Stage};
 use flow_cpu::Input;
-use flow_frame::{DType, Layout, Pool, Tensor, TensorSpec, Tensors};
+use flow_frame::{Buffer, DType, Layout, Tensor, TensorSpec, Tensors};
 
 use super::networks::SharedNetworks;
 use crate::engine::Session;
 use crate::error::EngineError;
 
-/// Buffers that each output keeps for later, for a batch of one.
-const KEPT: usize = 8;
+/// Sets of outputs that are kept to be used again, for a batch of one.
+const KEPT: usize = 16;
 
-/// Most buffers that an output keeps.
+/// Most sets that are kept.
 const MOST_KEPT: usize = 128;
 
 pub(super) struct Infer {
@@ -24,7 +25,7 @@ pub(super) struct Infer {
     sessions: Vec<(usize, Session)>,
     spec: TensorSpec,
     outputs: Arc<[(Arc<str>, DType)]>,
-    pools: Vec<Pool>,
+    given: Recycler<Tensors>,
     /// The tensors of a batch, one behind the other.
     gathered: Vec<u8>,
     shape: Vec<usize>,
@@ -37,7 +38,7 @@ impl Infer {
             networks,
             sessions: Vec::new(),
             spec,
-            pools: outputs.iter().map(|_| Pool::new(kept)).collect(),
+            given: Recycler::new(kept),
             outputs,
             gathered: Vec::new(),
             shape: Vec::new(),
@@ -83,11 +84,11 @@ impl Infer {
         Ok(self.sessions.len() - 1)
     }
 
-    /// Runs the network on the tensors of the packets, all of one shape, and hands each its part of the outputs.
-    fn run(&mut self, packets: &[Packet], out: &mut dyn Emitter) -> Result<(), StageError> {
+    /// Runs the network on the tensors of the packets, all of one shape; gives the length of the batch that it ran.
+    fn run(&mut self, packets: &[Packet]) -> Result<usize, StageError> {
         let failed = |e: EngineError| StageError::packet(e.code(), e.to_string());
         let Some(packet) = packets.first() else {
-            return Ok(());
+            return Ok(1);
         };
         let (first, codes) = self.tensor(packet)?;
         let length = self.networks.length(packets.len());
@@ -124,7 +125,7 @@ impl Infer {
             Input::Values(data)
         };
         let Some((_, session)) = self.sessions.get_mut(place) else {
-            return Ok(());
+            return Ok(length);
         };
         session.run_shaped(&[(input, &self.shape)]).map_err(failed)?;
         for i in 0..self.outputs.len() {
@@ -140,38 +141,63 @@ impl Infer {
                 ));
             }
         }
-        for (n, packet) in packets.iter().enumerate() {
-            let mut items = Vec::with_capacity(self.outputs.len());
-            for (i, ((name, dtype), pool)) in self.outputs.iter().zip(&self.pools).enumerate() {
+        Ok(length)
+    }
+
+    /// What the last run gave for packet `n` of a batch of `length`.
+    fn part(&mut self, n: usize, length: usize) -> Option<Arc<Tensors>> {
+        let (_, session) = self.sessions.iter().find(|(of, _)| *of == length)?;
+        let outputs = &self.outputs;
+        Some(self.given.share(Tensors::default, |tensors| {
+            tensors.items.truncate(outputs.len());
+            for (i, (name, dtype)) in outputs.iter().enumerate() {
                 let value = session.output(i);
-                let part = value.len() / length;
-                let value = value.get(n * part..(n + 1) * part).unwrap_or_default();
-                let mut data = pool.take(value.len());
-                data.copy_from_slice(value);
-                let mut shape = session.output_shape(i).to_vec();
-                if let Some(rows) = shape.first_mut() {
+                let bytes = value.len() / length;
+                let value = value.get(n * bytes..(n + 1) * bytes).unwrap_or_default();
+                if tensors.items.len() == i {
+                    let tensor = Tensor {
+                        dtype: *dtype,
+                        shape: Vec::new(),
+                        layout: Layout::Other,
+                        data: Buffer::zeroed(bytes),
+                    };
+                    tensors.items.push((name.clone(), tensor));
+                }
+                let Some((_, tensor)) = tensors.items.get_mut(i) else {
+                    continue;
+                };
+                if tensor.data.len() != bytes {
+                    tensor.data = Buffer::zeroed(bytes);
+                }
+                tensor.data.copy_from_slice(value);
+                tensor.shape.clear();
+                tensor.shape.extend_from_slice(session.output_shape(i));
+                if let Some(rows) = tensor.shape.first_mut() {
                     *rows /= length;
                 }
-                let tensor = Tensor {
-                    dtype: *dtype,
-                    shape,
-                    layout: Layout::Other,
-                    data,
-                };
-                items.push((name.clone(), tensor));
             }
-            out.emit(packet.clone().with_payload(Arc::new(Tensors { items })));
-        }
-        Ok(())
+        }))
     }
 }
 
 impl Stage for Infer {
     fn process(&mut self, packet: Packet, out: &mut dyn Emitter) -> Result<(), StageError> {
-        self.run(&[packet], out)
+        let packets = [packet];
+        let length = self.run(&packets)?;
+        let [packet] = packets;
+        if let Some(outputs) = self.part(0, length) {
+            out.emit(packet.with_payload(outputs));
+        }
+        Ok(())
     }
 
     fn process_batch(&mut self, packets: &[Packet], out: &mut dyn Emitter) -> Result<(), StageError> {
-        self.run(packets, out)
+        let length = self.run(packets)?;
+        for (n, packet) in packets.iter().enumerate() {
+            if let Some(outputs) = self.part(n, length) {
+                out.emit(packet.clone().with_payload(outputs));
+            }
+        }
+        Ok(())
     }
 }

@@ -29,28 +29,27 @@ pub(super) fn decode(
         return Err(output.wrong_shape("[1,5+C,H,W] with at least one class", "outputs.boxes"));
     }
     let (unit_x, unit_y) = request.unit;
-    for mut c in anchor_free_grid(&output.values, rows, columns, |score| found.passes(score)) {
+    let threshold = found.threshold;
+    let passes = |score| score >= threshold;
+    anchor_free_grid(&output.values, rows, columns, passes, |mut c| {
         c.bbox.x1 *= unit_x;
         c.bbox.y1 *= unit_y;
         c.bbox.x2 *= unit_x;
         c.bbox.y2 *= unit_y;
         found.push(c);
-    }
+    });
     Ok(())
 }
 
-/// Boxes, as fractions of the input, of the cells whose score passes. `values` is `[5+C, rows, columns]`.
+/// Gives the box of each cell whose score passes to `take`, as fractions of the input. `values` is `[5+C, rows, columns]`.
 pub fn anchor_free_grid(
     values: &[f32],
     rows: usize,
     columns: usize,
     passes: impl Fn(f32) -> bool,
-) -> Vec<Candidate> {
+    mut take: impl FnMut(Candidate),
+) {
     let cells = rows * columns;
-    let mut found = Vec::new();
-    if cells == 0 {
-        return found;
-    }
     for cell in 0..cells {
         let at = |channel: usize| values.get(channel * cells + cell).copied().unwrap_or(f32::NAN);
         let classes = values.get(HEAD * cells..).unwrap_or_default();
@@ -68,7 +67,7 @@ pub fn anchor_free_grid(
         let cx = (at(1).tanh() + column) / columns as f32;
         let cy = (at(2).tanh() + row) / rows as f32;
         let (w, h) = (sigmoid(at(3)), sigmoid(at(4)));
-        found.push(Candidate {
+        take(Candidate {
             bbox: BBox {
                 x1: cx - w / 2.0,
                 y1: cy - h / 2.0,
@@ -79,7 +78,6 @@ pub fn anchor_free_grid(
             score,
         });
     }
-    found
 }
 
 fn sigmoid(x: f32) -> f32 {

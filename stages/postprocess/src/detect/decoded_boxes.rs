@@ -38,10 +38,10 @@ pub(super) fn pair<'a>(
         (Some(known @ 0..2), 2) => Some(OutputKey::Index(1 - known as u32)),
         _ => None,
     };
-    let boxes_key = keys.boxes.clone().or_else(|| other(keys.scores.as_ref()));
+    let other_boxes = other(keys.scores.as_ref());
     let (name, tensor) = select(
         tensors,
-        boxes_key.as_ref(),
+        keys.boxes.as_ref().or(other_boxes.as_ref()),
         is_box,
         "boxes",
         "[1,N,4]",
@@ -51,12 +51,14 @@ pub(super) fn pair<'a>(
     let Some([rows, 4]) = boxes.tail() else {
         return Err(boxes.wrong_shape("[1,N,4]", "outputs.boxes"));
     };
-    let chosen = OutputKey::Name(name.into());
-    let scores_key = keys.scores.clone().or_else(|| other(Some(&chosen)));
+    let mut items = tensors.items.iter();
+    let chosen = items.position(|(_, of)| std::ptr::eq(of, tensor));
+    let chosen = chosen.and_then(|place| u32::try_from(place).ok()).map(OutputKey::Index);
+    let other_scores = other(chosen.as_ref());
     let is_score = |shape: &[usize]| matches!(tail(shape), Some([n, c]) if n == rows && c != 4);
     let (name, tensor) = select(
         tensors,
-        scores_key.as_ref(),
+        keys.scores.as_ref().or(other_scores.as_ref()),
         is_score,
         "scores",
         "[1,N,C]",

@@ -66,6 +66,9 @@ pub(super) fn decode_v5(
     Ok(())
 }
 
+/// Boxes whose classes are compared at a time.
+const AT_ONCE: usize = 256;
+
 /// `[1,4+C,N]`; score = best class probability.
 pub(super) fn decode_v8(
     tensors: &Tensors,
@@ -77,23 +80,26 @@ pub(super) fn decode_v8(
     if n == 0 {
         return Ok(());
     }
-    // Class by class, as the values lie in memory.
-    let mut best = vec![(0u32, f32::NEG_INFINITY); n];
-    for (class, scores) in (0..).zip(output.values[4 * n..].chunks_exact(n)) {
-        for (b, &p) in best.iter_mut().zip(scores) {
-            if p > b.1 {
-                *b = (class, p);
+    // Class by class, as the values lie in memory, some boxes at a time.
+    let v = &output.values;
+    for first in (0..n).step_by(AT_ONCE) {
+        let count = AT_ONCE.min(n - first);
+        let mut best = [(0_u32, f32::NEG_INFINITY); AT_ONCE];
+        for (class, scores) in (0..).zip(v[4 * n..].chunks_exact(n)) {
+            for (b, &p) in best.iter_mut().zip(&scores[first..first + count]) {
+                if p > b.1 {
+                    *b = (class, p);
+                }
             }
         }
-    }
-    let v = &output.values;
-    for (i, (class, score)) in best.into_iter().enumerate() {
-        if found.passes(score) {
-            found.push(Candidate {
-                bbox: bbox(request.unit, v[i], v[n + i], v[2 * n + i], v[3 * n + i]),
-                class,
-                score,
-            });
+        for (i, (class, score)) in (first..first + count).zip(best) {
+            if found.passes(score) {
+                found.push(Candidate {
+                    bbox: bbox(request.unit, v[i], v[n + i], v[2 * n + i], v[3 * n + i]),
+                    class,
+                    score,
+                });
+            }
         }
     }
     Ok(())
