@@ -115,9 +115,10 @@ impl Account {
         while self.free.pop().is_some() {}
     }
 
-    /// Enters one source packet.
+    /// Enters one source packet. Only the thread of the source does so.
     pub(crate) fn enter(self: &Arc<Self>) -> Claim {
-        self.entered.fetch_add(1, Ordering::Relaxed);
+        let entered = self.entered.load(Ordering::Relaxed);
+        self.entered.store(entered + 1, Ordering::Release);
         let ticket = self.free.pop().unwrap_or_else(|| {
             Arc::new(Ticket {
                 account: self.clone(),
@@ -206,6 +207,12 @@ impl Ticket {
 
     /// A claim is settled; the last one books the packet and gives the ticket back.
     fn settle(self: Arc<Self>) {
+        let ticket = self.clone();
+        ticket.settle_in(&self.account);
+    }
+
+    /// As [`settle`](Self::settle), where the account is at hand.
+    fn settle_in(self: Arc<Self>, account: &Account) {
         // Whoever has the only claim is alone with the ticket.
         if self.claims.load(Ordering::Acquire) != 1 && self.claims.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
@@ -217,10 +224,10 @@ impl Ticket {
             None
         };
         self.claims.store(1, Ordering::Relaxed);
-        self.account.book(worst);
-        if !self.account.closed.load(Ordering::Acquire) {
+        account.book(worst);
+        if !account.closed.load(Ordering::Acquire) {
             // Without room it is let go.
-            let _ = self.account.free.push(self.clone());
+            let _ = account.free.push(self);
         }
     }
 }
@@ -246,6 +253,13 @@ impl Claim {
     pub(crate) fn acknowledge(mut self) {
         if let Some(ticket) = self.0.take() {
             ticket.settle();
+        }
+    }
+
+    /// As [`acknowledge`](Self::acknowledge), with the account of the packet's stream at hand.
+    pub(crate) fn acknowledge_in(mut self, account: &Account) {
+        if let Some(ticket) = self.0.take() {
+            ticket.settle_in(account);
         }
     }
 

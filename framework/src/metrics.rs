@@ -2,7 +2,7 @@
 //! are merged when they are read.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,8 @@ impl Times {
     }
 }
 
-/// The meter of one replica; written by its thread, and by one left behind that has not noticed yet.
+/// The meter of one replica; written by its thread. One that is left behind writes no more: it settles nothing, and looks
+/// whether it has been replaced before it counts what it did.
 #[derive(Default)]
 pub(crate) struct Meter {
     /// Packets taken (for a source: given).
@@ -156,30 +157,87 @@ struct WorkerTimes {
     last: Option<Instant>,
 }
 
+/// One call of an instance.
+pub(crate) struct Call {
+    /// How long its packet waited in the queue.
+    pub(crate) wait: Option<Duration>,
+    /// When it began.
+    pub(crate) began: Instant,
+    /// How long it took without the time it spent waiting for room downstream.
+    pub(crate) service: Duration,
+    /// When it ended.
+    pub(crate) ended: Instant,
+    /// For a sink, the age of the packet it delivered.
+    pub(crate) age: Option<Duration>,
+}
+
+/// Calls that are kept back at most.
+const KEPT_BACK: usize = 32;
+
+/// Longest time for which calls are kept back.
+const KEPT_FOR: Duration = Duration::from_millis(1);
+
+/// Calls on their way to a meter: those that follow each other closely are recorded together.
+pub(crate) struct Calls {
+    meter: Arc<Meter>,
+    kept: Vec<Call>,
+}
+
+impl Calls {
+    pub(crate) fn new(meter: Arc<Meter>) -> Self {
+        Self {
+            meter,
+            kept: Vec::with_capacity(KEPT_BACK),
+        }
+    }
+
+    /// Records a call; with those to come, where `more` follow at once.
+    pub(crate) fn add(&mut self, call: Call, more: bool) {
+        let ended = call.ended;
+        self.kept.push(call);
+        let since = self.kept.first().map_or(ended, |first| first.began);
+        let long = ended.saturating_duration_since(since) > KEPT_FOR;
+        if !more || long || self.kept.len() == KEPT_BACK {
+            self.record();
+        }
+    }
+
+    /// Records what is kept back.
+    pub(crate) fn record(&mut self) {
+        if !self.kept.is_empty() {
+            let mut times = lock(&self.meter.times);
+            self.kept.drain(..).for_each(|call| times.record(&call));
+        }
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        self.record();
+    }
+}
+
+impl WorkerTimes {
+    fn record(&mut self, call: &Call) {
+        self.service.record(call.service);
+        self.busy += call.service;
+        let whole = call.ended.saturating_duration_since(call.began);
+        self.blocked += whole.saturating_sub(call.service);
+        if let Some(wait) = call.wait {
+            self.wait.record(wait);
+        }
+        if let Some(age) = call.age {
+            self.latency.record(age);
+        }
+        self.first.get_or_insert(call.began);
+        self.last = Some(call.ended);
+    }
+}
+
 impl Meter {
-    /// Records one call of the instance: how long its packet waited in the queue, when the call began, how long
-    /// it took without the time it spent waiting for room downstream, and when it ended; for a sink, the age of the
-    /// packet it delivered.
-    pub(crate) fn served(
-        &self,
-        wait: Option<Duration>,
-        began: Instant,
-        service: Duration,
-        ended: Instant,
-        age: Option<Duration>,
-    ) {
-        let mut times = lock(&self.times);
-        times.service.record(service);
-        times.busy += service;
-        times.blocked += ended.saturating_duration_since(began).saturating_sub(service);
-        if let Some(wait) = wait {
-            times.wait.record(wait);
-        }
-        if let Some(age) = age {
-            times.latency.record(age);
-        }
-        times.first.get_or_insert(began);
-        times.last = Some(ended);
+    /// Records one call of the instance.
+    pub(crate) fn served(&self, call: &Call) {
+        lock(&self.times).record(call);
     }
 
     /// Records how long a packet of a batch waited in the queue.
@@ -196,14 +254,14 @@ impl Meter {
     }
 }
 
-/// A counter that one thread writes most of the time, readable by all.
+/// A counter that one thread at a time writes, readable by all.
 #[derive(Default)]
-pub(crate) struct Counter(CachePadded<AtomicU64>);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds one.
+    /// Adds one. Nobody else does meanwhile, which spares the bus a lock.
     pub(crate) fn bump(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.store(self.get() + 1, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -211,7 +269,8 @@ impl Counter {
     }
 }
 
-/// The meter of one edge; written by its producer's and its consumer's threads.
+/// The meter of one edge; written by its producer's and its consumer's threads. Queues in order of arrival count what is
+/// offered and taken themselves.
 #[derive(Default)]
 pub(crate) struct EdgeMeter {
     /// Packets the producer handed over.
@@ -346,7 +405,13 @@ mod tests {
                 meter.passed.bump();
                 let service = Duration::from_millis(1 + i as u64);
                 let ended = start + Duration::from_millis(20) * (n + 1);
-                meter.served(Some(Duration::from_micros(500)), start, service, ended, None);
+                meter.served(&Call {
+                    wait: Some(Duration::from_micros(500)),
+                    began: start,
+                    service,
+                    ended,
+                    age: None,
+                });
             }
         }
         let report = merge(&meters, false);
@@ -365,6 +430,36 @@ mod tests {
         );
         assert!((report.queue_wait_ms.p95 - 0.5).abs() < 0.01);
         assert_eq!(report.latency_ms, None);
+    }
+
+    #[test]
+    fn calls_that_follow_each_other_are_recorded_together_and_none_is_kept_for_long() {
+        let meter = Arc::new(Meter::default());
+        let mut calls = Calls::new(meter.clone());
+        let start = Instant::now();
+        let call = |began: Duration, service: Duration| Call {
+            wait: None,
+            began: start + began,
+            service,
+            ended: start + began + service,
+            age: None,
+        };
+        let recorded = || lock(&meter.times).service.count();
+        let short = Duration::from_micros(1);
+        for n in 0..3 {
+            calls.add(call(n * short, short), true);
+        }
+        assert_eq!(recorded(), 0);
+        calls.add(call(3 * short, short), false);
+        assert_eq!(recorded(), 4, "the worker is about to wait");
+        calls.add(call(4 * short, 2 * KEPT_FOR), true);
+        assert_eq!(recorded(), 5, "a long call is seen at once");
+        for _ in 0..KEPT_BACK + 1 {
+            calls.add(call(Duration::ZERO, Duration::ZERO), true);
+        }
+        assert_eq!(recorded(), 5 + KEPT_BACK as u64);
+        drop(calls);
+        assert_eq!(recorded(), 6 + KEPT_BACK as u64);
     }
 
     #[test]

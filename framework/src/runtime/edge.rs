@@ -52,8 +52,8 @@ pub(crate) struct Edge {
 impl Edge {
     /// Queues a packet, following the policy where there is no room. Returns how long the caller waited.
     pub(crate) fn send(&self, core: &Core, envelope: Envelope) -> Duration {
-        self.meter.offered();
         let Some(lane) = self.lane(envelope.stream) else {
+            self.meter.offered();
             // Letting the claim go makes a packet of a stream that was never announced a ledger mismatch.
             return Duration::ZERO;
         };
@@ -64,7 +64,10 @@ impl Edge {
         };
         match &lane.queue {
             Queue::Fifo(fifo) => fifo.send(core, envelope, &mut lose),
-            Queue::Fair(fair) => fair.send(core, envelope, &mut lose),
+            Queue::Fair(fair) => {
+                self.meter.offered();
+                fair.send(core, envelope, &mut lose)
+            }
         }
     }
 
@@ -90,11 +93,14 @@ impl Edge {
     }
 
     pub(crate) fn report(&self) -> EdgeReport {
+        let fifos = || self.lanes.iter().filter_map(Lane::fifo);
+        let taken = fifos().map(FifoLane::taken).sum::<u64>();
+        let offered = fifos().map(FifoLane::offered).sum::<u64>();
         EdgeReport {
             name: self.name.clone(),
-            offered: self.meter.offered.load(Ordering::Relaxed),
+            offered: offered + self.meter.offered.load(Ordering::Relaxed),
             dropped: self.meter.dropped.load(Ordering::Relaxed),
-            taken: self.meter.taken.load(Ordering::Relaxed),
+            taken: taken + self.meter.taken.load(Ordering::Relaxed),
             deepest: self.lanes.iter().map(Lane::deepest).max().unwrap_or_default(),
         }
     }

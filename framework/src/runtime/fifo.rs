@@ -17,11 +17,14 @@ use super::edge::{Arrival, Envelope};
 use super::inlet::YIELDS;
 use crate::config::plan::Overflow;
 use crate::ledger::lock;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, yield_now};
 
 /// Queues below this size wake their producers for each free place: half of so little would be a long way to go.
 const SMALL: usize = 16;
+
+/// Packets taken ahead between two looks for a producer that waits for plenty of room.
+const STRIDE: usize = 16;
 
 /// Most entries for which memory is set aside at the start.
 const SET_ASIDE: usize = 1024;
@@ -53,8 +56,8 @@ pub(crate) struct FifoLane {
     state: Mutex<State>,
     /// What is in the queue, for those who only look.
     queued: CachePadded<Queued>,
-    /// Packets that the consumer has taken and not begun.
-    ahead: CachePadded<AtomicUsize>,
+    /// Packets that the consumer has taken.
+    ahead: CachePadded<Ahead>,
     /// Producers that wait for room.
     blocked: CachePadded<AtomicUsize>,
     /// Rung when there is more room.
@@ -65,10 +68,27 @@ pub(crate) struct FifoLane {
     slot_of: Vec<Option<usize>>,
 }
 
+/// Written by those who hold the lock.
 #[derive(Default)]
 struct Queued {
     items: AtomicUsize,
     packets: AtomicUsize,
+    /// Packets handed over so far.
+    offered: AtomicU64,
+}
+
+/// Written by the one consumer that takes packets ahead, else by those who hold the lock.
+#[derive(Default)]
+struct Ahead {
+    /// Packets taken and not begun.
+    left: AtomicUsize,
+    /// Packets begun so far.
+    taken: AtomicU64,
+}
+
+/// Adds one to a count that nobody else writes meanwhile.
+fn bump(count: &AtomicU64) {
+    count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 struct State {
@@ -130,7 +150,17 @@ impl FifoLane {
 
     /// Packets and ends waiting.
     pub(crate) fn len(&self) -> usize {
-        self.queued.items.load(Ordering::Relaxed) + self.ahead.load(Ordering::Relaxed)
+        self.queued.items.load(Ordering::Relaxed) + self.ahead.left.load(Ordering::Relaxed)
+    }
+
+    /// Packets handed over so far, those that were dropped among them.
+    pub(super) fn offered(&self) -> u64 {
+        self.queued.offered.load(Ordering::Relaxed)
+    }
+
+    /// Packets that the consumer has begun.
+    pub(super) fn taken(&self) -> u64 {
+        self.ahead.taken.load(Ordering::Relaxed)
     }
 
     /// Says what is in the queue.
@@ -142,6 +172,7 @@ impl FifoLane {
     /// Queues a packet; whatever has to be dropped for it goes to `lose`. Returns the time spent waiting.
     pub(super) fn send(&self, core: &Core, envelope: Envelope, lose: &mut dyn FnMut(Envelope)) -> Duration {
         let mut state = lock(&self.state);
+        bump(&self.queued.offered);
         match self.policy {
             Overflow::Block => {
                 if !self.has_room(&mut state) {
@@ -203,7 +234,7 @@ impl FifoLane {
         state.items.push_back(item);
         if state.packets + state.ahead > state.deepest {
             // The consumer has begun some of them since.
-            state.ahead = self.ahead.load(Ordering::Relaxed);
+            state.ahead = self.ahead.left.load(Ordering::Relaxed);
             state.deepest = state.deepest.max(state.packets + state.ahead);
         }
         self.note(state);
@@ -224,7 +255,7 @@ impl FifoLane {
         if state.packets + state.ahead < capacity {
             return true;
         }
-        state.ahead = self.ahead.load(Ordering::SeqCst);
+        state.ahead = self.ahead.left.load(Ordering::SeqCst);
         state.packets + state.ahead < capacity
     }
 
@@ -309,7 +340,7 @@ impl FifoLane {
             std::mem::swap(&mut state.items, ahead);
             state.ahead = state.packets;
             state.packets = 0;
-            self.ahead.store(state.ahead, Ordering::SeqCst);
+            self.ahead.left.store(state.ahead, Ordering::SeqCst);
             self.note(&state);
             drop(state);
             return ahead.pop_front().map(|item| self.begin(item));
@@ -320,7 +351,10 @@ impl FifoLane {
             Item::Slot(slot) => Arrival::Packet(state.slots.get_mut(slot)?.take()?),
         };
         let packet = matches!(arrival, Arrival::Packet(_));
-        state.packets -= usize::from(packet);
+        if packet {
+            state.packets -= 1;
+            bump(&self.ahead.taken);
+        }
         self.note(&state);
         let free = self.capacity.max(1).saturating_sub(state.packets);
         // Others sleep while something is left: the bell wakes one at a time.
@@ -340,8 +374,14 @@ impl FifoLane {
         match item {
             Item::Packet(envelope) => {
                 // Only the consumer writes it.
-                let left = self.ahead.load(Ordering::Relaxed).saturating_sub(1);
-                self.ahead.store(left, Ordering::SeqCst);
+                let left = self.ahead.left.load(Ordering::Relaxed).saturating_sub(1);
+                bump(&self.ahead.taken);
+                // A producer that may sleep until there is plenty of room is looked for now and then, and at the last.
+                if self.plenty > 1 && !left.is_multiple_of(STRIDE) {
+                    self.ahead.left.store(left, Ordering::Release);
+                    return Arrival::Packet(envelope);
+                }
+                self.ahead.left.store(left, Ordering::SeqCst);
                 if self.blocked.load(Ordering::SeqCst) > 0 {
                     let waiting = self.queued.packets.load(Ordering::Relaxed) + left;
                     if left == 0 || self.capacity.saturating_sub(waiting) >= self.plenty {

@@ -85,6 +85,14 @@ impl Inlet {
         next
     }
 
+    /// Whether something is at hand that can be had without waiting and without a look at any queue.
+    pub(crate) fn has_ahead(&self) -> bool {
+        match &self.ways {
+            Ways::Fifo(lanes) => lanes.lanes.iter().any(|feed| !feed.ahead.is_empty()),
+            Ways::Fair(_) => false,
+        }
+    }
+
     /// Whether the last wait for something to do may have taken time.
     pub(crate) fn has_slept(&self) -> bool {
         match &self.ways {
@@ -221,11 +229,9 @@ impl FifoLanes {
                     self.bell.ring();
                 }
             }
-            let feed = self.lanes.get(index)?;
             return Some(match arrival {
                 Arrival::End(stream) => Next::End(stream),
                 Arrival::Packet(envelope) => {
-                    feed.edge.meter.taken();
                     let order = exit.order.as_ref();
                     let number = order.map_or(0, |order| order.number(envelope.stream));
                     Next::Packet(envelope, number)

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::component::{Component, guard, random};
 use super::core::Core;
 use super::event;
 use crate::error::{Code, StageError};
-use crate::metrics::Meter;
+use crate::metrics::{Call, Calls, Meter};
 use crate::packet::{Header, Packet, PacketId, Payload, StreamId};
 use crate::registry::PreparedComponent;
 use crate::stage::{Progress, Source, SourceEmitter, WorkerContext};
@@ -143,20 +143,29 @@ impl SourceWorker {
             id: self.component.stream(self.stream),
             position,
             blocked: Duration::ZERO,
-            given: false,
+            given: None,
         };
+        let mut calls = Calls::new(self.meter.clone());
         let mut last = self.core.clock.now();
         let mut began = last;
         while self.core.wants(self.stream) {
             out.blocked = Duration::ZERO;
-            out.given = false;
+            out.given = None;
             let progress = guard(name, "next", || source.next(&mut out));
-            if out.given {
-                let ended = self.core.clock.now();
+            if let Some(ended) = out.given {
+                // What the source does after that counts as part of the next packet: that saves a look at the clock.
                 let service = ended.saturating_duration_since(began).saturating_sub(out.blocked);
-                self.meter.served(None, began, service, ended, None);
+                let call = Call {
+                    wait: None,
+                    began,
+                    service,
+                    ended,
+                    age: None,
+                };
+                calls.add(call, matches!(progress, Ok(Progress::More)));
                 (last, began) = (ended, ended);
             } else {
+                calls.record();
                 began = self.core.clock.now();
                 if source.idle() {
                     last = began;
@@ -191,8 +200,8 @@ struct SourceOut<'a> {
     position: &'a mut Position,
     /// Time spent waiting for room downstream.
     blocked: Duration,
-    /// Whether this call gave anything.
-    given: bool,
+    /// When this call gave something last, waiting for room included.
+    given: Option<Instant>,
 }
 
 impl SourceOut<'_> {
@@ -203,13 +212,10 @@ impl SourceOut<'_> {
             seq: self.position.seq,
         };
         self.position.seq += 1;
-        self.given = true;
         self.worker.meter.taken.bump();
-        Header {
-            id,
-            captured: self.worker.core.clock.now(),
-            pts,
-        }
+        let captured = self.worker.core.clock.now();
+        self.given = Some(captured);
+        Header { id, captured, pts }
     }
 }
 
@@ -231,7 +237,9 @@ impl SourceEmitter for SourceOut<'_> {
         worker.meter.passed.bump();
         let claim = account.enter();
         let exit = &worker.component.exit;
-        self.blocked += exit.emit(&worker.core, worker.stream, 0, packet, claim, captured);
+        let waited = exit.emit(&worker.core, worker.stream, 0, packet, claim, captured);
+        self.blocked += waited;
+        self.given = Some(captured + waited);
     }
 
     fn fail(&mut self, pts: Option<Duration>, error: StageError) {

@@ -26,7 +26,7 @@ use super::inlet::{Control, Inlet, Next};
 use super::limits::Verdict;
 use crate::error::{Code, StageError};
 use crate::ledger::{Claim, Loss, Reason};
-use crate::metrics::Meter;
+use crate::metrics::{Call, Calls, Meter};
 use crate::packet::{Header, Packet};
 use crate::registry::Role;
 use crate::stage::{Sink, Stage, WorkerContext};
@@ -73,6 +73,9 @@ pub(crate) struct Worker {
     hand: Option<Holding>,
     /// When the last packet was done, if nothing has happened since.
     ended: Option<Instant>,
+    /// When the instance last emitted a packet in the call under way, and was through with waiting for room.
+    emitted: Option<Instant>,
+    calls: Calls,
     /// Its call took too long and another one has its place: it may not touch anything any more.
     replaced: bool,
     /// By stream.
@@ -91,13 +94,16 @@ impl Worker {
         streams: Vec<usize>,
     ) -> Self {
         let replica = cx.replica;
+        let meter = component.meters.get(replica).cloned().unwrap_or_default();
         Self {
-            meter: component.meters.get(replica).cloned().unwrap_or_default(),
+            calls: Calls::new(meter.clone()),
+            meter,
             known: vec![Known::default(); component.streams.len()],
             batch: Batch::new(component.streams.len()),
             desk: Arc::new(Desk::new(streams.len(), component.streams.clone())),
             hand: None,
             ended: None,
+            emitted: None,
             core,
             component,
             replica,
@@ -248,18 +254,33 @@ impl Worker {
         let waited = told || self.component.exit.order.is_some() || self.component.limits.any();
         let began = if waited { self.core.clock.now() } else { taken };
         self.hold(Holding { key, claim, number });
+        self.emitted = None;
         let served = self.process(packet, key);
         if self.replaced {
             return;
         }
-        let ended = self.core.clock.now();
+        // Where the next packet is at hand, what the instance did after it emitted this one counts as the next one's: that
+        // saves a look at the clock.
+        let more = self.inlet.has_ahead();
+        let ended = match self.emitted.take().filter(|_| more) {
+            Some(emitted) => emitted,
+            None => self.core.clock.now(),
+        };
         let service = ended
             .saturating_duration_since(began)
             .saturating_sub(served.blocked);
         let age = served
             .delivered
             .map(|captured| ended.saturating_duration_since(captured));
-        self.meter.served(Some(wait), began, service, ended, age);
+        let call = Call {
+            wait: Some(wait),
+            began,
+            service,
+            ended,
+            age,
+        };
+        // One that may be left behind keeps nothing back.
+        self.calls.add(call, more && self.component.timeout.is_none());
         self.ended = Some(ended);
         self.catch_up();
     }

@@ -12,7 +12,7 @@ use super::{Pending, Worker};
 use crate::clock::Timer;
 use crate::config::plan::BatchSpec;
 use crate::ledger::{Loss, Reason};
-use crate::metrics::BatchClose;
+use crate::metrics::{BatchClose, Call};
 use crate::packet::Packet;
 use crate::runtime::edge::Envelope;
 use crate::runtime::fair::{Front, Taken};
@@ -271,7 +271,13 @@ impl Worker {
             let blocked = self.process_batch(&packets);
             let ended = self.core.clock.now();
             let service = ended.duration_since(began).saturating_sub(blocked);
-            self.meter.served(None, began, service, ended, None);
+            self.meter.served(&Call {
+                wait: None,
+                began,
+                service,
+                ended,
+                age: None,
+            });
             self.batch.service.record(service);
         }
         self.batch.packets = packets;

@@ -50,7 +50,10 @@ impl Worker {
                         if let Some(holding) = self.let_go(&key) {
                             self.meter.passed.bump();
                             served.delivered = Some(captured);
-                            holding.claim.acknowledge();
+                            match self.core.accounts.get(key.stream) {
+                                Some(account) => holding.claim.acknowledge_in(account),
+                                None => holding.claim.acknowledge(),
+                            }
                         }
                     } else if let Some(holding) = self.hand.take() {
                         // It will settle the packet later.
@@ -150,6 +153,7 @@ impl Worker {
             meter: &self.meter,
             desk: &self.desk,
             hand: &mut self.hand,
+            emitted: &mut self.emitted,
             blocked: Duration::ZERO,
         };
         let Some(instance) = &mut self.instance else {
@@ -168,6 +172,7 @@ impl Worker {
             meter: &self.meter,
             desk: &self.desk,
             hand: &mut self.hand,
+            emitted: &mut self.emitted,
             blocked: Duration::ZERO,
         }
     }

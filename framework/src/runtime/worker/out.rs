@@ -1,6 +1,6 @@
 //! What an instance says about the packets it was given.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::held::{Desk, Holding, Names};
 use crate::error::StageError;
@@ -20,6 +20,8 @@ pub(super) struct Out<'a> {
     pub(super) desk: &'a Desk,
     /// The packet at work, where no supervisor needs to reach it.
     pub(super) hand: &'a mut Option<Holding>,
+    /// When the last packet was emitted, waiting for room included.
+    pub(super) emitted: &'a mut Option<Instant>,
     /// Time spent waiting for room downstream.
     pub(super) blocked: Duration,
 }
@@ -111,6 +113,7 @@ impl Emitter for Out<'_> {
         let waited = exit.emit(self.core, stream, number, packet, holding.claim, now);
         self.resume(waited);
         self.blocked += waited;
+        *self.emitted = Some(now + waited);
     }
 
     fn drop_packet(&mut self, header: &Header, reason: &'static str) {
