@@ -108,6 +108,7 @@ fn allocations(stages: &str) -> Vec<u64> {
         running.wait()
     });
     until_taken(&handle, WARM_UP);
+    PLACES.lock().unwrap().clear();
     COUNTING.store(true, Ordering::Relaxed);
     let mut found = Vec::new();
     for window in 1..=WINDOWS as u64 {

@@ -125,7 +125,7 @@ pub struct Synthetic {
 }
 
 /// Frames, and truths, that are kept to be used again.
-const KEPT: usize = 16;
+const KEPT: usize = 64;
 
 impl Synthetic {
     /// A source at its first frame.

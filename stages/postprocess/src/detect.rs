@@ -260,6 +260,9 @@ fn prepare(config: &DetectConfig, cx: &PrepareContext<'_>) -> Result<Prepared<dy
     }))
 }
 
+/// Detections for which a list has room from the start.
+const ROOM: usize = 32;
+
 /// Lists of detections that are kept to be used again.
 const KEPT: usize = 64;
 
@@ -274,7 +277,11 @@ impl Stage for DetectStage {
         let tensors = outputs_of(&packet)?;
         let place = Place::of(&packet)?;
         let (detector, candidates) = (&self.detector, &mut self.candidates);
-        let found = self.given.try_share(Detections::default, |found| {
+        let room = (detector.config.max_detections as usize).min(ROOM);
+        let empty = || Detections {
+            items: Vec::with_capacity(room),
+        };
+        let found = self.given.try_share(empty, |found| {
             detector.run_into(tensors, &place, candidates, found)
         })?;
         out.emit(packet.with_payload(found));
