@@ -51,6 +51,7 @@ pub mod runtime;
 pub mod schema;
 pub mod soak;
 pub mod stage;
+mod stream_id;
 mod sync;
 pub mod topology;
 pub mod units;

@@ -8,8 +8,7 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::ports::PortType;
 
-/// Name of a stream: the source it comes from, unique in a pipeline. Cheap to clone.
-pub type StreamId = Arc<str>;
+pub use crate::stream_id::StreamId;
 
 /// Identity of a packet. `seq` rises by one from packet to packet of one `(stream, epoch)`, without gaps.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -128,7 +128,7 @@ impl Recording {
                             Box::new(Replayed {
                                 inner,
                                 turns: turns.clone(),
-                                stream: name.clone(),
+                                stream: StreamId::from(&name),
                                 stopping: StopFlag::default(),
                             })
                         }))

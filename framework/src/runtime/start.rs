@@ -130,7 +130,7 @@ impl Starter<'_> {
         };
         let core = self.run.core.clone();
         if component.role == Role::Source {
-            let stream = component.streams.iter().position(|s| *s == component.name);
+            let stream = component.streams.iter().position(|s| **s == *component.name);
             let stream = stream.unwrap_or_default();
             let cx = self.context(index, 0, 1, vec![component.stream(stream)]);
             let expected = self.run.expected.get(stream).cloned().unwrap_or_default();

@@ -73,7 +73,7 @@ impl Facts {
 pub(crate) fn wire(prepared: PreparedPipeline) -> Wiring {
     let PreparedPipeline { pipeline, parts } = prepared;
     let sources = pipeline.components.iter().filter(|c| c.role == Role::Source);
-    let streams: Arc<[StreamId]> = sources.map(|source| source.name.clone()).collect();
+    let streams: Arc<[StreamId]> = sources.map(|source| StreamId::from(&source.name)).collect();
     let live: Vec<bool> = {
         let sources = pipeline.components.iter().filter(|c| c.role == Role::Source);
         sources.map(|source| source.live).collect()
@@ -323,7 +323,7 @@ fn facts(pipeline: &Pipeline, streams: &[StreamId], marks: &[Vec<bool>]) -> Vec<
         let mut reached: Vec<usize> = match component.role {
             Role::Source => streams
                 .iter()
-                .position(|s| *s == component.name)
+                .position(|s| **s == *component.name)
                 .into_iter()
                 .collect(),
             _ => {

@@ -139,7 +139,7 @@ impl Build {
             component.inputs.push(InputEdge::new(from));
         }
         if role == Role::Source {
-            component.streams.push(component.name.clone());
+            component.streams.push((&component.name).into());
         }
         component.streams.sort();
         component.streams.dedup();

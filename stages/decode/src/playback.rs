@@ -424,7 +424,7 @@ pub(crate) mod tests {
             attach: &mut dyn FnMut(&mut Packet),
         ) {
             let id = PacketId {
-                stream: Arc::from("s"),
+                stream: "s".into(),
                 epoch: self.epoch,
                 seq: self.seq,
             };
@@ -452,10 +452,10 @@ pub(crate) mod tests {
     pub(crate) fn play(source: &mut dyn Source) -> Collected {
         let mut out = Collected::default();
         let cx = WorkerContext {
-            name: Arc::from("s"),
+            name: "s".into(),
             replica: 0,
             replicas: 1,
-            streams: vec![Arc::from("s")],
+            streams: vec!["s".into()],
             cpus: Vec::new(),
             stopping: StopFlag::default(),
         };

@@ -11,6 +11,7 @@ use crate::config::plan::{Component, InputEdge, OnError, QueueSpec, Replicas, Re
 use crate::config::suggest::{closest, list};
 use crate::config::tree::{Node, Value, shortened};
 use crate::diagnostics::{Diagnostic, Span};
+use crate::packet::StreamId;
 use crate::registry::{ModelDecl, Role};
 
 /// What follows from the edges. Indices are those of the drafts.
@@ -339,7 +340,7 @@ pub(super) fn components(
             }
             component.streams = graph.streams[i]
                 .iter()
-                .map(|s| Arc::from(drafts[*s].name))
+                .map(|s| StreamId::from(drafts[*s].name))
                 .collect();
             component.replicas = draft.replicas.map_or(Replicas::Count(1), Replicas::from);
             component.threads = draft.threads.unwrap_or(1);

@@ -38,8 +38,7 @@ impl Names for Key {
 
 impl Names for PacketId {
     fn names(&self, key: &Key, streams: &[StreamId]) -> bool {
-        let of_stream = |name: &StreamId| Arc::ptr_eq(name, &self.stream) || *name == self.stream;
-        self.seq == key.seq && self.epoch == key.epoch && streams.get(key.stream).is_some_and(of_stream)
+        self.seq == key.seq && self.epoch == key.epoch && streams.get(key.stream) == Some(&self.stream)
     }
 }
 

@@ -84,7 +84,7 @@ impl Taken {
     fn id(&mut self) -> PacketId {
         self.seq += 1;
         PacketId {
-            stream: Arc::from("s"),
+            stream: "s".into(),
             epoch: self.epoch,
             seq: self.seq - 1,
         }
@@ -142,10 +142,10 @@ fn prepared(role: Role, kind: &str, config: &Value) -> Result<PreparedComponent,
 
 fn worker() -> WorkerContext {
     WorkerContext {
-        name: Arc::from("s"),
+        name: "s".into(),
         replica: 0,
         replicas: 1,
-        streams: vec![Arc::from("s")],
+        streams: vec!["s".into()],
         cpus: Vec::new(),
         stopping: StopFlag::default(),
     }
@@ -178,7 +178,7 @@ pub fn decode(taken: Taken) -> Outcomes {
     };
     let mut stage: Box<dyn Stage> = (prepared.build)(0).expect("it can be built");
     stage.open(&worker()).expect("it opens");
-    let stream: StreamId = Arc::from("s");
+    let stream: StreamId = "s".into();
     let mut out = Outcomes::default();
     let mut epoch = 0;
     let mut ids = Vec::new();
