@@ -7,13 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::utils::CachePadded;
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::ledger::lock;
-
-/// Longest time a histogram tells apart; longer ones count as this.
-const LONGEST: Duration = Duration::from_secs(3600);
+pub(crate) use crate::times::Times;
 
 /// Percentiles of a time in milliseconds, within 1 %; all zero when nothing was measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -24,64 +21,6 @@ pub struct Percentiles {
     pub p95: f64,
     /// 99 % took no longer.
     pub p99: f64,
-}
-
-/// A histogram of times, from nanoseconds to an hour.
-pub(crate) struct Times(Histogram<u64>);
-
-impl Default for Times {
-    fn default() -> Self {
-        // These bounds are valid by the rules of the crate; the fallback resizes itself.
-        let bounded = Histogram::new_with_bounds(1, LONGEST.as_nanos() as u64, 2);
-        let histogram = bounded.or_else(|_| Histogram::new(2));
-        match histogram {
-            Ok(mut histogram) => {
-                // Its memory is touched now rather than as rare times come, which would look like a leak for hours.
-                histogram.reset();
-                Self(histogram)
-            }
-            Err(_) => unreachable!("two significant digits are within 0..=5"),
-        }
-    }
-}
-
-impl Times {
-    pub(crate) fn record(&mut self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.0.saturating_record(nanos.max(1));
-    }
-
-    fn merge(&mut self, other: &Self) {
-        // Both sides have the same bounds, so that nothing can be out of range.
-        let _ = self.0.add(&other.0);
-    }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.0.reset();
-    }
-
-    /// The percentiles, if anything was measured.
-    pub(crate) fn measured(&self) -> Option<Percentiles> {
-        (!self.0.is_empty()).then(|| self.percentiles())
-    }
-
-    /// Number of times measured.
-    pub(crate) fn count(&self) -> u64 {
-        self.0.len()
-    }
-
-    fn percentiles(&self) -> Percentiles {
-        if self.0.is_empty() {
-            return Percentiles::default();
-        }
-        let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1e6;
-        Percentiles {
-            p50: at(0.50),
-            p95: at(0.95),
-            p99: at(0.99),
-        }
-    }
 }
 
 /// The meter of one replica; written by its thread. One that is left behind writes no more: it settles nothing, and looks
@@ -165,6 +104,8 @@ pub(crate) struct Call {
     pub(crate) began: Instant,
     /// How long it took without the time it spent waiting for room downstream.
     pub(crate) service: Duration,
+    /// How long it waited for room downstream.
+    pub(crate) blocked: Duration,
     /// When it ended.
     pub(crate) ended: Instant,
     /// For a sink, the age of the packet it delivered.
@@ -181,6 +122,8 @@ const KEPT_FOR: Duration = Duration::from_millis(1);
 pub(crate) struct Calls {
     meter: Arc<Meter>,
     kept: Vec<Call>,
+    /// Time that the calls that are kept took.
+    time: Duration,
 }
 
 impl Calls {
@@ -188,22 +131,22 @@ impl Calls {
         Self {
             meter,
             kept: Vec::with_capacity(KEPT_BACK),
+            time: Duration::ZERO,
         }
     }
 
     /// Records a call; with those to come, where `more` follow at once.
     pub(crate) fn add(&mut self, call: Call, more: bool) {
-        let ended = call.ended;
+        self.time += call.service + call.blocked;
         self.kept.push(call);
-        let since = self.kept.first().map_or(ended, |first| first.began);
-        let long = ended.saturating_duration_since(since) > KEPT_FOR;
-        if !more || long || self.kept.len() == KEPT_BACK {
+        if !more || self.time > KEPT_FOR || self.kept.len() == KEPT_BACK {
             self.record();
         }
     }
 
     /// Records what is kept back.
     pub(crate) fn record(&mut self) {
+        self.time = Duration::ZERO;
         if !self.kept.is_empty() {
             let mut times = lock(&self.meter.times);
             self.kept.drain(..).for_each(|call| times.record(&call));
@@ -221,8 +164,7 @@ impl WorkerTimes {
     fn record(&mut self, call: &Call) {
         self.service.record(call.service);
         self.busy += call.service;
-        let whole = call.ended.saturating_duration_since(call.began);
-        self.blocked += whole.saturating_sub(call.service);
+        self.blocked += call.blocked;
         if let Some(wait) = call.wait {
             self.wait.record(wait);
         }
@@ -409,6 +351,7 @@ mod tests {
                     wait: Some(Duration::from_micros(500)),
                     began: start,
                     service,
+                    blocked: Duration::ZERO,
                     ended,
                     age: None,
                 });
@@ -441,6 +384,7 @@ mod tests {
             wait: None,
             began: start + began,
             service,
+            blocked: Duration::ZERO,
             ended: start + began + service,
             age: None,
         };
@@ -460,14 +404,5 @@ mod tests {
         assert_eq!(recorded(), 5 + KEPT_BACK as u64);
         drop(calls);
         assert_eq!(recorded(), 6 + KEPT_BACK as u64);
-    }
-
-    #[test]
-    fn times_beyond_the_range_are_kept_at_its_end() {
-        let mut times = Times::default();
-        times.record(Duration::MAX);
-        times.record(Duration::ZERO);
-        assert!(times.percentiles().p99 >= 3.5e6);
-        assert!(times.percentiles().p50 < 1e-5);
     }
 }

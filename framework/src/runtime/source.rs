@@ -159,6 +159,7 @@ impl SourceWorker {
                     wait: None,
                     began,
                     service,
+                    blocked: out.blocked,
                     ended,
                     age: None,
                 };

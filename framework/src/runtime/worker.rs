@@ -276,6 +276,7 @@ impl Worker {
             wait: Some(wait),
             began,
             service,
+            blocked: served.blocked,
             ended,
             age,
         };

@@ -275,6 +275,7 @@ impl Worker {
                 wait: None,
                 began,
                 service,
+                blocked,
                 ended,
                 age: None,
             });
