@@ -170,7 +170,9 @@ fn bare_wakes() -> (f64, f64) {
     }
     let send = |value| {
         let first = sent.first();
-        first.into_iter().for_each(|at| at.store(value, Ordering::Release));
+        first
+            .into_iter()
+            .for_each(|at| at.store(value, Ordering::Release));
         next.iter().for_each(Thread::unpark);
     };
     for _ in 0..IDLE_PACKETS {
@@ -183,7 +185,11 @@ fn bare_wakes() -> (f64, f64) {
     for link in links {
         let mut waits = link.join().unwrap_or_default();
         waits.sort_unstable();
-        let at = |share: f64| waits.get((waits.len() as f64 * share) as usize).map_or(0.0, |ns| *ns as f64 / 1e6);
+        let at = |share: f64| {
+            waits
+                .get((waits.len() as f64 * share) as usize)
+                .map_or(0.0, |ns| *ns as f64 / 1e6)
+        };
         worst = (worst.0.max(at(0.50)), worst.1.max(at(0.99)));
     }
     worst

@@ -52,7 +52,7 @@ pub mod schema;
 pub mod soak;
 pub mod stage;
 mod stream_id;
-mod times;
 mod sync;
+mod times;
 pub mod topology;
 pub mod units;

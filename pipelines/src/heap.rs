@@ -72,7 +72,9 @@ pub fn live() -> Option<Heap> {
     let sum = |of: fn(&Stripe) -> i64| COUNTS.iter().map(of).sum::<i64>();
     let bytes = sum(|stripe| stripe.bytes.load(Ordering::Relaxed));
     let blocks = sum(|stripe| stripe.blocks.load(Ordering::Relaxed));
-    let allocations = COUNTS.iter().map(|stripe| stripe.allocations.load(Ordering::Relaxed));
+    let allocations = COUNTS
+        .iter()
+        .map(|stripe| stripe.allocations.load(Ordering::Relaxed));
     let allocations = allocations.sum();
     (allocations > 0).then(|| Heap {
         bytes: u64::try_from(bytes).unwrap_or(0),

@@ -65,12 +65,20 @@ mod tests {
     fn without_a_stop_a_drain_lasts_as_long_as_packets_are_settled() {
         let start = Instant::now();
         let mut drain = Drain::new(3 * S, 0, start);
-        assert_eq!(drain.running(true, 0, start + 100 * S), None, "a source still reads");
+        assert_eq!(
+            drain.running(true, 0, start + 100 * S),
+            None,
+            "a source still reads"
+        );
         let mut now = start + 100 * S;
         for settled in 1..=8 {
             now += 2 * S;
             let until = drain.running(false, settled, now);
-            assert_eq!(until, Some(now + 3 * S), "each packet that is settled begins the wait anew");
+            assert_eq!(
+                until,
+                Some(now + 3 * S),
+                "each packet that is settled begins the wait anew"
+            );
         }
         let last = now;
         assert_eq!(drain.running(false, 8, now + 2 * S), Some(last + 3 * S));

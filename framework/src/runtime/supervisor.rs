@@ -96,7 +96,11 @@ impl Workers {
 
     /// Waits until all workers are done, or for as long as the drain may take.
     pub(crate) fn wait(mut self) -> RunReport {
-        let mut drain = Drain::new(self.run.spec.drain_timeout, self.run.core.booked(), Instant::now());
+        let mut drain = Drain::new(
+            self.run.spec.drain_timeout,
+            self.run.core.booked(),
+            Instant::now(),
+        );
         while self.workers.iter().any(WorkerHandle::at_work) {
             let now = Instant::now();
             let overdue = self.watch();

@@ -1,6 +1,5 @@
 //! Stage `convert`: frames in another colour order.
 
-
 use flow::error::{PrepareError, StageError};
 use flow::packet::Packet;
 use flow::ports::Ports;

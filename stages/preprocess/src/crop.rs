@@ -1,10 +1,9 @@
 //! Stage `crop`: a rectangle of each frame.
 
-
 use flow::error::{Code, PrepareError, StageError};
 use flow::packet::Packet;
-use flow::recycle::Recycler;
 use flow::ports::Ports;
+use flow::recycle::Recycler;
 use flow::registry::{Config, ConfigIssue, KindInfo, PrepareContext, Prepared, Registry, Replication};
 use flow::stage::{Emitter, Stage};
 use flow_frame::{FRAME, Frame, Geometry, PixelFormat, Pool};

@@ -53,7 +53,9 @@ pub(super) fn pair<'a>(
     };
     let mut items = tensors.items.iter();
     let chosen = items.position(|(_, of)| std::ptr::eq(of, tensor));
-    let chosen = chosen.and_then(|place| u32::try_from(place).ok()).map(OutputKey::Index);
+    let chosen = chosen
+        .and_then(|place| u32::try_from(place).ok())
+        .map(OutputKey::Index);
     let other_scores = other(chosen.as_ref());
     let is_score = |shape: &[usize]| matches!(tail(shape), Some([n, c]) if n == rows && c != 4);
     let (name, tensor) = select(
