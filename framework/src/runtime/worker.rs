@@ -7,6 +7,7 @@ mod batch;
 mod call;
 pub(crate) mod held;
 mod join;
+mod lap;
 mod life;
 mod out;
 
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use batch::Batch;
 use crossbeam_channel::select;
 use held::{Desk, Holding, Key};
+use lap::Lap;
 
 use super::component::Component;
 use super::core::Core;
@@ -75,6 +77,9 @@ pub(crate) struct Worker {
     ended: Option<Instant>,
     /// When the instance last emitted a packet in the call under way, and was through with waiting for room.
     emitted: Option<Instant>,
+    /// What time it is about, where that is good enough for what the instance emits.
+    about: Option<Instant>,
+    lap: Lap,
     calls: Calls,
     /// Its call took too long and another one has its place: it may not touch anything any more.
     replaced: bool,
@@ -104,6 +109,8 @@ impl Worker {
             hand: None,
             ended: None,
             emitted: None,
+            about: None,
+            lap: Lap::new(),
             core,
             component,
             replica,
@@ -175,6 +182,9 @@ impl Worker {
             }
             let next = self.inlet.next(&self.core, &self.component.exit);
             let ended = self.ended.take().filter(|_| !self.inlet.has_slept());
+            if !matches!(next, Next::Packet(..)) {
+                self.end_lap();
+            }
             match next {
                 Next::Packet(envelope, number) => self.take(envelope, number, ended),
                 Next::End(stream) => self.ended_on_edge(stream),
@@ -255,33 +265,40 @@ impl Worker {
         let began = if waited { self.core.clock.now() } else { taken };
         self.hold(Holding { key, claim, number });
         self.emitted = None;
+        let more = self.inlet.has_ahead();
+        let timed = waited || !more || !self.lap.goes_on() || self.component.timeout.is_some();
+        self.about = (!timed).then_some(began);
         let served = self.process(packet, key);
+        self.about = None;
         if self.replaced {
             return;
         }
+        if !timed && served.blocked.is_zero() {
+            self.lap.add(wait, began, served.delivered);
+            self.ended = Some(began);
+            return self.catch_up();
+        }
         // Where the next packet is at hand, what the instance did after it emitted this one counts as the next one's: that
         // saves a look at the clock.
-        let more = self.inlet.has_ahead();
         let ended = match self.emitted.take().filter(|_| more) {
             Some(emitted) => emitted,
             None => self.core.clock.now(),
         };
-        let service = ended
-            .saturating_duration_since(began)
-            .saturating_sub(served.blocked);
         let age = served
             .delivered
             .map(|captured| ended.saturating_duration_since(captured));
         let call = Call {
             wait: Some(wait),
             began,
-            service,
+            // The lap finds out.
+            service: Duration::ZERO,
             blocked: served.blocked,
             ended,
             age,
         };
         // One that may be left behind keeps nothing back.
-        self.calls.add(call, more && self.component.timeout.is_none());
+        let more = more && self.component.timeout.is_none();
+        self.lap.end(call, more, &mut self.calls);
         self.ended = Some(ended);
         self.catch_up();
     }
@@ -325,6 +342,13 @@ impl Worker {
         }
     }
 
+    /// Something else than a packet at hand comes next: what the calls before it took is taken now.
+    fn end_lap(&mut self) {
+        if !self.lap.is_empty() {
+            self.lap.end_now(self.core.clock.now(), &mut self.calls);
+        }
+    }
+
     /// Does what has come up while packets were in hand.
     fn catch_up(&mut self) {
         if self.replaced {
@@ -338,6 +362,7 @@ impl Worker {
             self.fail_instance(StageError::fatal(Code("E0405"), message));
         }
         while let Some(pending) = self.desk.next() {
+            self.end_lap();
             self.ended = None;
             match pending {
                 Pending::Told(control) => self.told(control),

@@ -153,6 +153,7 @@ impl Worker {
             meter: &self.meter,
             desk: &self.desk,
             hand: &mut self.hand,
+            about: self.about,
             emitted: &mut self.emitted,
             blocked: Duration::ZERO,
         };
@@ -172,6 +173,7 @@ impl Worker {
             meter: &self.meter,
             desk: &self.desk,
             hand: &mut self.hand,
+            about: self.about,
             emitted: &mut self.emitted,
             blocked: Duration::ZERO,
         }

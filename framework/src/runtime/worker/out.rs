@@ -20,6 +20,8 @@ pub(super) struct Out<'a> {
     pub(super) desk: &'a Desk,
     /// The packet at work, where no supervisor needs to reach it.
     pub(super) hand: &'a mut Option<Holding>,
+    /// What time it is about, where that is good enough.
+    pub(super) about: Option<Instant>,
     /// When the last packet was emitted, waiting for room included.
     pub(super) emitted: &'a mut Option<Instant>,
     /// Time spent waiting for room downstream.
@@ -108,12 +110,14 @@ impl Emitter for Out<'_> {
         };
         self.meter.passed.bump();
         let exit = &self.component.exit;
-        let now = self.core.clock.now();
+        let now = self.about.unwrap_or_else(|| self.core.clock.now());
         let (stream, number) = (holding.key.stream, holding.number);
         let waited = exit.emit(self.core, stream, number, packet, holding.claim, now);
         self.resume(waited);
         self.blocked += waited;
-        *self.emitted = Some(now + waited);
+        if self.about.is_none() {
+            *self.emitted = Some(now + waited);
+        }
     }
 
     fn drop_packet(&mut self, header: &Header, reason: &'static str) {
