@@ -102,7 +102,7 @@ pub struct SoakReport {
     pub seed: u64,
     /// Latency from when packets were due to when required sinks took them, in milliseconds, by fifth of the run.
     pub p99_by_fifth_ms: Vec<f64>,
-    /// Trend of memory in MiB an hour, after the warm-up.
+    /// Trend of memory in MiB an hour, after the warm-up and while there are faults, where there are any.
     pub memory: Option<Trend>,
     /// The same of what the program has asked for and not given back, where that is counted.
     pub heap: Option<Trend>,
@@ -206,6 +206,11 @@ pub fn run(
     }))
 }
 
+/// When faults end: a tail without them shows that the run recovers.
+fn calm_from(duration: Duration) -> Duration {
+    duration.mul_f64(0.9)
+}
+
 struct Sampler {
     handle: RunHandle,
     chaos: Option<Arc<Chaos>>,
@@ -219,8 +224,7 @@ impl Sampler {
     fn run(self, ended: &crossbeam_channel::Receiver<()>) -> Vec<Sample> {
         let began = Instant::now();
         let step = (self.duration / SAMPLES).max(Duration::from_millis(200));
-        // A tail without faults shows that the run recovers.
-        let calm = self.duration.mul_f64(0.9);
+        let calm = calm_from(self.duration);
         let mut samples = chaos::touched(SAMPLES as usize + 1, Sample::default());
         let mut next = began + step;
         loop {

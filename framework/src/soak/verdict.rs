@@ -12,8 +12,9 @@ use crate::runtime::{Outcome, RunReport};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Measured time from which a trend of memory says something by itself.
-const LONG: Duration = Duration::from_secs(600);
+/// Measured time from which a trend of memory says something by itself: that of a run of ten minutes, a sixth of which is
+/// the warm-up and a tenth of which has no faults.
+const LONG: Duration = Duration::from_secs(420);
 
 /// Growth that a short run may show: pools and allocators still fill.
 const SHORT_GROWTH: f64 = 16.0 * MIB;
@@ -82,8 +83,15 @@ pub(super) struct Evidence<'a> {
 pub(super) fn judge(evidence: Evidence<'_>) -> SoakReport {
     let warm_up = evidence.warm_up.as_secs_f64();
     let measured: Vec<&Sample> = evidence.samples.iter().filter(|s| s.seconds >= warm_up).collect();
-    let trend = theil_sen(&points(&measured, |s| s.rss)).map(per_hour);
-    let counted = measured.iter().copied().filter(|s| s.heap.is_some());
+    // Once faults have ended nothing is torn down any more, so that pools stay full: a step that is no trend.
+    let disturbed = match evidence.chaos {
+        Some(_) => super::calm_from(evidence.options.duration).as_secs_f64(),
+        None => f64::INFINITY,
+    };
+    let alike = measured.iter().copied().filter(|s| s.seconds < disturbed);
+    let alike: Vec<&Sample> = alike.collect();
+    let trend = theil_sen(&points(&alike, |s| s.rss)).map(per_hour);
+    let counted = alike.iter().copied().filter(|s| s.heap.is_some());
     let counted: Vec<&Sample> = counted.collect();
     let heap = theil_sen(&points(&counted, |s| s.heap.unwrap_or(0))).map(per_hour);
     let parts = evidence.deliveries.by_part();
@@ -91,7 +99,7 @@ pub(super) fn judge(evidence: Evidence<'_>) -> SoakReport {
         ledger(&evidence.run),
         outcome(&evidence.run, evidence.chaos),
         order(evidence.deliveries),
-        memory("memory", &measured, trend, evidence.options),
+        memory("memory", &alike, trend, evidence.options),
         memory("heap", &counted, heap, evidence.options),
         growth("file descriptors", &measured, |s| s.fds),
         growth("threads", &measured, |s| s.threads),
@@ -203,7 +211,7 @@ fn memory(name: &'static str, samples: &[&Sample], trend: Option<Trend>, options
     };
     let seconds = last.seconds - first.seconds;
     let grown = trend.slope * MIB * seconds / 3600.0;
-    let long = seconds >= LONG.as_secs_f64() * 0.8;
+    let long = seconds >= LONG.as_secs_f64();
     let floor = if long { LONG_GROWTH } else { SHORT_GROWTH };
     let slope = format!(
         "{:+.2} MiB/h (95 %: {:+.2} to {:+.2}), limit {:.2}; {:+.2} MiB in {seconds:.0} s",
