@@ -43,6 +43,22 @@ pub trait Payload: Any + Send + Sync {
     fn shape_key(&self) -> u64 {
         0
     }
+    /// The value as files that people and other programs read, such as a picture; `packet` is the one that carries it, for
+    /// what is attached. Dead letters are made of them, so it may take time. Empty where there is no such form.
+    fn files(&self, _packet: &Packet) -> Vec<PayloadFile> {
+        Vec::new()
+    }
+}
+
+/// A file that [`Payload::files`] makes of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PayloadFile {
+    /// Its name, such as `frame.png`: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// What it holds, for people: `frame 640x480 i420`.
+    pub about: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// What the inputs of a join gave for one packet, in the order of `inputs`, those that carry its stream; attached to

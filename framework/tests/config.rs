@@ -5,7 +5,7 @@ mod registry;
 
 use std::time::Duration;
 
-use flow::config::plan::{BackoffSpec, Lossy, OnError, Order, Overflow, Replicas, Route};
+use flow::config::plan::{BackoffSpec, DeadLetterSpec, Lossy, OnError, Order, Overflow, Replicas, Route};
 use flow::config::{Checked, Options, check, parse, prepare};
 use flow::diagnostics::Diagnostics;
 
@@ -102,7 +102,8 @@ fn a_complete_file_becomes_a_plan() {
     assert_eq!(prep.pin.as_ref().unwrap().cores.as_deref(), Some(&[1, 6][..]));
     assert_eq!(prep.restart.max, 3);
     assert!(
-        matches!(&prep.on_error, OnError::DeadLetter { path: Some(p), max_bytes: 1_048_576 } if p.ends_with("dead.jsonl"))
+        matches!(prep.on_error.letters(), Some(DeadLetterSpec { path: Some(p), max_bytes: 1_048_576, .. })
+            if p.ends_with("dead.jsonl"))
     );
     let detect = get("detect");
     assert_eq!(

@@ -488,6 +488,59 @@ fn dead_letters_name_the_packet_the_stage_and_the_reason() {
 }
 
 #[test]
+fn dead_letters_in_a_folder_keep_what_failed_and_can_be_run_again() {
+    let folder = one_bad_picture("");
+    let more = [
+        "--set",
+        "stages.decode.on_error={action: dead_letter, folder: dead}",
+    ];
+    command(folder.path(), &more).run().expect(3);
+    assert_eq!(summary(folder.path())["ledger"]["dead_lettered"], 1);
+    let dead = folder.path().join("dead");
+    let letters = files(&dead);
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0].ends_with("-decode-pictures-0-1"), "{letters:?}");
+    let letter = dead.join(&letters[0]);
+    assert_eq!(files(&letter), ["letter.json", "picture.pnm"]);
+    let carried = std::fs::read(letter.join("picture.pnm")).unwrap();
+    assert_eq!(carried, std::fs::read(folder.path().join("shots/b.ppm")).unwrap());
+    let said = json(letter.join("letter.json"));
+    assert_eq!((&said["stage"], &said["seq"]), (&"decode".into(), &1.into()));
+    assert!(said["errors"][0].as_str().is_some_and(|e| !e.is_empty()), "{said}");
+
+    // Once what was wrong is mended, the same pipeline takes the letters in place of its source.
+    let again = ["--set", "sources.pictures={type: dead_letters, path: dead}"];
+    command(folder.path(), &again).run().expect(3);
+    std::fs::write(letter.join("picture.pnm"), media::ppm(20, 20)).unwrap();
+    assert_ledger(&run(folder.path(), &again), 1, 1);
+    let copies = files(&folder.path().join("copies"));
+    assert!(copies.contains(&format!("{}.png", letters[0])), "{copies:?}");
+}
+
+/// A sink that refuses a frame: its letter has the frame as a picture, and a source gives that again.
+#[test]
+fn a_frame_that_failed_is_a_picture() {
+    let folder = folder(
+        "version: 1\nsources:\n  pictures: {type: images, path: shots}\nstages:\n  \
+         decode: {type: decode, inputs: [pictures]}\nsinks:\n  \
+         video:\n    type: video\n    inputs: [decode]\n    path: clip.y4m\n    \
+         on_error: {action: dead_letter, folder: dead}\n",
+    );
+    let shots = folder.path().join("shots");
+    std::fs::create_dir(&shots).unwrap();
+    std::fs::write(shots.join("a.ppm"), media::ppm(20, 20)).unwrap();
+    std::fs::write(shots.join("b.ppm"), media::ppm(30, 10)).unwrap();
+    command(folder.path(), &[]).run();
+    let letters = files(&folder.path().join("dead"));
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let letter = folder.path().join("dead").join(&letters[0]);
+    assert_eq!(files(&letter), ["frame.png", "letter.json"]);
+    assert_eq!(json(letter.join("letter.json"))["files"][0]["about"], "frame 30x10 rgb");
+    let again = ["--set", "sources.pictures={type: dead_letters, path: dead, stage: video}"];
+    assert_ledger(&run(folder.path(), &again), 1, 1);
+}
+
+#[test]
 fn a_fault_in_the_file_or_the_arguments_leaves_no_output() {
     let folder = folder(&DETECT.replace("type: overlay", "type: overlays"));
     network::detector(folder.path());

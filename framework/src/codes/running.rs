@@ -62,9 +62,10 @@ with exit code 6, since its ledger cannot be trusted. It is a bug of that kind; 
     },
     Explanation {
         code: "E0409",
-        title: "the dead-letter file cannot be written",
-        text: "The file named by `on_error.path` cannot be created or written, or has reached `max_bytes`. Dead letters are a promise,
-so the pipeline ends.",
+        title: "dead letters cannot be written",
+        text: "The file or folder named by `on_error.path` or `on_error.folder` cannot be created or written, or has reached
+`max_bytes` or `max_count`. Dead letters are a promise, so the pipeline ends. Run them again or remove them, mend what fails, or
+raise the limit.",
     },
     Explanation {
         code: "E0410",

@@ -108,8 +108,7 @@ pub fn planned(parent: &KeyPath, key: &str) -> Option<&'static str> {
         "tests" if segments == 0 => Some("remove it; test a pipeline by running it on a short clip"),
         "precision" if section == "models" => Some("remove it; the precision is read from the model"),
         "sync" if component => Some("say `join: all` to put packets of one stream together"),
-        "to" if path.ends_with("on_error") => Some("give `path: FILE` for dead letters instead of a sink"),
-        "backoff" if path.ends_with("on_error") => Some("remove it; packets are tried again at once"),
+        "to" if path.ends_with("on_error") => Some("give `folder: FOLDER` for dead letters, or `path: FILE`, instead of a sink"),
         _ => None,
     }
 }

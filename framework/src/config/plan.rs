@@ -346,13 +346,8 @@ pub enum OnError {
     /// The packet is dropped and counted under its error code.
     #[default]
     Drop,
-    /// The packet is counted as dead-lettered, and written as one JSON line where a path is given.
-    DeadLetter {
-        /// The file that takes the lines.
-        path: Option<PathBuf>,
-        /// Largest size of that file in bytes.
-        max_bytes: u64,
-    },
+    /// The packet is counted as dead-lettered, and written where a file or folder is given.
+    DeadLetter(DeadLetterSpec),
     /// The packet is given to the stage again.
     Retry {
         /// Number of further tries, at least 1.
@@ -362,6 +357,38 @@ pub enum OnError {
         /// What happens after the last of them; never `Retry`.
         then: Box<OnError>,
     },
+}
+
+impl OnError {
+    /// What happens once a packet is not tried again; never `Retry`.
+    pub fn last(&self) -> &Self {
+        let mut action = self;
+        while let Self::Retry { then, .. } = action {
+            action = then;
+        }
+        action
+    }
+
+    /// Where packets that fail for good are written to, where they are.
+    pub fn letters(&self) -> Option<&DeadLetterSpec> {
+        match self.last() {
+            Self::DeadLetter(spec) => Some(spec),
+            _ => None,
+        }
+    }
+}
+
+/// Where dead letters go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeadLetterSpec {
+    /// The file that takes one JSON line for each.
+    pub path: Option<PathBuf>,
+    /// The folder that takes a folder for each, with what the packet carried.
+    pub folder: Option<PathBuf>,
+    /// Most bytes that file or folder may hold.
+    pub max_bytes: u64,
+    /// Most letters that folder may hold.
+    pub max_count: u64,
 }
 
 /// Where the workers of a component are pinned. The keys are intersected.

@@ -81,7 +81,7 @@ impl Graph {
                 on_error: match &component.on_error {
                     OnError::Fail => "fail",
                     OnError::Drop => "drop",
-                    OnError::DeadLetter { .. } => "dead_letter",
+                    OnError::DeadLetter(_) => "dead_letter",
                     OnError::Retry { .. } => "retry",
                 },
                 streams: component.streams.iter().map(ToString::to_string).collect(),

@@ -17,7 +17,7 @@ use crate::config::plan::{BatchSpec, Join, OnError, ReconnectSpec, RestartPolicy
 use crate::error::{Code, StageError};
 use crate::ledger::lock;
 use crate::metrics::{Meter, StageReport, merge};
-use crate::packet::StreamId;
+use crate::packet::{Packet, StreamId};
 use crate::registry::{PreparedComponent, Role};
 
 pub(crate) struct Component {
@@ -199,6 +199,12 @@ impl Component {
         let mut error = StageError::fatal(Code("E0404"), message);
         error.source = Some(Arc::new(last.clone()));
         error
+    }
+
+    /// A packet that may become a dead letter with what it carries: kept until it is settled.
+    pub(crate) fn keep(&self, packet: &Packet) -> Option<Box<Packet>> {
+        let kept = self.on_error.letters().is_some_and(|spec| spec.folder.is_some());
+        kept.then(|| Box::new(packet.clone()))
     }
 
     /// What all replicas did.

@@ -12,7 +12,7 @@ use crate::config::plan::OnError;
 use crate::error::{Code, StageError};
 use crate::ledger::{Claim, Loss, Reason};
 use crate::metrics::Meter;
-use crate::packet::PacketId;
+use crate::packet::{Packet, PacketId};
 
 /// A queue had no room for a packet.
 pub(crate) struct Overflowed<'a> {
@@ -72,6 +72,8 @@ pub(crate) struct Failed<'a> {
     pub(crate) required: bool,
     pub(crate) replica: usize,
     pub(crate) id: &'a PacketId,
+    /// The packet, where it was kept.
+    pub(crate) packet: Option<&'a Packet>,
     pub(crate) attempts: u32,
     pub(crate) error: &'a StageError,
     pub(crate) on_error: &'a OnError,
@@ -95,27 +97,22 @@ impl Failed<'_> {
                 self.error
             );
         }
-        let mut action = self.on_error;
-        while let OnError::Retry { then, .. } = action {
-            action = then;
-        }
+        let action = self.on_error.last();
         if matches!(action, OnError::Fail) && self.required {
             core.fail(self.component, self.error);
         }
         let mut loss = Loss::Dropped(Reason::Error(self.error.code));
-        if let OnError::DeadLetter { path, max_bytes } = action {
+        if let OnError::DeadLetter(spec) = action {
             let letter = DeadLetter {
                 pipeline: &core.pipeline,
                 component: self.component,
                 replica: self.replica,
                 id: self.id,
+                packet: self.packet,
                 attempts: self.attempts,
                 error: self.error,
             };
-            let written = path
-                .as_ref()
-                .map_or(Ok(()), |path| core.dead_letters.write(path, *max_bytes, &letter));
-            match written {
+            match core.dead_letters.write(spec, &letter) {
                 Ok(()) => loss = Loss::DeadLettered,
                 Err(error) => core.fail(self.component, &error),
             }

@@ -254,6 +254,7 @@ impl SourceEmitter for SourceOut<'_> {
             required: worker.component.required,
             replica: 0,
             id: &header.id,
+            packet: None,
             attempts: 1,
             error: &error,
             on_error: &worker.component.on_error,

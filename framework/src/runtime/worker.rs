@@ -263,7 +263,13 @@ impl Worker {
         let told = self.notice(stream, &packet);
         let waited = told || self.component.exit.order.is_some() || self.component.limits.any();
         let began = if waited { self.core.clock.now() } else { taken };
-        self.hold(Holding { key, claim, number });
+        let kept = self.component.keep(&packet);
+        self.hold(Holding {
+            key,
+            claim,
+            number,
+            packet: kept,
+        });
         self.emitted = None;
         let more = self.inlet.has_ahead();
         let timed = waited || !more || !self.lap.goes_on() || self.component.timeout.is_some();
@@ -329,7 +335,13 @@ impl Worker {
         let Some(reason) = reason else {
             return Some(claim);
         };
-        self.out().drop_holding(Holding { key, claim, number }, reason);
+        let holding = Holding {
+            key,
+            claim,
+            number,
+            packet: None,
+        };
+        self.out().drop_holding(holding, reason);
         None
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use flow::config::plan::{BackoffSpec, OnError, Replicas};
+use flow::config::plan::{BackoffSpec, DeadLetterSpec, OnError, Replicas};
 use flow::error::StageError;
 use flow::packet::{Packet, StreamId};
 use flow::runtime::Outcome;
@@ -150,10 +150,7 @@ fn retries_give_the_packet_again_and_then_do_what_follows() {
     stage.on_error = OnError::Retry {
         max: 2,
         backoff: BackoffSpec::default(),
-        then: Box::new(OnError::DeadLetter {
-            path: None,
-            max_bytes: 0,
-        }),
+        then: Box::new(OnError::DeadLetter(DeadLetterSpec::default())),
     };
     let seen = build.sink("out", &["stage"]);
     let report = build.run();
@@ -179,10 +176,11 @@ fn dead_letters_are_json_lines_up_to_a_limit() {
                 out.emit(packet);
                 Ok(())
             })
-            .on_error = OnError::DeadLetter {
+            .on_error = OnError::DeadLetter(DeadLetterSpec {
             path: Some(path.clone()),
             max_bytes,
-        };
+            ..DeadLetterSpec::default()
+        });
         build.sink("out", &["stage"]);
         let report = build.run();
         assert_eq!(report.outcome, outcome, "{report}");

@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use flow::clock::ManualClock;
 use flow::config::plan::{Component, InputEdge, Pipeline, PreparedPipeline, QueueSpec, RuntimeSpec};
 use flow::error::{Code, StageError};
-use flow::packet::{Packet, PacketId, Payload, StreamId};
+use flow::packet::{Packet, PacketId, Payload, PayloadFile, StreamId};
 use flow::ports::PortType;
 use flow::registry::{Prepared, PreparedComponent, Role};
 use flow::runtime::{RunOptions, RunReport, Running, run, start};
@@ -20,6 +20,13 @@ impl Payload for Number {
     }
     fn bytes(&self) -> usize {
         size_of::<Self>()
+    }
+    fn files(&self, _: &Packet) -> Vec<PayloadFile> {
+        vec![PayloadFile {
+            name: "../number.txt".into(),
+            about: format!("the number {}", self.0),
+            bytes: self.0.to_string().into_bytes(),
+        }]
     }
 }
 

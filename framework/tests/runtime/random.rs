@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flow::config::plan::{
-    BackoffSpec, BatchSpec, Join, Lossy, OnError, Order, Overflow, QueueSpec, Replicas, Route,
+    BackoffSpec, BatchSpec, DeadLetterSpec, Join, Lossy, OnError, Order, Overflow, QueueSpec, Replicas, Route,
 };
 use flow::packet::Packet;
 use flow::runtime::{Outcome, RunOptions, start};
@@ -106,10 +106,7 @@ fn random_with(seed: u64, timeouts: bool) -> Build {
         }
         stage.on_error = match dice.roll(6) {
             0 => OnError::Fail,
-            1 => OnError::DeadLetter {
-                path: None,
-                max_bytes: 0,
-            },
+            1 => OnError::DeadLetter(DeadLetterSpec::default()),
             2 => OnError::Retry {
                 max: 2,
                 backoff: BackoffSpec::default(),

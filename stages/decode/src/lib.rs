@@ -1,6 +1,6 @@
 //! Sources and decoders: container and codec parsers, files, folders, subprocesses, synthetic scenes.
 //!
-//! [`register`] adds the kinds `file`, `images`, `ffmpeg` and `synthetic` (sources) and `decode`
+//! [`register`] adds the kinds `file`, `images`, `ffmpeg`, `dead_letters` and `synthetic` (sources) and `decode`
 //! (stage). Beneath them, and usable alone, are [`MediaReader`], which reads the packets of one input, and
 //! [`decode_picture`]:
 //!
@@ -28,6 +28,7 @@ mod frames;
 mod h264;
 mod images;
 mod input;
+mod letters;
 mod media;
 mod mjpeg;
 mod mp4;
@@ -55,6 +56,7 @@ pub use playback::Preroll;
 pub fn register(registry: &mut Registry) {
     file::register(registry);
     images::register(registry);
+    letters::register(registry);
     ffmpeg::register(registry);
     decode::register(registry);
     synthetic::register(registry);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow::packet::Payload;
+use flow::packet::{Packet, Payload, PayloadFile};
 use flow::ports::PortType;
 
 use crate::{Buffer, ENCODED};
@@ -54,5 +54,8 @@ impl Payload for Encoded {
     }
     fn bytes(&self) -> usize {
         self.data.len()
+    }
+    fn files(&self, _: &Packet) -> Vec<PayloadFile> {
+        vec![crate::files::encoded(self)]
     }
 }

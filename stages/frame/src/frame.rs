@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use flow::packet::Payload;
+use flow::packet::{Packet, Payload, PayloadFile};
 use flow::ports::PortType;
 
 use crate::{Buffer, FRAME};
@@ -289,6 +289,9 @@ impl Payload for Frame {
     }
     fn shape_key(&self) -> u64 {
         flow::packet::shape_key([u64::from(self.width), u64::from(self.height), self.format as u64])
+    }
+    fn files(&self, _: &Packet) -> Vec<PayloadFile> {
+        crate::files::frame(self).into_iter().collect()
     }
 }
 

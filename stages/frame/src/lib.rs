@@ -21,8 +21,10 @@
 
 mod buffer;
 mod encoded;
+mod files;
 mod frame;
 mod geometry;
+mod picture;
 mod results;
 mod tensor;
 mod yuv_to_rgb;
@@ -31,6 +33,7 @@ pub use buffer::{Buffer, Pool};
 pub use encoded::{Codec, Encoded};
 pub use frame::{ColorSpace, Frame, FrameError, Matrix, PixelFormat, PlaneLayout, Range};
 pub use geometry::Geometry;
+pub use picture::{packed_samples, to_png, to_rgb};
 pub use results::{BBox, Class, Classes, Detection, Detections, GroundTruth, KeyPoint, KeyPoints, Pose};
 pub use tensor::{ColorOrder, DType, InputQuantization, Layout, Tensor, TensorSpec, Tensors};
 pub use yuv_to_rgb::{YuvToRgbError, yuv_to_rgb};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow::packet::Payload;
+use flow::packet::{Packet, Payload, PayloadFile};
 use flow::ports::PortType;
 
 use crate::{CLASSES, DETECTIONS, KEY_POINTS};
@@ -125,6 +125,9 @@ impl Payload for Detections {
     fn bytes(&self) -> usize {
         self.items.len() * size_of::<Detection>()
     }
+    fn files(&self, packet: &Packet) -> Vec<PayloadFile> {
+        crate::files::attached(packet).into_iter().collect()
+    }
 }
 
 impl Payload for Classes {
@@ -133,6 +136,9 @@ impl Payload for Classes {
     }
     fn bytes(&self) -> usize {
         self.items.len() * size_of::<Class>()
+    }
+    fn files(&self, packet: &Packet) -> Vec<PayloadFile> {
+        crate::files::attached(packet).into_iter().collect()
     }
 }
 
@@ -145,6 +151,9 @@ impl Payload for KeyPoints {
             .iter()
             .map(|p| p.points.len() * size_of::<KeyPoint>())
             .sum()
+    }
+    fn files(&self, packet: &Packet) -> Vec<PayloadFile> {
+        crate::files::attached(packet).into_iter().collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use flow::packet::Payload;
+use flow::packet::{Packet, Payload, PayloadFile};
 use flow::ports::{PortDetail, PortType};
 
 use crate::{Buffer, TENSOR, TENSORS};
@@ -166,6 +166,10 @@ impl Payload for Tensor {
         let kind = [self.dtype as u64, self.layout as u64];
         flow::packet::shape_key(kind.into_iter().chain(self.shape.iter().map(|n| *n as u64)))
     }
+    fn files(&self, packet: &Packet) -> Vec<PayloadFile> {
+        let own = crate::files::tensor("tensor", self);
+        own.into_iter().chain(crate::files::attached(packet)).collect()
+    }
 }
 
 /// The outputs of a network, in Result order, each with its name.
@@ -181,6 +185,11 @@ impl Payload for Tensors {
     }
     fn bytes(&self) -> usize {
         self.items.iter().map(|(_, t)| t.data.len()).sum()
+    }
+    fn files(&self, packet: &Packet) -> Vec<PayloadFile> {
+        let own = self.items.iter().enumerate();
+        let own = own.filter_map(|(n, (name, tensor))| crate::files::tensor(&format!("{n}-{name}"), tensor));
+        own.chain(crate::files::attached(packet)).collect()
     }
 }
 

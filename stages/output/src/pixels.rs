@@ -1,40 +1,9 @@
-//! Frames as RGB and planar YUV pictures, JPEG and PNG.
+//! Frames as planar YUV and JPEG pictures.
 
-use flow_frame::{ColorOrder, Frame, PixelFormat, yuv_to_rgb};
+pub(crate) use flow_frame::{to_png, to_rgb};
+use flow_frame::{Frame, PixelFormat, packed_samples};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix, rgb_to_yuv444};
-
-/// Writes `frame` to `out` as packed RGB, 3 * width * height bytes.
-pub(crate) fn to_rgb(frame: &Frame, out: &mut [u8]) -> Result<(), String> {
-    let height = frame.height() as usize;
-    if !matches!(
-        frame.format(),
-        PixelFormat::Rgb | PixelFormat::Bgr | PixelFormat::Gray
-    ) {
-        return yuv_to_rgb(frame, 0..height, ColorOrder::Rgb, out).map_err(|e| e.to_string());
-    }
-    for (y, out) in out
-        .chunks_exact_mut(3 * frame.width() as usize)
-        .take(height)
-        .enumerate()
-    {
-        let samples = frame.row(0, y);
-        match frame.format() {
-            PixelFormat::Rgb => out.copy_from_slice(samples),
-            PixelFormat::Bgr => {
-                for (o, s) in out.chunks_exact_mut(3).zip(samples.chunks_exact(3)) {
-                    o.copy_from_slice(&[s[2], s[1], s[0]]);
-                }
-            }
-            _ => {
-                for (o, &s) in out.chunks_exact_mut(3).zip(samples) {
-                    o.fill(s);
-                }
-            }
-        }
-    }
-    Ok(())
-}
 
 /// Appends an RGB or BGR frame to `out` as planar Y, U, V at full chroma, BT.601 limited range. `rgb` is
 /// working memory.
@@ -69,19 +38,6 @@ pub(crate) fn to_yuv444(frame: &Frame, rgb: &mut Vec<u8>, out: &mut Vec<u8>) -> 
     .map_err(|e| e.to_string())
 }
 
-/// Packed samples that an encoder takes: grey frames as they are, RGB and BGR in their order, others as RGB.
-fn packed<'a>(frame: &'a Frame, rgb: &'a mut Vec<u8>) -> Result<(&'a [u8], PixelFormat), String> {
-    let format = frame.format();
-    let layout = frame.plane_layout(0);
-    let tight = layout.stride == layout.row_bytes;
-    if tight && matches!(format, PixelFormat::Rgb | PixelFormat::Gray | PixelFormat::Bgr) {
-        return Ok((frame.plane(0), format));
-    }
-    rgb.resize(3 * frame.width() as usize * frame.height() as usize, 0);
-    to_rgb(frame, rgb)?;
-    Ok((rgb, PixelFormat::Rgb))
-}
-
 /// Appends `frame` to `out` as a JPEG picture of `quality` 1 to 100; `rgb` is working memory.
 pub(crate) fn to_jpeg(
     frame: &Frame,
@@ -90,7 +46,7 @@ pub(crate) fn to_jpeg(
     out: &mut Vec<u8>,
 ) -> Result<(), String> {
     let (width, height) = (frame.width() as u16, frame.height() as u16);
-    let (samples, format) = packed(frame, rgb)?;
+    let (samples, format) = packed_samples(frame, rgb)?;
     let color = match format {
         PixelFormat::Gray => ColorType::Luma,
         PixelFormat::Bgr => ColorType::Bgr,
@@ -118,29 +74,6 @@ pub fn jpeg(frame: &Frame, quality: u8) -> Result<Vec<u8>, String> {
     }
     to_jpeg(frame, quality.clamp(1, 100), &mut rgb, &mut out)?;
     Ok(out)
-}
-
-/// Appends `frame` to `out` as a PNG picture; `rgb` is working memory.
-pub(crate) fn to_png(frame: &Frame, rgb: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), String> {
-    let mut encoder = png::Encoder::new(&mut *out, frame.width(), frame.height());
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_color(match frame.format() {
-        PixelFormat::Gray => png::ColorType::Grayscale,
-        _ => png::ColorType::Rgb,
-    });
-    let write = |samples: &[u8]| {
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(samples)?;
-        writer.finish()
-    };
-    let written = if frame.format() == PixelFormat::Bgr {
-        rgb.resize(3 * frame.width() as usize * frame.height() as usize, 0);
-        to_rgb(frame, rgb)?;
-        write(rgb)
-    } else {
-        write(packed(frame, rgb)?.0)
-    };
-    written.map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

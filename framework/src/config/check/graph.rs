@@ -382,7 +382,10 @@ fn on_error(draft: &Draft<'_>, defaults: &DefaultsKeys) -> OnError {
         (Some(own), Some(below)) if own.action == below.action => {
             let mut keys = own.clone();
             keys.path = keys.path.or_else(|| below.path.clone());
+            keys.folder = keys.folder.or_else(|| below.folder.clone());
             keys.max_bytes = keys.max_bytes.or(below.max_bytes);
+            keys.max_count = keys.max_count.or(below.max_count);
+            keys.backoff = keys.backoff.or(below.backoff);
             keys.max = keys.max.or(below.max);
             keys.then = keys.then.or(below.then);
             Some(keys)

@@ -185,7 +185,7 @@ pub(super) fn check_on_error(
     for key in keys.spec().1 {
         let Some(entry) = node.entry(key) else { continue };
         let owner = match key {
-            "path" | "max_bytes" => "dead_letter",
+            "path" | "folder" | "max_bytes" | "max_count" => "dead_letter",
             _ => "retry",
         };
         let action = node.get("action").and_then(Node::as_str).unwrap_or("");

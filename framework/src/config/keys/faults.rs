@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::plan::{BackoffSpec, OnError, ReconnectSpec, RestartPolicy, RestartSpec};
+use crate::config::plan::{BackoffSpec, DeadLetterSpec, OnError, ReconnectSpec, RestartPolicy, RestartSpec};
 use crate::units::{Duration, Size};
 
 /// What becomes of a packet that fails.
@@ -18,8 +18,15 @@ pub struct OnErrorKeys {
     /// `dead_letter`: the file that takes one JSON line per packet; without it they are counted and logged.
     #[schemars(length(min = 1))]
     pub path: Option<PathBuf>,
-    /// `dead_letter`: largest size of that file. Default: `64MiB`.
+    /// `dead_letter`: the folder that takes, for each packet, a folder with a JSON file and what the packet carried: a picture
+    /// or a tensor. A source `dead_letters` gives them again.
+    #[schemars(length(min = 1))]
+    pub folder: Option<PathBuf>,
+    /// `dead_letter`: most bytes that file or folder may hold. Default: `64MiB` for a file, `512MiB` for a folder.
     pub max_bytes: Option<Size>,
+    /// `dead_letter`: most letters that folder may hold. Default: 10000.
+    #[schemars(range(min = 1, max = 1000000))]
+    pub max_count: Option<u64>,
     /// `retry`: number of further tries. Default: 1.
     #[schemars(range(min = 1, max = 100))]
     pub max: Option<u32>,
@@ -37,7 +44,7 @@ pub enum ActionKey {
     Fail,
     /// The packet is dropped and counted under its error code.
     Drop,
-    /// The packet is set aside: counted as dead-lettered, and written where a path is given.
+    /// The packet is set aside: counted as dead-lettered, and written where a file or folder is given.
     DeadLetter,
     /// The stage is given the packet again.
     Retry,
@@ -58,9 +65,14 @@ pub enum ThenKey {
 impl OnErrorKeys {
     /// The action, and the names of keys that do not belong to it.
     pub fn spec(&self) -> (OnError, Vec<&'static str>) {
-        let dead_letter = || OnError::DeadLetter {
-            path: self.path.clone(),
-            max_bytes: self.max_bytes.map_or(64 << 20, |size| size.0),
+        let most = if self.folder.is_some() { 512 << 20 } else { 64 << 20 };
+        let dead_letter = || {
+            OnError::DeadLetter(DeadLetterSpec {
+                path: self.path.clone(),
+                folder: self.folder.clone(),
+                max_bytes: self.max_bytes.map_or(most, |size| size.0),
+                max_count: self.max_count.unwrap_or(10_000),
+            })
         };
         let spec = match self.action {
             ActionKey::Fail => OnError::Fail,
@@ -81,7 +93,9 @@ impl OnErrorKeys {
             self.action == ActionKey::DeadLetter || retries && self.then == Some(ThenKey::DeadLetter);
         let foreign = [
             ("path", self.path.is_some() && !letters),
+            ("folder", self.folder.is_some() && !letters),
             ("max_bytes", self.max_bytes.is_some() && !letters),
+            ("max_count", self.max_count.is_some() && !letters),
             ("max", self.max.is_some() && !retries),
             ("backoff", self.backoff.is_some() && !retries),
             ("then", self.then.is_some() && !retries),

@@ -235,7 +235,13 @@ impl Worker {
         let Some(claim) = self.admit(header, key, number, claim) else {
             return !self.core.is_aborted();
         };
-        self.desk.push(Holding { key, claim, number });
+        let kept = self.component.keep(&packet);
+        self.desk.push(Holding {
+            key,
+            claim,
+            number,
+            packet: kept,
+        });
         let batch = &mut self.batch;
         if batch.packets.is_empty() {
             batch.shape = packet.raw_payload().shape_key();

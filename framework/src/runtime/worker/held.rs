@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Pending;
 use crate::ledger::{Claim, lock};
-use crate::packet::{PacketId, StreamId};
+use crate::packet::{Packet, PacketId, StreamId};
 
 /// Which packet: its id, with the index of the stream in place of the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) struct Holding {
     pub(super) key: Key,
     pub(super) claim: Claim,
     pub(super) number: u64,
+    /// The packet, where it is kept in case that it fails.
+    pub(super) packet: Option<Box<Packet>>,
 }
 
 /// What names a packet: a key, or the id that an instance gives back.
@@ -303,6 +305,7 @@ mod tests {
             key: Key::new(&id(seq), 0),
             claim: Claim::none(),
             number: seq,
+            packet: None,
         }
     }
 

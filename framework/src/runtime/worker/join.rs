@@ -55,6 +55,7 @@ impl Worker {
                     required: self.component.required,
                     replica: self.replica,
                     id,
+                    packet: Some(&packet),
                     attempts: 1,
                     error: &StageError::packet(Code("E0413"), message),
                     on_error: &self.component.on_error,

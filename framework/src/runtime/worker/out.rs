@@ -51,6 +51,7 @@ impl Out<'_> {
             required: self.component.required,
             replica: self.replica,
             id: &holding.key.id(&self.component.streams),
+            packet: holding.packet.as_deref(),
             attempts,
             error,
             on_error: &self.component.on_error,
