@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod runtime {
     mod batches;
-mod dead_letters;
+    mod dead_letters;
     mod faults;
     mod flow;
     mod harness;

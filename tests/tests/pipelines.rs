@@ -506,7 +506,10 @@ fn dead_letters_in_a_folder_keep_what_failed_and_can_be_run_again() {
     assert_eq!(carried, std::fs::read(folder.path().join("shots/b.ppm")).unwrap());
     let said = json(letter.join("letter.json"));
     assert_eq!((&said["stage"], &said["seq"]), (&"decode".into(), &1.into()));
-    assert!(said["errors"][0].as_str().is_some_and(|e| !e.is_empty()), "{said}");
+    assert!(
+        said["errors"][0].as_str().is_some_and(|e| !e.is_empty()),
+        "{said}"
+    );
 
     // Once what was wrong is mended, the same pipeline takes the letters in place of its source.
     let again = ["--set", "sources.pictures={type: dead_letters, path: dead}"];
@@ -535,8 +538,14 @@ fn a_frame_that_failed_is_a_picture() {
     assert_eq!(letters.len(), 1, "{letters:?}");
     let letter = folder.path().join("dead").join(&letters[0]);
     assert_eq!(files(&letter), ["frame.png", "letter.json"]);
-    assert_eq!(json(letter.join("letter.json"))["files"][0]["about"], "frame 30x10 rgb");
-    let again = ["--set", "sources.pictures={type: dead_letters, path: dead, stage: video}"];
+    assert_eq!(
+        json(letter.join("letter.json"))["files"][0]["about"],
+        "frame 30x10 rgb"
+    );
+    let again = [
+        "--set",
+        "sources.pictures={type: dead_letters, path: dead, stage: video}",
+    ];
     assert_ledger(&run(folder.path(), &again), 1, 1);
 }
 

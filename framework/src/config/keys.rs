@@ -108,7 +108,9 @@ pub fn planned(parent: &KeyPath, key: &str) -> Option<&'static str> {
         "tests" if segments == 0 => Some("remove it; test a pipeline by running it on a short clip"),
         "precision" if section == "models" => Some("remove it; the precision is read from the model"),
         "sync" if component => Some("say `join: all` to put packets of one stream together"),
-        "to" if path.ends_with("on_error") => Some("give `folder: FOLDER` for dead letters, or `path: FILE`, instead of a sink"),
+        "to" if path.ends_with("on_error") => {
+            Some("give `folder: FOLDER` for dead letters, or `path: FILE`, instead of a sink")
+        }
         _ => None,
     }
 }

@@ -141,7 +141,11 @@ impl DeadLetters {
                 );
                 StageError::fatal(Code("E0409"), message).caused_by(e)
             };
-            if let Some(path) = spec.path.as_ref().filter(|path| !letters.files.contains_key(*path)) {
+            if let Some(path) = spec
+                .path
+                .as_ref()
+                .filter(|path| !letters.files.contains_key(*path))
+            {
                 let created = path
                     .parent()
                     .map_or(Ok(()), std::fs::create_dir_all)
@@ -151,7 +155,11 @@ impl DeadLetters {
                     .files
                     .insert(path.clone(), Mutex::new(Bounded { file, written: 0 }));
             }
-            if let Some(path) = spec.folder.as_ref().filter(|path| !letters.folders.contains_key(*path)) {
+            if let Some(path) = spec
+                .folder
+                .as_ref()
+                .filter(|path| !letters.folders.contains_key(*path))
+            {
                 let folder = Folder::open(path).map_err(|e| failed(path, e))?;
                 letters.folders.insert(path.clone(), Mutex::new(folder));
             }
@@ -164,9 +172,15 @@ impl DeadLetters {
     /// # Errors
     /// `E0409` when a limit is reached, or the letter cannot be written.
     pub(crate) fn write(&self, spec: &DeadLetterSpec, letter: &DeadLetter<'_>) -> Result<(), StageError> {
-        if let Some((path, folder)) = spec.folder.as_ref().and_then(|path| self.folders.get_key_value(path)) {
+        if let Some((path, folder)) = spec
+            .folder
+            .as_ref()
+            .and_then(|path| self.folders.get_key_value(path))
+        {
             let files = letter.packet.map(|packet| {
-                let made = guard(letter.component, "files", || Ok(packet.raw_payload().files(packet)));
+                let made = guard(letter.component, "files", || {
+                    Ok(packet.raw_payload().files(packet))
+                });
                 made.unwrap_or_default()
             });
             let files = files.unwrap_or_default();

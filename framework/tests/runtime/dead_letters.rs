@@ -21,7 +21,10 @@ fn into(folder: &Path) -> OnError {
 
 /// The letters in a folder by name, each with the number that its packet carried.
 fn letters(folder: &Path) -> Vec<(serde_json::Value, u64)> {
-    let mut found: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut found: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     found.sort();
     let read = |path: std::path::PathBuf| {
         let letter = std::fs::read(path.join("letter.json")).unwrap();
@@ -62,14 +65,24 @@ fn a_letter_has_the_packet_the_error_and_the_payload() {
     assert_eq!(seen.numbers("cam"), [0, 1, 2, 4, 6, 8, 9]);
     let letters = letters(&folder);
     let facts = letters.iter().map(|(letter, number)| {
-        let facts = (letter["seq"].as_u64(), letter["attempts"].as_u64(), letter["code"].as_str());
+        let facts = (
+            letter["seq"].as_u64(),
+            letter["attempts"].as_u64(),
+            letter["code"].as_str(),
+        );
         (*number, facts)
     });
     let facts: Vec<_> = facts.collect();
     let fact = |seq, attempts, code| (seq, (Some(seq), Some(attempts), Some(code)));
-    assert_eq!(facts, [fact(3, 2, "E0499"), fact(5, 2, "E0401"), fact(7, 1, "E0499")]);
+    assert_eq!(
+        facts,
+        [fact(3, 2, "E0499"), fact(5, 2, "E0401"), fact(7, 1, "E0499")]
+    );
     let first = &letters[0].0;
-    assert_eq!((&first["stage"], &first["stream"]), (&"stage".into(), &"cam".into()));
+    assert_eq!(
+        (&first["stage"], &first["stream"]),
+        (&"stage".into(), &"cam".into())
+    );
     assert_eq!(first["errors"], serde_json::json!(["oops", "the disk"]));
     assert_eq!(first["files"][0]["about"], "the number 3");
 }
@@ -86,7 +99,11 @@ impl Stage for Holds {
         }
         Ok(())
     }
-    fn flush(&mut self, _: &flow::packet::StreamId, out: &mut dyn Emitter) -> Result<(), flow::error::StageError> {
+    fn flush(
+        &mut self,
+        _: &flow::packet::StreamId,
+        out: &mut dyn Emitter,
+    ) -> Result<(), flow::error::StageError> {
         self.0.drain(..).for_each(|packet| out.emit(packet));
         Ok(())
     }
@@ -154,7 +171,11 @@ fn a_folder_is_bounded_in_letters_and_bytes_over_all_runs() {
     assert_eq!(report.outcome, Outcome::Failed);
     let failure = report.failure.as_ref().unwrap();
     assert_eq!(failure.code, "E0409");
-    assert!(failure.message.contains("4 letters (`max_count`)"), "{}", failure.message);
+    assert!(
+        failure.message.contains("4 letters (`max_count`)"),
+        "{}",
+        failure.message
+    );
     assert!(report.ledger.balanced, "{report}");
     assert_eq!(report.ledger.dead_lettered, 4);
     assert_eq!(letters(folder.path()).len(), 4);
@@ -162,17 +183,29 @@ fn a_folder_is_bounded_in_letters_and_bytes_over_all_runs() {
     assert_eq!(report.ledger.dead_lettered, 2);
     let bytes = || {
         let files = letters_of(folder.path());
-        files.iter().map(|file| file.metadata().unwrap().len()).sum::<u64>()
+        files
+            .iter()
+            .map(|file| file.metadata().unwrap().len())
+            .sum::<u64>()
     };
     let limit = bytes() + bytes() / 4;
     let report = all_fail(folder.path(), limit, 1000);
     assert!(report.failure.unwrap().message.contains("`max_bytes`"));
     assert!(report.ledger.dead_lettered >= 1);
-    assert!(bytes() <= limit && bytes() > limit - 400, "{} of {limit}", bytes());
+    assert!(
+        bytes() <= limit && bytes() > limit - 400,
+        "{} of {limit}",
+        bytes()
+    );
 }
 
 fn letters_of(folder: &Path) -> Vec<std::path::PathBuf> {
-    let within = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let within = |folder: &Path| {
+        std::fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect()
+    };
     let letters: Vec<std::path::PathBuf> = within(folder);
     letters.iter().flat_map(|letter| within(letter)).collect()
 }

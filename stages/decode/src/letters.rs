@@ -72,14 +72,19 @@ fn prepare(config: &LettersConfig, cx: &PrepareContext<'_>) -> Result<Prepared<d
     let mut letters = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
         if hidden || !path.join("letter.json").is_file() {
             continue;
         }
         // One that cannot be read is the matter of one packet.
         let wanted = read_letter(&path).is_none_or(|letter| {
             config.stage.as_ref().is_none_or(|stage| *stage == letter.stage)
-                && config.stream.as_ref().is_none_or(|stream| *stream == letter.stream)
+                && config
+                    .stream
+                    .as_ref()
+                    .is_none_or(|stream| *stream == letter.stream)
         });
         if wanted {
             letters.push(path);
@@ -143,7 +148,10 @@ impl Medium for Letters {
         let mut data = self.pool.take(bytes.len());
         data.copy_from_slice(&bytes);
         Ok(Some(Item {
-            pts: letter.pts_ns.and_then(|pts| i64::try_from(pts).ok()).unwrap_or(before),
+            pts: letter
+                .pts_ns
+                .and_then(|pts| i64::try_from(pts).ok())
+                .unwrap_or(before),
             payload: Arc::new(Encoded {
                 codec,
                 data,
@@ -216,12 +224,36 @@ mod tests {
     fn letters_are_given_in_order_with_their_times() {
         let folder = tempfile::tempdir().unwrap();
         let jpeg = encode(8, 8, &[90; 192], None);
-        letter(folder.path(), "3", "decode", "3000000000", &[("picture.jpg", b"broken")]);
-        letter(folder.path(), "1", "decode", "1000000000", &[("picture.jpg", &jpeg)]);
-        letter(folder.path(), "2", "infer", "null", &[("tensor.npy", b"..."), ("frame.png", b"\x89PNG\r\n\x1a\n")]);
+        letter(
+            folder.path(),
+            "3",
+            "decode",
+            "3000000000",
+            &[("picture.jpg", b"broken")],
+        );
+        letter(
+            folder.path(),
+            "1",
+            "decode",
+            "1000000000",
+            &[("picture.jpg", &jpeg)],
+        );
+        letter(
+            folder.path(),
+            "2",
+            "infer",
+            "null",
+            &[("tensor.npy", b"..."), ("frame.png", b"\x89PNG\r\n\x1a\n")],
+        );
         letter(folder.path(), "4", "infer", "null", &[("tensor.npy", b"...")]);
         letter(folder.path(), "5", "decode", "null", &[("unit.h264", b"...")]);
-        letter(folder.path(), ".part-6", "decode", "null", &[("picture.jpg", &jpeg)]);
+        letter(
+            folder.path(),
+            ".part-6",
+            "decode",
+            "null",
+            &[("picture.jpg", &jpeg)],
+        );
         std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
         let played = give(folder.path(), None).unwrap();
         let given: Vec<_> = played
@@ -229,14 +261,34 @@ mod tests {
             .iter()
             .map(|p| {
                 let unit = p.payload::<Encoded>().unwrap();
-                (unit.origin.to_string(), unit.codec, p.header.pts.unwrap().as_millis())
+                (
+                    unit.origin.to_string(),
+                    unit.codec,
+                    p.header.pts.unwrap().as_millis(),
+                )
             })
             .collect();
-        let given: Vec<_> = given.iter().map(|(name, codec, pts)| (name.as_str(), *codec, *pts)).collect();
-        assert_eq!(given, [("1", Codec::Jpeg, 1000), ("2", Codec::Png, 40), ("3", Codec::Jpeg, 3000)]);
+        let given: Vec<_> = given
+            .iter()
+            .map(|(name, codec, pts)| (name.as_str(), *codec, *pts))
+            .collect();
+        assert_eq!(
+            given,
+            [
+                ("1", Codec::Jpeg, 1000),
+                ("2", Codec::Png, 40),
+                ("3", Codec::Jpeg, 3000)
+            ]
+        );
         let failed: Vec<_> = played.failed.iter().map(ToString::to_string).collect();
-        assert!(failed[0].contains("dead letter 4: it holds no picture"), "{failed:?}");
-        assert!(failed[1].contains("only be decoded with those before it"), "{failed:?}");
+        assert!(
+            failed[0].contains("dead letter 4: it holds no picture"),
+            "{failed:?}"
+        );
+        assert!(
+            failed[1].contains("only be decoded with those before it"),
+            "{failed:?}"
+        );
         assert_eq!(give(folder.path(), Some("infer")).unwrap().packets.len(), 1);
         let none = give(folder.path(), Some("track")).err().unwrap();
         assert_eq!((none.code, none.key.as_str()), (E_NO_VIDEO, "path"));

@@ -38,7 +38,9 @@ pub(crate) fn attached(packet: &Packet) -> Option<PayloadFile> {
 
 /// A tensor as an array of NumPy, `NAME.npy`.
 pub(crate) fn tensor(name: &str, tensor: &Tensor) -> Option<PayloadFile> {
-    let data = tensor.data.get(..tensor.len().checked_mul(tensor.dtype.bytes())?)?;
+    let data = tensor
+        .data
+        .get(..tensor.len().checked_mul(tensor.dtype.bytes())?)?;
     let (dtype, shape) = (tensor.dtype.name(), &tensor.shape);
     let axes: Vec<String> = shape.iter().map(|n| format!("{n}, ")).collect();
     let kind = match tensor.dtype {
@@ -49,7 +51,10 @@ pub(crate) fn tensor(name: &str, tensor: &Tensor) -> Option<PayloadFile> {
         DType::F32 => "<f4",
     };
     let axes = axes.concat();
-    let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({}), }}", axes.trim_end());
+    let mut header = format!(
+        "{{'descr': '{kind}', 'fortran_order': False, 'shape': ({}), }}",
+        axes.trim_end()
+    );
     // Version 1.0 of the format: magic, length and header are a multiple of 64 bytes.
     while !(header.len() + 11).is_multiple_of(64) {
         header.push(' ');

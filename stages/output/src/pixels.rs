@@ -1,7 +1,7 @@
 //! Frames as planar YUV and JPEG pictures.
 
-pub(crate) use flow_frame::{to_png, to_rgb};
 use flow_frame::{Frame, PixelFormat, packed_samples};
+pub(crate) use flow_frame::{to_png, to_rgb};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix, rgb_to_yuv444};
 

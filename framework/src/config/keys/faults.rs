@@ -65,7 +65,11 @@ pub enum ThenKey {
 impl OnErrorKeys {
     /// The action, and the names of keys that do not belong to it.
     pub fn spec(&self) -> (OnError, Vec<&'static str>) {
-        let most = if self.folder.is_some() { 512 << 20 } else { 64 << 20 };
+        let most = if self.folder.is_some() {
+            512 << 20
+        } else {
+            64 << 20
+        };
         let dead_letter = || {
             OnError::DeadLetter(DeadLetterSpec {
                 path: self.path.clone(),

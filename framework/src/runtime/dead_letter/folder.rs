@@ -94,7 +94,10 @@ impl Folder {
             .and_then(|()| fs::rename(&part, path.join(name)));
         written.map_err(|e| {
             let _ = fs::remove_dir_all(&part);
-            let message = format!("cannot write into the dead-letter folder `{}`: {e}", path.display());
+            let message = format!(
+                "cannot write into the dead-letter folder `{}`: {e}",
+                path.display()
+            );
             StageError::fatal(Code("E0409"), message).caused_by(e)
         })?;
         (self.bytes, self.count, self.next) = (after, self.count + 1, self.next + 1);
@@ -104,7 +107,17 @@ impl Folder {
 
 /// A name that stays within the folder.
 fn plain(name: &str) -> String {
-    let keep = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    let keep = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') {
+            c
+        } else {
+            '_'
+        }
+    };
     let plain: String = name.chars().map(keep).collect();
-    if plain.starts_with('.') { format!("_{plain}") } else { plain }
+    if plain.starts_with('.') {
+        format!("_{plain}")
+    } else {
+        plain
+    }
 }
