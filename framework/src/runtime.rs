@@ -50,6 +50,8 @@ mod snapshot;
 mod source;
 mod start;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod wiring;
 mod worker;
 
