@@ -6,6 +6,7 @@ FUZZ_SECONDS ?= 20
 COUNT ?= 1000
 SEED ?= 0
 SOAK ?= 10m
+ORDERS ?= 50000
 PYTHON ?= python3
 CARGO ?= cargo
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
@@ -13,7 +14,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 # Debian packages the build needs: the linker and C++ (openh264), nasm (its fast paths), hwloc.
 PACKAGES := build-essential pkg-config nasm libhwloc-dev
 
-.PHONY: help deps build models demo soak kill test check-kernels test-models differential bench-openvino bench-runtime lint deny bench fuzz-short docs clean
+.PHONY: help deps build models demo soak kill test interleavings check-kernels test-models differential bench-openvino bench-runtime lint deny bench fuzz-short docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -47,6 +48,9 @@ demo: build ## Run the detector on the clip that the repository ships
 test: deps ## Run all tests that need nothing but the repository
 	@echo "==> building and running the tests (a first build takes several minutes)"
 	$(CARGO) test --workspace
+
+interleavings: deps ## Try $(ORDERS) orders of threads per test over the queues, joins and the resequencer (a thousand in `make test`)
+	FLOW_INTERLEAVINGS=$(ORDERS) $(CARGO) test -p flow --test interleavings
 
 check-kernels: deps ## Look in the machine code whether kernels keep their accumulators in registers
 	$(CARGO) test -p flow-cpu --test spills $(foreach check,debug-assertions overflow-checks,--config profile.dev.package.flow-cpu.$(check)=false)

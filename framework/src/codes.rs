@@ -321,6 +321,19 @@ way, of capacities and of replicas times `batch.max`. The message says how much 
 
     both: {inputs: [{from: decode, queue: {capacity: 9}}, boxes], join: all}";
 
+    STREAMS = "E0226", "`streams` of a source name none",
+"With `streams` a source stands for several, each a stream of its own:
+
+    clips: {type: file, streams: 'clips/*.mp4'}
+    doors: {type: ffmpeg, live: true, streams: {east: rtsp://east/, west: {url: rtsp://west/, stall_timeout: 5s}}}
+
+A pattern must match files when the pipeline is checked; a stream called after its file takes letters, digits, `_` and `-`.";
+
+    NEVER_DROPS = "E0227", "a lossy queue that drops nothing",
+"Lossy queues drop packets of live sources only, on the way to a required sink: a file is never thinned out by accident, and
+`pace: realtime` does not make it live. So `latest`, `drop_oldest` and `drop_newest` behind files alone make them wait, as
+`block` does. Leave them out, say `live: true` on the source if it stands for a camera, or `lossy: all` on the queue.";
+
     NOT_BATCHED = "E0303", "a stage that runs no batches",
 "`batch` goes with stages that run several packets in one call, such as `infer`. For others it would only make
 packets wait.

@@ -126,7 +126,14 @@ fn component(kinds: &[&Kind], common: &Json, definitions: &mut Map<String, Json>
         properties.extend(own["properties"].as_object().cloned().unwrap_or_default());
         merged.insert("properties".into(), Json::Object(properties));
         let mut required: Vec<Json> = common["required"].as_array().cloned().unwrap_or_default();
-        required.extend(own["required"].as_array().cloned().unwrap_or_default());
+        let own_required = own["required"].as_array().cloned().unwrap_or_default();
+        if kind.role == Role::Source && !own_required.is_empty() && own.get("anyOf").is_none() {
+            // Streams may have them instead.
+            let alternatives = json!([{ "required": own_required }, { "required": ["streams"] }]);
+            merged.insert("anyOf".into(), alternatives);
+        } else {
+            required.extend(own_required);
+        }
         merged.insert("required".into(), Json::Array(required));
         merged.insert("additionalProperties".into(), Json::Bool(false));
         // A kind whose settings are alternatives has them beside its properties.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::error::StageError;
 use crate::packet::{Header, Packet, Payload, StreamId};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct WorkerContext {
     pub cpus: Vec<usize>,
     /// True once the pipeline has been asked to stop; long waits look at it.
     pub stopping: StopFlag,
+    /// The clock that every rule about time asks; whoever waits for a moment waits with its timers, so that tests move time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Shared flag: the pipeline has been asked to stop.

@@ -5,7 +5,7 @@
 //! which prints the order that led to it. Orders are interleavings of single steps; weaker orders of memory accesses are not
 //! tried, which is why what decides whether a thread sleeps is sequentially consistent.
 //!
-//! `FLOW_INTERLEAVINGS=20000` tries so many orders per test, a few hundred otherwise.
+//! `FLOW_INTERLEAVINGS=20000` tries so many orders per test, a thousand otherwise.
 #![allow(dead_code, reason = "what surrounds the queues is here only in part")]
 
 #[path = "interleavings/around.rs"]

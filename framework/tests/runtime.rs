@@ -8,6 +8,7 @@ mod runtime {
     mod flow;
     mod harness;
     mod joins;
+    mod pins;
     mod queues;
     mod random;
     mod restarts;

@@ -350,6 +350,33 @@ sinks:
 }
 
 #[test]
+fn one_source_stands_for_several_streams() {
+    let folder = folder(
+        "version: 1\nsources:\n  shots: {type: images, streams: \"shots/*\"}\nstages:\n  \
+         decode: {type: decode, inputs: [shots], replicas: per_stream}\nsinks:\n  \
+         copies: {type: images, inputs: [decode], path: \"copies/{stream}/{seq}.png\"}\n",
+    );
+    for (stream, count) in [("east", 2), ("west side", 3)] {
+        let shots = folder.path().join("shots").join(stream);
+        std::fs::create_dir_all(&shots).unwrap();
+        for n in 0..count {
+            std::fs::write(shots.join(format!("{n}.ppm")), media::ppm(20, 20)).unwrap();
+        }
+    }
+    let summary = run(folder.path(), &[]);
+    assert_ledger(&summary, 5, 5);
+    let copies = folder.path().join("copies");
+    assert_eq!(files(&copies), ["east", "west_side"]);
+    assert_eq!(files(&copies.join("west_side")), ["0.png", "1.png", "2.png"]);
+    assert_eq!(summary["streams"]["east"]["in"], 2, "{summary}");
+    let named = [
+        "--set",
+        "sources.shots.streams={left: shots/east, right: {path: shots/east, loop: 2}}",
+    ];
+    assert_ledger(&run(folder.path(), &named), 6, 6);
+}
+
+#[test]
 fn a_live_source_loses_frames_only_where_the_pipeline_says_so() {
     let folder = folder(
         r#"

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::environment::{Environment, interpolate};
 use super::overrides;
+use super::streams::{self, Matches};
 use super::tree::Node;
 use super::yaml;
 use crate::codes;
@@ -31,6 +32,8 @@ pub struct Options<'a> {
     pub environment: Environment<'a>,
     /// Takes the place of variables that are needed and not set, for a pipeline that is looked at and not run.
     pub stand_in: Option<&'a str>,
+    /// Finds the files of a pattern that `streams` gives; `None`: on disk.
+    pub matches: Option<Matches<'a>>,
 }
 
 impl Default for Options<'_> {
@@ -40,6 +43,7 @@ impl Default for Options<'_> {
             set: &[],
             environment: &|name| std::env::var(name).ok(),
             stand_in: None,
+            matches: None,
         }
     }
 }
@@ -72,7 +76,7 @@ pub fn load(file: &Path, options: &Options<'_>) -> Result<Document, Diagnostics>
     parse(&name, &bytes, options)
 }
 
-/// Parses a pipeline file that `name` names, without I/O. Errors of syntax end it; everything else is kept for
+/// Parses a pipeline file that `name` names, without I/O but for patterns of `streams`. Errors of syntax end it; everything else is kept for
 /// [`check`](super::check()), so that all errors come out at once.
 pub fn parse(name: &str, bytes: &[u8], options: &Options<'_>) -> Result<Document, Diagnostics> {
     let fail = |sources: Sources, error: Diagnostic| {
@@ -102,6 +106,8 @@ pub fn parse(name: &str, bytes: &[u8], options: &Options<'_>) -> Result<Document
         .parent()
         .map(Path::to_path_buf)
         .unwrap_or_default();
+    let on_disk = |pattern: &str| streams::files(&folder, pattern);
+    streams::expand(&mut root, options.matches.unwrap_or(&on_disk), &mut found);
     Ok(Document {
         root,
         sources: Arc::new(sources),

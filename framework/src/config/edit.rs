@@ -180,7 +180,8 @@ impl Editor {
         let (Some(name), Some(key)) = (path.get(1), path.get(2)) else {
             return Err(match section {
                 "sources" | "stages" | "sinks" => {
-                    "components cannot be added, removed or replaced while a pipeline runs"
+                    "components cannot be added, removed or replaced while a pipeline runs; stop it, which drains it, and run the \
+                     file anew"
                 }
                 _ => "it concerns the run as a whole",
             });

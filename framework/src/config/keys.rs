@@ -14,7 +14,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use components::{
-    EdgeKeys, InputKey, JoinKey, OrderKey, ReplicasKey, RouteKey, SinkKeys, SourceKeys, StageKeys,
+    EdgeKeys, InputKey, JoinKey, OrderKey, ReplicasKey, RouteKey, SinkKeys, SourceKeys, StageKeys, StreamKey,
+    StreamsKey,
 };
 pub use faults::{OnErrorKeys, ReconnectKeys, RestartKeys};
 pub use http::HttpAddress;

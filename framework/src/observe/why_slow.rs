@@ -226,14 +226,25 @@ fn stage(load: &Load, graph: Option<&Graph>, working: f64, cpus: f64) -> Found {
     }
     match kind {
         "infer" => {
-            advice.push(format!("`flowrun model benchmark MODEL --per-layer` shows which layers of `{name}` take the time"));
+            advice.push(format!(
+                "`flowrun model benchmark MODEL --per-layer` shows which layers of `{name}` take the time"
+            ));
             advice.push("a smaller input or an INT8 model: `flowrun model inspect MODEL` says what does not run in INT8".into());
         }
-        "decode" => advice.push("a smaller or less compressed stream, or one source more: decoders run one per stream".into()),
-        "overlay" | "video" | "images" => advice.push(format!(
-            "if pictures may be left out: `required: false` on the sink, or `queue: {{overflow: drop_oldest}}` before `{name}`"
-        )),
+        "decode" => advice.push(
+            "a smaller or less compressed stream, or one source more: decoders run one per stream".into(),
+        ),
         _ => {}
+    }
+    // An optional sink may lag behind those that are required, so that there must be others.
+    let sinks = graph.map_or(&[][..], |graph| &graph.stages);
+    let other = sinks
+        .iter()
+        .any(|s| s.role == "sink" && s.required && s.name != *name);
+    if described.is_some_and(|stage| stage.role == "sink" && stage.required) && other {
+        advice.push(format!(
+            "if it may leave packets out: `--set sinks.{name}.required=false`, and it holds up the others no more"
+        ));
     }
     if let Some(input) = described.and_then(|_| graph?.edges.iter().find(|edge| edge.to == *name)) {
         advice.push(format!(
@@ -348,6 +359,7 @@ fn bar(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::GraphStage;
 
     fn load(name: &str, busy: f64, blocked: f64, replicas: usize) -> Load {
         Load {
@@ -408,6 +420,47 @@ mod tests {
         let mut idle = load("cam", 0.0, 0.0, 1);
         idle.packets = 0;
         assert_eq!(find(vec![idle], None, 2.0).limit, Limit::Nothing);
+    }
+
+    #[test]
+    fn a_sink_is_made_optional_only_where_another_one_is_required() {
+        let advice = |others: &[(&'static str, &'static str, bool)], slow: &str| {
+            let stages = vec![load("cam", 0.1, 0.9, 1), load(slow, 0.98, 0.0, 1)];
+            let stage = |(name, role, required): &(&str, &'static str, bool)| GraphStage {
+                name: (*name).into(),
+                role,
+                kind: "null",
+                replicas: 1,
+                threads: 1,
+                replicable: true,
+                depth: 0,
+                pinned: false,
+                required: *required,
+                on_error: "drop",
+                streams: Vec::new(),
+            };
+            let graph = Graph {
+                name: "test".into(),
+                stages: others.iter().map(stage).collect(),
+                edges: Vec::new(),
+            };
+            find(stages, Some(&graph), 8.0).advice.join("\n")
+        };
+        let both = [
+            ("cam", "source", true),
+            ("video", "sink", true),
+            ("lines", "sink", true),
+        ];
+        assert!(advice(&both, "video").contains("`--set sinks.video.required=false`"));
+        let alone = [
+            ("cam", "source", true),
+            ("draw", "stage", true),
+            ("video", "sink", true),
+            ("view", "sink", false),
+        ];
+        assert!(!advice(&alone, "video").contains("required"));
+        assert!(!advice(&alone, "draw").contains("required"));
+        assert!(!advice(&alone, "view").contains("required"));
     }
 
     #[test]

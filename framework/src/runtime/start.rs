@@ -196,6 +196,7 @@ impl Starter<'_> {
             streams,
             cpus: self.pin_plan.cpus(index, replica).to_vec(),
             stopping: self.run.core.stopping.clone(),
+            clock: self.run.core.clock.clone(),
         }
     }
 

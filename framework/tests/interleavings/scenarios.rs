@@ -26,7 +26,7 @@ fn check(scenario: impl Fn() + Send + Sync + 'static) {
     let tries = std::env::var("FLOW_INTERLEAVINGS")
         .ok()
         .and_then(|n| n.parse().ok());
-    let tries: usize = tries.unwrap_or(250);
+    let tries: usize = tries.unwrap_or(1000);
     let scenario = Arc::new(scenario);
     let again = scenario.clone();
     shuttle::check_random(move || scenario(), tries);
@@ -175,18 +175,20 @@ fn a_queue_that_blocks_loses_nothing_and_wakes_whoever_sleeps() {
 }
 
 #[test]
-fn a_producer_that_waits_for_plenty_of_room_is_woken() {
+fn producers_that_wait_for_plenty_of_room_are_woken() {
     check(|| {
         let (core, bell) = (Arc::new(Core::new()), Bell::new());
         let used = Use {
             ahead: true,
             lazy: true,
         };
-        let edge = fifo(Overflow::Block, 16, &[0], 1, &bell, used);
-        let producer = produce(core.clone(), vec![edge.clone()], 0, 36);
-        let taken = consume(&core, fifo_inlet(&[edge], &bell, false), 1);
-        producer.join().unwrap();
-        assert_accounted(&core, &taken, 1, 36);
+        let edge = fifo(Overflow::Block, 16, &[0, 1], 2, &bell, used);
+        let producers = [0, 1].map(|stream| produce(core.clone(), vec![edge.clone()], stream, 19));
+        let taken = consume(&core, fifo_inlet(&[edge], &bell, false), 2);
+        producers
+            .into_iter()
+            .for_each(|producer| producer.join().unwrap());
+        assert_accounted(&core, &taken, 2, 19);
     });
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flow::clock::{Clock, MonotonicClock};
 use flow::error::StageError;
 use flow::packet::Payload;
 use flow::stage::{Progress, Source, SourceEmitter, StopFlag, WorkerContext};
@@ -237,6 +238,7 @@ pub(crate) struct Player {
     medium: Option<Box<dyn Medium>>,
     held: Option<Item>,
     stopping: StopFlag,
+    clock: Arc<dyn Clock>,
     passes: u64,
     pass: PassTimes,
     /// Added to presentation times when the loop continues.
@@ -291,6 +293,7 @@ impl Player {
             medium: None,
             held: None,
             stopping: StopFlag::default(),
+            clock: Arc::new(MonotonicClock),
             passes: 0,
             pass: PassTimes::default(),
             offset: 0,
@@ -303,14 +306,17 @@ impl Player {
         let Pace::Times(speed) = self.pace else {
             return true;
         };
-        let &mut (start, first) = self.start.get_or_insert((Instant::now(), pts));
+        let now = self.clock.now();
+        let &mut (start, first) = self.start.get_or_insert((now, pts));
         let ahead = pts.saturating_sub(first).max(0) as f64 / 1e9 / speed;
         let due = Duration::try_from_secs_f64(ahead)
             .ok()
             .and_then(|ahead| start.checked_add(ahead));
         // A time that no clock reaches is never due.
-        let left = due.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
-        std::thread::sleep(left.min(STEP));
+        let left = due.map_or(Duration::MAX, |due| due.saturating_duration_since(now));
+        if let Some(until) = now.checked_add(left.min(STEP)).filter(|_| !left.is_zero()) {
+            self.clock.timer(until).wait();
+        }
         left <= STEP
     }
 
@@ -330,7 +336,7 @@ impl Player {
             OnWrap::Discontinuity => {
                 out.discontinuity();
                 if let Some((start, _)) = &mut self.start {
-                    *start = Instant::now();
+                    *start = self.clock.now();
                 }
             }
         }
@@ -341,6 +347,7 @@ impl Player {
 impl Source for Player {
     fn open(&mut self, cx: &WorkerContext) -> Result<(), StageError> {
         self.stopping = cx.stopping.clone();
+        self.clock = cx.clock.clone();
         Ok(())
     }
 
@@ -404,6 +411,7 @@ impl Source for Player {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use flow::clock::ManualClock;
     use flow::packet::{Header, Packet, PacketId};
     use flow::ports::PortType;
 
@@ -458,6 +466,7 @@ pub(crate) mod tests {
             streams: vec!["s".into()],
             cpus: Vec::new(),
             stopping: StopFlag::default(),
+            clock: Arc::new(MonotonicClock),
         };
         source.open(&cx).unwrap();
         while source.next(&mut out).unwrap() == Progress::More {}
@@ -528,10 +537,36 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn pace_follows_the_times() {
-        let begin = Instant::now();
-        play(&mut player(3, serde_json::json!(1), "4x"));
-        assert!(begin.elapsed() >= Duration::from_millis(50));
+    fn pace_follows_the_times_by_the_clock_of_the_run() {
+        let ms = Duration::from_millis;
+        let clock = ManualClock::new();
+        let (given, packets) = std::sync::mpsc::channel();
+        // Packets every 100 ms, twice as fast, and a second pass that begins anew.
+        let mut source = player(3, serde_json::json!(2), "2x");
+        source.clock = Arc::new(clock.clone());
+        let reader = std::thread::spawn(move || {
+            let mut out = Collected::default();
+            while source.next(&mut out).unwrap() == Progress::More {
+                for packet in out.packets.drain(..) {
+                    given
+                        .send((packet.header.id.epoch, packet.header.id.seq))
+                        .unwrap();
+                }
+            }
+        });
+        for (epoch, waits) in [(0, [0, 50, 100]), (1, [100, 150, 200])] {
+            for (seq, at) in waits.into_iter().enumerate() {
+                if at > 0 && seq > 0 {
+                    clock.await_timer(ms(at));
+                    clock.advance(ms(49));
+                    assert!(packets.try_recv().is_err(), "{seq} came too early");
+                    clock.advance(ms(1));
+                }
+                assert_eq!(packets.recv().unwrap(), (epoch, seq as u64));
+                assert_eq!(clock.elapsed(), ms(at));
+            }
+        }
+        reader.join().unwrap();
     }
 
     #[test]

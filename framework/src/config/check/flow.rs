@@ -4,7 +4,7 @@ use super::components::{Draft, DraftInput};
 use super::graph::Graph;
 use crate::codes;
 use crate::config::keys::{DefaultsKeys, OverflowKey, ReplicasKey, RouteKey, cpus};
-use crate::config::plan::{Overflow, QueueSpec};
+use crate::config::plan::{Lossy, OnExceed, Overflow, QueueSpec};
 use crate::config::suggest::list;
 use crate::diagnostics::{Diagnostic, Span};
 use crate::ports::PortType;
@@ -221,11 +221,19 @@ pub(super) fn check_loss(
     // Whether results of a model flow through, and whether a live source comes this far without a lossy queue.
     let mut paid: Vec<Option<usize>> = vec![None; drafts.len()];
     let mut blocking: Vec<Option<usize>> = vec![None; drafts.len()];
+    // What takes no more than so many a second, behind nothing but queues that block.
+    let mut slowed: Vec<Option<usize>> = vec![None; drafts.len()];
     for &i in &graph.order {
         let draft = &drafts[i];
         for (number, input) in draft.inputs.iter().enumerate() {
             let Some(from) = input.from else { continue };
-            if let Some(model) = paid[from].filter(|_| lossy(i, number) && required[i]) {
+            let drops = lossy(i, number) && required[i];
+            let queue = queues[i].get(number).filter(|_| drops);
+            let never = queue.filter(|queue| never_drops(drafts, graph, from, queue));
+            if let Some((queue, span)) = never.zip(input.overflow_span) {
+                found.push(drops_nothing(drafts, graph, (from, i), queue.overflow, span));
+            }
+            if let Some(model) = paid[from].filter(|_| drops && never.is_none()) {
                 found.push(
                     Diagnostic::warning(
                         codes::PAID_WORK_DROPPED,
@@ -244,7 +252,11 @@ pub(super) fn check_loss(
             paid[i] = paid[i].or(paid[from]);
             if !lossy(i, number) {
                 blocking[i] = blocking[i].or(blocking[from]);
+                slowed[i] = slowed[i].or(slowed[from]);
             }
+        }
+        if waits_for_tokens(draft) && blocking[i].is_some() {
+            slowed[i] = Some(i);
         }
         if draft.node.get("model").is_some() {
             paid[i] = Some(i);
@@ -262,18 +274,60 @@ pub(super) fn check_loss(
             continue;
         }
         told.push(source);
+        let message = format!(
+            "the live source `{}` reaches `{}` through queues that all block",
+            drafts[source].name, draft.name
+        );
+        // What is slower on purpose must have somewhere to lose what it does not take.
+        let told = match slowed[i] {
+            Some(slow) => {
+                let message = format!(
+                    "{message}, and `{}` waits for its `rate_limit`",
+                    drafts[slow].name
+                );
+                Diagnostic::error(codes::LIVE_BLOCKS, drafts[source].name_span, message)
+                    .note(drafts[slow].key_span("rate_limit"), "frames grow old before it")
+            }
+            None => Diagnostic::warning(codes::LIVE_BLOCKS, drafts[source].name_span, message),
+        };
         found.push(
-            Diagnostic::warning(
-                codes::LIVE_BLOCKS,
-                drafts[source].name_span,
-                format!(
-                    "the live source `{}` reaches `{}` through queues that all block",
-                    drafts[source].name, draft.name
-                ),
-            )
-            .help("give one input after the decoder `queue: {capacity: 1, overflow: latest}`, so that frames are dropped there rather than grow old"),
+            told.help("give one input after the decoder `queue: {capacity: 1, overflow: latest}`, so that frames are dropped there rather than grow old"),
         );
     }
+}
+
+/// Whether the queue drops nothing, since only files come by it, on the way to a required sink.
+fn never_drops(drafts: &[Draft<'_>], graph: &Graph, from: usize, queue: &QueueSpec) -> bool {
+    let streams = &graph.streams[from];
+    queue.lossy == Lossy::Live && !streams.is_empty() && streams.iter().all(|source| !drafts[*source].live)
+}
+
+fn drops_nothing(
+    drafts: &[Draft<'_>],
+    graph: &Graph,
+    (from, to): (usize, usize),
+    overflow: Overflow,
+    span: Span,
+) -> Diagnostic {
+    let files = graph.streams[from].iter().map(|source| drafts[*source].name);
+    Diagnostic::warning(
+        codes::NEVER_DROPS,
+        span,
+        format!(
+            "`{}` drops nothing here: the queue from `{}` to `{}` leads to a required sink, and only files come by it",
+            overflow.as_str(),
+            drafts[from].name,
+            drafts[to].name
+        ),
+    )
+    .label(format!("no live source: {}", list(files.take(4), "and")))
+    .help("leave it out; or say `live: true` on a source that stands for a camera, or `lossy: all` here")
+}
+
+/// Whether a component makes packets wait so that it takes no more than so many a second.
+fn waits_for_tokens(draft: &Draft<'_>) -> bool {
+    let limit = draft.rate_limit.map(|limit| limit.spec());
+    limit.is_some_and(|limit| limit.on_exceed == OnExceed::Wait)
 }
 
 /// Pins that no machine could satisfy.

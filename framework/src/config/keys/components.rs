@@ -1,5 +1,7 @@
 //! The keys that every source, stage and sink has.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -113,6 +115,28 @@ pub struct EdgeKeys {
     pub queue: QueueKeys,
 }
 
+/// The streams of a source.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StreamsKey {
+    /// A pattern such as `clips/*.mp4`: each file is a stream, called after it.
+    Pattern(String),
+    /// The `path` of each stream (of `ffmpeg`, its `url`), called after it, or numbered where that is no name.
+    Inputs(#[schemars(length(min = 1, max = 1024))] Vec<String>),
+    /// By name of the stream: its `path` (or `url`), or the keys in which it differs.
+    Named(BTreeMap<String, StreamKey>),
+}
+
+/// One stream of a source.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StreamKey {
+    /// Its `path`, or `url`.
+    Input(String),
+    /// The keys in which it differs from the source.
+    Keys(serde_json::Map<String, serde_json::Value>),
+}
+
 /// Keys that every source has.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -121,6 +145,8 @@ pub struct SourceKeys {
     /// The kind of the source.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Several inputs, each a stream of its own with the other keys of this source; what takes this source takes all of them.
+    pub streams: Option<StreamsKey>,
     /// Threads the source may use, and CPUs it is given when pinned. Default: 1.
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<usize>,

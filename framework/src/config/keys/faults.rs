@@ -158,14 +158,15 @@ impl BackoffKeys {
 }
 
 /// How a source that was lost is opened again, with a new epoch. A live source is lost when it ends, too.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 #[schemars(title = "reconnect")]
 pub struct ReconnectKeys {
     /// Longest first wait. The waits grow as with `backoff`, and begin anew once the source has given something.
-    pub initial: Duration,
-    /// Longest wait.
-    pub max: Duration,
+    /// Default: `1s`.
+    pub initial: Option<Duration>,
+    /// Longest wait. Default: `30s`, or `initial` where that is longer.
+    pub max: Option<Duration>,
     /// Attempts without a packet before the stream is given up. Default: any number.
     #[schemars(range(min = 1, max = 1000000))]
     pub attempts: Option<u32>,
@@ -174,7 +175,11 @@ pub struct ReconnectKeys {
 impl ReconnectKeys {
     /// The rule.
     pub fn spec(&self) -> ReconnectSpec {
-        let (initial, max) = (self.initial.0, self.max.0);
+        let initial = self
+            .initial
+            .map_or(std::time::Duration::from_secs(1), |initial| initial.0);
+        let longest = initial.max(std::time::Duration::from_secs(30));
+        let max = self.max.map_or(longest, |max| max.0);
         ReconnectSpec {
             backoff: BackoffSpec { initial, max },
             attempts: self.attempts,

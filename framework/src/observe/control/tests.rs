@@ -56,6 +56,7 @@ fn context() -> WorkerContext {
         streams: vec!["cam".into()],
         cpus: Vec::new(),
         stopping: StopFlag::default(),
+        clock: Arc::new(crate::clock::MonotonicClock),
     }
 }
 

@@ -148,6 +148,7 @@ fn worker() -> WorkerContext {
         streams: vec!["s".into()],
         cpus: Vec::new(),
         stopping: StopFlag::default(),
+        clock: Arc::new(flow::clock::MonotonicClock),
     }
 }
 
