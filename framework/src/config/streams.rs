@@ -381,7 +381,7 @@ sinks:
                 "[{path: a.mp4}]",
                 "must be the `path` of its source, found a mapping",
             ),
-            ("{a: {streams: [b.mp4]}}", "cannot have streams itself"),
+            ("{a: {streams: [b.mp4]}}", "cannot have `streams` itself"),
         ] {
             let text = format!("sources: {{cams: {{type: file, streams: {streams}}}}}");
             let (json, found) = expanded(&text);

@@ -36,7 +36,7 @@ fn complete() -> Json {
         "defaults": { "queue": { "capacity": 2 }, "on_error": { "action": "retry", "max": 2, "then": "drop" }, "restart": { "max": 3 } },
         "models": { "person": { "path": "person.xml", "sha256": null } },
         "sources": {
-            "east": { "type": "camera", "url": "rtsp://east", "reconnect": { "initial": "1s", "max": "30s" }, "limit": "10/s" },
+            "east": { "type": "camera", "url": "rtsp://east", "reconnect": { "max": "10s" }, "redial": { "initial": "1s", "max": "30s" }, "limit": "10/s" },
             "west": { "type": "file", "path": "clip.mp4", "loop": { "times": 10 }, "pace": "realtime", "threads": 1 }
         },
         "stages": {

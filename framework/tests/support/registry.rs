@@ -76,17 +76,17 @@ pub struct CameraConfig {
     pub live: bool,
     /// How a lost camera is called again.
     #[serde(default)]
-    pub reconnect: Option<Reconnect>,
+    pub redial: Option<Reconnect>,
     /// Most packets taken.
     #[serde(default)]
     pub limit: Option<Rate>,
 }
 impl Config for CameraConfig {
     fn check(&self) -> Vec<ConfigIssue> {
-        match &self.reconnect {
+        match &self.redial {
             Some(r) if r.initial > r.max => vec![ConfigIssue {
                 code: Code("E0110"),
-                key: "reconnect.initial".into(),
+                key: "redial.initial".into(),
                 message: "is longer than `max`".into(),
                 help: Some("swap the two".into()),
             }],
