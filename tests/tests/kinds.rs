@@ -86,7 +86,7 @@ version: 1
 models:
   face: {path: "${MODEL}"}
 sources:
-  clip: {type: file, path: "${INPUT}"}
+  clip: {type: file, path: "${INPUT}", live: true}
 stages:
   decode: {type: decode, inputs: [clip], replicas: per_stream}
   prep: {type: letterbox, inputs: [{from: decode, queue: {overflow: latest}}], size: [320, 240], replicas: 2}
