@@ -49,7 +49,7 @@ pub(super) fn expand(root: &mut Node, matches: Matches<'_>, found: &mut Vec<Diag
                     all.extend(streams);
                 }
                 Err(error) => {
-                    found.extend(error);
+                    found.extend(error.map(|error| *error));
                     entry.value.value = Value::Unknown;
                     all.push(entry);
                 }
@@ -109,7 +109,7 @@ fn written_out(
     source: &Entry,
     matches: Matches<'_>,
     taken: &mut BTreeSet<String>,
-) -> Result<Vec<Entry>, Option<Diagnostic>> {
+) -> Result<Vec<Entry>, Option<Box<Diagnostic>>> {
     let path = KeyPath::root().key("sources").key(&source.key).key("streams");
     let (Some(streams), others) = (source.value.entry("streams"), others(&source.value)) else {
         return Err(None);
@@ -120,7 +120,9 @@ fn written_out(
     let node = &streams.value;
     let main = main_key(&source.value);
     let wrong = |span: Span, what: String, help: &str| {
-        Err(Some(Diagnostic::error(codes::STREAMS, span, what).help(help)))
+        Err(Some(Box::new(
+            Diagnostic::error(codes::STREAMS, span, what).help(help),
+        )))
     };
     let help =
         "write `{east: east.mp4, west: west.mp4}`, a list of inputs, or a pattern such as `clips/*.mp4`";
