@@ -7,6 +7,11 @@
 //!
 //! `FLOW_INTERLEAVINGS=20000` tries so many orders per test, a thousand otherwise.
 #![allow(dead_code, reason = "what surrounds the queues is here only in part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(
+    clippy::large_enum_variant,
+    reason = "types of the model checker are larger than those they stand for"
+)]
 
 #[path = "interleavings/around.rs"]
 mod around;

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use crate::clock::MonotonicClock;
 use crate::config::plan::{Overflow, QueueSpec};
 use crate::ledger::Claim;
-use crate::packet::{Header, Packet, PacketId, Payload};
+use crate::packet::{Header, Packet, PacketId, Payload, StreamId};
 use crate::ports::PortType;
 use crate::runtime::bell::Bell;
 use crate::runtime::core::Core;
@@ -32,7 +32,7 @@ impl Payload for Weight {
 }
 
 fn core() -> Core {
-    let streams: Vec<Arc<str>> = (0..STREAMS).map(|n| n.to_string().into()).collect();
+    let streams: Vec<StreamId> = (0..STREAMS).map(|n| n.to_string().into()).collect();
     Core::new(
         "model".into(),
         &streams,
