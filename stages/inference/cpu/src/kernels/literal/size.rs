@@ -64,7 +64,7 @@ impl Size {
             squares,
         } = args;
         rests.clear();
-        let Some(window) = products.taps().window() else {
+        let Some(window) = products.taps().window().filter(|_| *width > 0) else {
             return;
         };
         let [rows_in, columns_in] = [input.layout().height, input.layout().width];
