@@ -258,7 +258,7 @@ impl Tensor {
         })
     }
 
-    /// [`Storage::give_back`] of what holds its bytes and those of others.
+    /// [`Storage::give_back`](crate::storage::Storage::give_back) of what holds its bytes and those of others.
     pub fn give_back(&self) {
         self.owner.give_back();
     }
