@@ -139,7 +139,7 @@ def main():
                 sep="",
                 flush=True,
             )
-            failed |= np.median(literal) > 1e-5 or used.max() > errors[alpha]
+            failed |= np.median(literal) > 1e-5 or np.median(used) > errors[alpha]
         failed |= errors["0.5"] > 0.8 * errors[None]
     return int(failed)
 
