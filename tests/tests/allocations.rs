@@ -1,49 +1,24 @@
 //! A request that has run allocates nothing when it runs again.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use flow_cpu::Input;
 use flow_inference::{Engine, Options};
+use flow_tests::allocator::Watched;
 
 thread_local! {
     static COUNTED: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// Counts the allocations of a thread that asked for it.
-struct Counting;
-
-impl Counting {
-    fn count() {
-        COUNTED.with(|counted| counted.set(counted.get().map(|n| n + 1)));
-    }
-}
-
-// SAFETY: the system's allocator does the work.
-#[allow(unsafe_code, reason = "an allocator is unsafe by nature")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::count();
-        // SAFETY: the caller's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract.
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        Self::count();
-        // SAFETY: the caller's contract.
-        unsafe { System.realloc(memory, layout, size) }
-    }
+fn count() {
+    COUNTED.with(|counted| counted.set(counted.get().map(|n| n + 1)));
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Watched = Watched(count);
 
 /// Allocations of `work` on this thread.
 fn allocations(work: impl FnOnce()) -> usize {

@@ -1,7 +1,6 @@
 //! A pipeline from frames to detections allocates nothing for a packet once it has warmed up.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::sync::Mutex;
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use flow::config;
 use flow::runtime::{self, Outcome, RunHandle, RunOptions};
+use flow_tests::allocator::Watched;
 
 /// Allocations of all threads that take part.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -25,47 +25,22 @@ thread_local! {
     static APART: Cell<bool> = const { Cell::new(false) };
 }
 
-struct Counting;
-
-impl Counting {
-    fn count() {
-        if !COUNTING.load(Ordering::Relaxed) || APART.get() {
-            return;
-        }
-        APART.set(true);
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        let mut places = PLACES.lock().unwrap();
-        if places.len() < NAMED {
-            places.push(Backtrace::force_capture());
-        }
-        drop(places);
-        APART.set(false);
+fn count() {
+    if !COUNTING.load(Ordering::Relaxed) || APART.get() {
+        return;
     }
-}
-
-// SAFETY: the system's allocator does the work.
-#[allow(unsafe_code, reason = "an allocator is unsafe by nature")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::count();
-        // SAFETY: the caller's contract.
-        unsafe { System.alloc(layout) }
+    APART.set(true);
+    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    let mut places = PLACES.lock().unwrap();
+    if places.len() < NAMED {
+        places.push(Backtrace::force_capture());
     }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract.
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        Self::count();
-        // SAFETY: the caller's contract.
-        unsafe { System.realloc(memory, layout, size) }
-    }
+    drop(places);
+    APART.set(false);
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Watched = Watched(count);
 
 /// Packets before it is counted, and in each of the [`WINDOWS`] in which it is.
 const WARM_UP: u64 = 200;

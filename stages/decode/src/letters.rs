@@ -116,7 +116,8 @@ fn prepare(config: &LettersConfig, cx: &PrepareContext<'_>) -> Result<Prepared<d
 fn read_letter(folder: &Path) -> Option<Letter> {
     let path = folder.join("letter.json");
     let small = path.metadata().is_ok_and(|meta| meta.len() <= MAX_LETTER);
-    serde_json::from_slice(&std::fs::read(path).ok().filter(|_| small)?).ok()
+    let text = small.then(|| std::fs::read(path).ok()).flatten()?;
+    serde_json::from_slice(&text).ok()
 }
 
 struct Letters {
@@ -294,5 +295,16 @@ mod tests {
         assert_eq!((none.code, none.key.as_str()), (E_NO_VIDEO, "path"));
         let none = give(&folder.path().join("nowhere"), None).err().unwrap();
         assert_eq!((none.code, none.key.as_str()), (E_READ, "path"));
+    }
+
+    #[test]
+    fn a_letter_too_long_to_be_one_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = format!("null{}", " ".repeat(MAX_LETTER as usize));
+        letter(folder.path(), "1", "decode", &long, &[("picture.jpg", b"...")]);
+        letter(folder.path(), "2", "decode", "null", &[("picture.jpg", b"...")]);
+        let played = give(folder.path(), None).unwrap();
+        assert_eq!((played.packets.len(), played.failed.len()), (1, 1));
+        assert!(played.failed[0].to_string().contains("letter.json"));
     }
 }

@@ -159,11 +159,13 @@ impl Ties {
 impl Epilogue {
     /// Whether a sum is in doubt. `rest`: what the size of its data falls short of the largest, as a share of that; 0 where
     /// it is not known.
+    #[inline(always)]
     pub(super) fn doubt(&self, acc: i32, c: usize, residual: u8, rest: f32) -> bool {
         self.doubt_scaled(acc, self.scale[c], c, residual, rest)
     }
 
     /// [`doubt`](Self::doubt) with another scale.
+    #[inline(always)]
     pub(super) fn doubt_scaled(&self, acc: i32, scale: f32, c: usize, residual: u8, rest: f32) -> bool {
         let Some(ties) = &self.ties else {
             return false;
@@ -198,6 +200,7 @@ impl Epilogue {
 }
 
 /// Distance from a whole number, for |f| < 2^22.
+#[inline(always)]
 fn off(f: f32) -> f32 {
     (f - whole(f)).abs()
 }
